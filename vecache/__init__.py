@@ -1,0 +1,1 @@
+"""The layers cache of containers/storage as a numpy batch index."""

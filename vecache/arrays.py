@@ -1,0 +1,192 @@
+"""Names for the arrays that pass between rooms, and the two shapes of code they all need.
+
+The aliases give dtype, the docstrings give shape. `frozen` closes a column against writing once a
+table is built. `slices_to_binary` turns (start, length) pairs over one buffer into an Arrow binary
+array without a loop over rows: it is how names leave a mapped file.
+
+Does not hold anything that knows what a layer is.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = [
+    "I32",
+    "I64",
+    "U8",
+    "U32",
+    "U64",
+    "BinaryColumn",
+    "Bool",
+    "binary_buffers",
+    "column",
+    "frozen",
+    "ragged_arange",
+    "slices_to_binary",
+]
+
+Bool: TypeAlias = npt.NDArray[np.bool_]
+U8: TypeAlias = npt.NDArray[np.uint8]
+U32: TypeAlias = npt.NDArray[np.uint32]
+U64: TypeAlias = npt.NDArray[np.uint64]
+I32: TypeAlias = npt.NDArray[np.int32]
+I64: TypeAlias = npt.NDArray[np.int64]
+BinaryColumn: TypeAlias = Any
+"""A `pyarrow.BinaryArray`: one run of bytes a row. pyarrow ships no types to name it with."""
+
+_ROWS_PER_BLOCK = 1 << 16
+
+
+def frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return the array itself, closed against writing.
+
+    Parameters
+    ----------
+    array : ndarray
+        Any shape and dtype.
+
+    Returns
+    -------
+    ndarray
+        The same object, with `writeable` off.
+    """
+    array.flags.writeable = False
+    return array
+
+
+def column(name: str, array: object, dtype: npt.DTypeLike, n_rows: int) -> npt.NDArray[Any]:
+    """Check one column of a table (type, then dtype, then shape) and close it against writing.
+
+    Parameters
+    ----------
+    name : str
+        For the message.
+    array : object
+        What should be a 1-D array of `dtype` with `n_rows` rows.
+    dtype : dtype
+        The exact dtype wanted.
+    n_rows : int
+        The length wanted.
+
+    Returns
+    -------
+    (n_rows,) ndarray
+        The same object, with `writeable` off.
+
+    Raises
+    ------
+    TypeError
+        If it is not an array of that dtype.
+    ValueError
+        If the shape is another.
+    """
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"{name}: found {type(array).__name__}, wanted a numpy array")
+    if array.dtype != np.dtype(dtype):
+        raise TypeError(f"{name}: found dtype {array.dtype}, wanted {np.dtype(dtype)}")
+    if array.shape != (n_rows,):
+        raise ValueError(f"{name}: found shape {array.shape}, wanted {(n_rows,)}")
+    return frozen(array)
+
+
+def ragged_arange(starts: I64, lengths: I64) -> I64:
+    """Concatenate `arange(start, start + length)` for every pair.
+
+    Parameters
+    ----------
+    starts : (n,) int64
+        First value of each run.
+    lengths : (n,) int64
+        Length of each run, not negative.
+
+    Returns
+    -------
+    (sum(lengths),) int64
+        All runs, one after another.
+
+    Examples
+    --------
+    >>> ragged_arange(np.array([5, 0, 9]), np.array([2, 0, 3])).tolist()
+    [5, 6, 9, 10, 11]
+    """
+    ends = np.cumsum(lengths)
+    total = int(ends[-1]) if len(ends) else 0
+    runs: I64 = np.arange(total, dtype=np.int64) + np.repeat(starts - (ends - lengths), lengths)
+    return runs
+
+
+def slices_to_binary(data: U8, starts: I64, lengths: I64, valid: Bool | None = None) -> Any:
+    """Gather runs of bytes from one buffer into an Arrow binary array.
+
+    Parameters
+    ----------
+    data : (n_bytes,) uint8
+        The buffer, a mapped file for instance.
+    starts, lengths : (n,) int64
+        Each run; the caller has checked that it lies inside `data`.
+    valid : (n,) bool, optional
+        Rows that are null in the result have False; their length must be 0.
+
+    Returns
+    -------
+    pyarrow.BinaryArray of n rows
+        A copy of the bytes; `data` can be let go.
+
+    Examples
+    --------
+    >>> text = np.frombuffer(b"etc/hosts", np.uint8)
+    >>> slices_to_binary(text, np.array([4, 0]), np.array([5, 3])).to_pylist()
+    [b'hosts', b'etc']
+    """
+    offsets = np.zeros(len(starts) + 1, np.int32)
+    np.cumsum(lengths, out=offsets[1:])
+    gathered = np.empty(int(offsets[-1]), np.uint8)
+    for block in _blocks(len(starts)):  # bounds the index's memory: it is 8 times the bytes
+        index = ragged_arange(starts[block], lengths[block])
+        gathered[offsets[block.start] : offsets[block.start] + len(index)] = data[index]
+    bitmap = None if valid is None else pa.py_buffer(np.packbits(valid, bitorder="little"))
+    return pa.BinaryArray.from_buffers(
+        pa.binary(), len(starts), [bitmap, pa.py_buffer(offsets), pa.py_buffer(gathered)]
+    )
+
+
+def binary_buffers(array: Any) -> tuple[I64, I64, U8]:
+    """Look at an Arrow text or binary array as numpy, without a copy of the bytes.
+
+    Parameters
+    ----------
+    array : pyarrow.Array
+        Of type string, large_string, binary or large_binary.
+
+    Returns
+    -------
+    starts, lengths : (n,) int64
+        Where each row's bytes are in `data`; a null row has length 0.
+    data : (n_bytes,) uint8
+        The array's value buffer.
+    """
+    wide = pa.types.is_large_string(array.type) or pa.types.is_large_binary(array.type)
+    _, offset_buffer, data_buffer = array.buffers()
+    if len(array) == 0 or offset_buffer is None:
+        empty = np.zeros(len(array), np.int64)
+        return empty, empty, np.empty(0, np.uint8)
+    stored = np.frombuffer(offset_buffer, np.dtype("<i8" if wide else "<i4"))
+    offsets: I64 = stored[array.offset : array.offset + len(array) + 1].astype(np.int64)
+    lengths: I64 = np.diff(offsets)
+    if array.null_count:
+        lengths[array.is_null().to_numpy(zero_copy_only=False)] = 0
+    data = np.empty(0, np.uint8) if data_buffer is None else np.frombuffer(data_buffer, np.uint8)
+    return offsets[:-1], lengths, data
+
+
+def _blocks(n_rows: int) -> Iterator[slice]:
+    for start in range(0, n_rows, _ROWS_PER_BLOCK):
+        yield slice(start, min(start + _ROWS_PER_BLOCK, n_rows))

@@ -1,0 +1,1 @@
+"""One cache file: its format, read, checked, asked and built."""

@@ -1,0 +1,1 @@
+"""The command line, one module a verb. Nothing else prints or reads argv."""

@@ -1,0 +1,300 @@
+"""Text <-> packed digests, a whole column at a time.
+
+A digest is written `algorithm:hex`; a cache file packs it as the algorithm's name, a colon and the
+raw bytes. `Digests` holds one column of them: the algorithm of each row, and the 32 raw bytes of
+the sha256 ones, which are all but all of them. Other algorithms keep their text and are packed when
+somebody asks.
+
+33 bytes a row, and the text where it was given. Hex becomes bytes through a 256-entry table:
+`bytes.fromhex` skips white space and takes capitals, and so would accept what is no digest.
+
+Source: github.com/opencontainers/go-digest digest.go Validate, algorithm.go.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from vecache.arrays import binary_buffers, frozen, slices_to_binary
+from vecache.errors import DigestError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from vecache.arrays import I64, U8, BinaryColumn, Bool
+
+__all__ = [
+    "EMPTY_SHA256",
+    "PREFIX_BYTES",
+    "RAW_BYTES",
+    "Algorithm",
+    "Digests",
+    "format_digests",
+    "parse_digests",
+]
+
+EMPTY_SHA256 = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+"""The digest of the empty input (upstream: digestSha256Empty)."""
+
+
+class Algorithm(IntEnum):
+    """What a digest's text names; the first and the last are no digests."""
+
+    NONE = 0
+    SHA256 = 1
+    SHA384 = 2
+    SHA512 = 3
+    INVALID = 255
+
+
+RAW_BYTES = {Algorithm.SHA256: 32, Algorithm.SHA384: 48, Algorithm.SHA512: 64}
+"""Raw bytes of one digest. A packed one is 7 more: all three names are six letters long."""
+
+PREFIX_BYTES = 7
+
+_BAD = 0xFF
+_NIBBLE = np.full(256, _BAD, np.uint8)
+_NIBBLE[np.frombuffer(b"0123456789abcdef", np.uint8)] = np.arange(16)
+_HEX = np.frombuffer("".join(f"{i:02x}" for i in range(256)).encode(), np.uint16)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Digests:
+    """One column of digests.
+
+    Attributes
+    ----------
+    algorithm : (n,) uint8
+        `Algorithm` of each row: NONE for an empty text or a null, INVALID for a text that is no
+        digest.
+    raw : (n, 32) uint8, C-contiguous
+        Raw bytes of the sha256 rows; zeros in all others.
+    text : pyarrow.BinaryArray of n rows, or None
+        The text as it was given; None where the column came packed.
+    """
+
+    algorithm: U8
+    raw: U8
+    text: BinaryColumn | None = None
+
+    @classmethod
+    def from_raw(cls, raw: Any) -> Digests:
+        """Wrap the raw bytes of sha256 digests.
+
+        Parameters
+        ----------
+        raw : (n, 32) uint8
+            Copied only where it is not C-contiguous.
+
+        Returns
+        -------
+        Digests
+            n rows, all of them SHA256.
+
+        Raises
+        ------
+        TypeError
+            If it is not an array of uint8.
+        ValueError
+            If the shape is another.
+        """
+        if not isinstance(raw, np.ndarray) or raw.dtype != np.uint8:
+            raise TypeError("packed digests: wanted a uint8 array of shape (n, 32)")
+        if raw.ndim != 2 or raw.shape[1] != RAW_BYTES[Algorithm.SHA256]:
+            raise ValueError(f"packed digests: found shape {raw.shape}, wanted (n, 32)")
+        view = np.ascontiguousarray(raw).view()
+        return cls(frozen(np.full(len(raw), Algorithm.SHA256, np.uint8)), frozen(view))
+
+    @property
+    def is_sha256(self) -> Bool:
+        """(n,) bool, rows with a sha256 digest."""
+        mask: Bool = self.algorithm == Algorithm.SHA256
+        return mask
+
+    @property
+    def is_present(self) -> Bool:
+        """(n,) bool, rows with any text at all, a digest or not."""
+        mask: Bool = self.algorithm != Algorithm.NONE
+        return mask
+
+    def take(self, rows: I64 | Bool) -> Digests:
+        """Pick rows, as `ndarray[rows]` does.
+
+        Parameters
+        ----------
+        rows : (m,) int64 or (n,) bool
+            Row numbers, or a mask.
+
+        Returns
+        -------
+        Digests
+            m rows, copied.
+        """
+        text = self.text
+        if text is not None:
+            text = text.filter(pa.array(rows)) if rows.dtype == bool else text.take(pa.array(rows))
+        return Digests(frozen(self.algorithm[rows]), frozen(self.raw[rows]), text)
+
+    def packed(self, algorithm: Algorithm) -> tuple[I64, U8]:
+        """Pack the rows of one algorithm as a cache file holds them.
+
+        Parameters
+        ----------
+        algorithm : Algorithm
+            One of those with a length in `RAW_BYTES`.
+
+        Returns
+        -------
+        rows : (m,) int64
+            The rows of that algorithm.
+        packed : (m, 7 + RAW_BYTES[algorithm]) uint8
+            Name, colon, raw bytes.
+        """
+        rows = np.flatnonzero(self.algorithm == algorithm)
+        raw = self.raw[rows] if algorithm is Algorithm.SHA256 else self._decode(rows, algorithm)
+        prefix = np.frombuffer(f"{algorithm.name.lower()}:".encode(), np.uint8)
+        return rows, np.hstack([np.broadcast_to(prefix, (len(rows), PREFIX_BYTES)), raw])
+
+    def to_text(self) -> BinaryColumn:
+        """Give the column as text.
+
+        Returns
+        -------
+        pyarrow.BinaryArray
+            n rows: as given, or formatted from the raw bytes.
+        """
+        if self.text is not None:
+            return self.text
+        return format_digests(self.raw).cast(pa.binary())
+
+    def require_valid(self, what: str) -> None:
+        """Raise for the first row that holds a text which is no digest.
+
+        Parameters
+        ----------
+        what : str
+            Name of the column, for the message.
+
+        Raises
+        ------
+        DigestError
+            If there is one.
+        """
+        bad = np.flatnonzero(self.algorithm == Algorithm.INVALID)
+        if len(bad) and self.text is not None:
+            shown = self.text[int(bad[0])].as_py()[:100]
+            raise DigestError(
+                f"{what}, row {bad[0]}: {shown.decode(errors='replace')!r} is not a digest; "
+                "wanted sha256:, sha384: or sha512: and lower-case hex of the full length"
+            )
+
+    def _decode(self, rows: I64, algorithm: Algorithm) -> U8:
+        assert self.text is not None  # only sha256 comes packed
+        starts, _, data = binary_buffers(self.text)
+        n_hex = 2 * RAW_BYTES[algorithm]
+        nibbles = _NIBBLE[data[starts[rows][:, None] + PREFIX_BYTES + np.arange(n_hex)]]
+        raw: U8 = (nibbles[:, ::2] << 4) | nibbles[:, 1::2]
+        return raw
+
+    def __len__(self) -> int:
+        return len(self.algorithm)
+
+    def __repr__(self) -> str:
+        return f"<Digests: {len(self):,} rows, {int(self.is_sha256.sum()):,} sha256>"
+
+
+def parse_digests(texts: Sequence[str | bytes | None] | Any) -> Digests:
+    """Read a column of digest texts.
+
+    Parameters
+    ----------
+    texts : sequence of str, or pyarrow.Array
+        Arrow arrays may be string or binary, large or not, or chunked; null counts as empty.
+
+    Returns
+    -------
+    Digests
+        One row a text. What is no digest is INVALID; nothing is raised for it here.
+
+    Raises
+    ------
+    TypeError
+        If it is an Arrow array of another type.
+
+    Examples
+    --------
+    >>> parse_digests([EMPTY_SHA256, "", "sha256:E3"]).algorithm.tolist()
+    [1, 0, 255]
+    """
+    array = _as_binary(texts)
+    starts, lengths, data = binary_buffers(array)
+    algorithm = np.where(lengths == 0, Algorithm.NONE, Algorithm.INVALID).astype(np.uint8)
+    raw = np.zeros((len(array), RAW_BYTES[Algorithm.SHA256]), np.uint8)
+    for which, n_raw in RAW_BYTES.items():  # three algorithms, not rows
+        n_text = PREFIX_BYTES + 2 * n_raw
+        rows = np.flatnonzero(lengths == n_text)
+        if not len(rows):
+            continue
+        text = _fixed_width(data, starts[rows], n_text)
+        prefix = np.frombuffer(f"{which.name.lower()}:".encode(), np.uint8)
+        nibbles = _NIBBLE[text[:, PREFIX_BYTES:]]
+        good = (text[:, :PREFIX_BYTES] == prefix).all(axis=1) & (nibbles != _BAD).all(axis=1)
+        algorithm[rows[good]] = which
+        if which is Algorithm.SHA256:
+            raw[rows[good]] = ((nibbles[:, ::2] << 4) | nibbles[:, 1::2])[good]
+    return Digests(frozen(algorithm), frozen(raw), array)
+
+
+def format_digests(raw: U8) -> Any:
+    """Write sha256 digests as text.
+
+    Parameters
+    ----------
+    raw : (n, 32) uint8
+        Raw bytes.
+
+    Returns
+    -------
+    pyarrow.StringArray
+        n rows, `sha256:` and 64 hex digits.
+    """
+    text = np.empty((len(raw), PREFIX_BYTES + 64), np.uint8)
+    text[:, :PREFIX_BYTES] = np.frombuffer(b"sha256:", np.uint8)
+    text[:, PREFIX_BYTES:] = _HEX[raw].view(np.uint8).reshape(len(raw), 64)
+    starts = np.arange(len(raw), dtype=np.int64) * text.shape[1]
+    lengths = np.full(len(raw), text.shape[1], np.int64)
+    return slices_to_binary(text.reshape(-1), starts, lengths).cast(pa.string())
+
+
+def _as_binary(texts: Any) -> Any:
+    if isinstance(texts, pa.ChunkedArray):
+        texts = texts.combine_chunks()
+    if not isinstance(texts, pa.Array):
+        texts = pa.array([t.encode() if isinstance(t, str) else t for t in texts], pa.binary())
+    if pa.types.is_null(texts.type):
+        texts = texts.cast(pa.binary())
+    if not any(
+        check(texts.type)
+        for check in (
+            pa.types.is_string,
+            pa.types.is_binary,
+            pa.types.is_large_string,
+            pa.types.is_large_binary,
+        )
+    ):
+        raise TypeError(f"digests: found Arrow type {texts.type}, wanted string or binary")
+    return texts.cast(pa.binary())
+
+
+def _fixed_width(data: U8, starts: I64, width: int) -> U8:
+    """(n, width) uint8: runs of one width, without an index where they touch."""
+    first = int(starts[0])
+    if int(starts[-1]) - first == (len(starts) - 1) * width and (np.diff(starts) == width).all():
+        return data[first : first + len(starts) * width].reshape(len(starts), width)
+    windows = np.lib.stride_tricks.sliding_window_view(data, width)
+    return np.ascontiguousarray(windows[starts])

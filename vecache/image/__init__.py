@@ -1,0 +1,1 @@
+"""Where images come from, each giving the TOCs of its layers."""

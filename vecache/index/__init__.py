@@ -1,0 +1,1 @@
+"""All layers at once: one key column, one look-up, one refresh."""

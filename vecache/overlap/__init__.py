@@ -1,0 +1,1 @@
+"""Layers against layers: what they share, what covers an image, what can go."""

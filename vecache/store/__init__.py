@@ -1,0 +1,1 @@
+"""A containers-storage graph root on disk: config, records, locks, big data."""

@@ -1,0 +1,1 @@
+"""One table of contents: JSON to columns, layouts, fingerprints, merged files."""
