@@ -1,0 +1,96 @@
+"""Tables must line up, whatever is in them, and fit where they can."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vecache.report.table import Column, human_bytes, human_share, render_facts, render_table
+from vecache.report.terminal import Screen, display_width
+
+DIGEST = "sha256:" + "ab" * 32
+COLUMNS = [
+    Column("DIGEST", keep="start"),
+    Column("PATH", keep="end"),
+    Column("STATE", styles={"found": "green"}),
+    Column("BYTES", "right"),
+]
+
+
+def test_cells_line_up_and_numbers_stand_right() -> None:
+    text = render_table(
+        COLUMNS, [["a", "日本", "found", 1234567], ["bcd", b"x\xff", "no", None]], Screen()
+    )
+    assert text.splitlines() == [
+        "DIGEST  PATH   STATE      BYTES",
+        "a       日本   found  1,234,567",
+        r"bcd     x\xff  no             -",
+    ]
+
+
+def test_no_rows_leave_the_titles() -> None:
+    assert render_table(COLUMNS, [], Screen()) == "DIGEST  PATH  STATE  BYTES"
+
+
+def test_a_narrow_screen_shortens_digests_and_paths_only() -> None:
+    rows = [[DIGEST, "usr/share/doc/" * 5 + "copyright", "found", 10**9]]
+    line = render_table(COLUMNS, rows, Screen(80)).splitlines()[1]
+    assert display_width(line) == 80
+    digest, path, state, number = line.split()
+    assert digest.startswith("sha256:abab")
+    assert digest.endswith("…")
+    assert path.startswith("…")
+    assert path.endswith("/copyright")
+    assert (state, number) == ("found", "1,000,000,000")
+
+
+def test_a_pipe_gets_everything() -> None:
+    assert DIGEST in render_table(COLUMNS, [[DIGEST, "p" * 500, "found", 1]], Screen())
+
+
+def test_colours_take_no_room() -> None:
+    rows = [["a", "b", "found", 1], ["a", "b", "missing", 22]]
+    painted = render_table(COLUMNS, rows, Screen(colour=True))
+    assert "\x1b[32mfound\x1b[0m" in painted
+    assert re.sub(r"\x1b\[\d+m", "", painted) == render_table(COLUMNS, rows, Screen())
+
+
+@given(
+    st.lists(st.tuples(st.text(), st.binary(), st.text(), st.integers()), max_size=4),
+    st.integers(1, 100),
+)
+def test_any_cells_give_one_printable_line_a_row(
+    rows: list[tuple[str, bytes, str, int]], width: int
+) -> None:
+    lines = render_table(COLUMNS, rows, Screen(width)).split("\n")
+    assert len(lines) == len(rows) + 1
+    assert all(line.isprintable() for line in lines)
+
+
+def test_facts_line_up() -> None:
+    text = render_facts([("file", "a\x1b"), ("n tags", 1234)], Screen())
+    assert text.splitlines() == [r"file    a\x1b", "n tags  1,234"]
+
+
+@pytest.mark.parametrize(
+    ("n_bytes", "text"),
+    [
+        (None, "-"),
+        (-1_500, "-1.50 kB"),
+        (9_994, "9.99 kB"),
+        (9_996, "10.0 kB"),
+        (99_960, "100 kB"),
+        (1_509_000_000, "1.51 GB"),
+        (2**63 - 1, "9.22 EB"),
+        (10**24, "1000000 EB"),
+    ],
+)
+def test_human_bytes_are_decimal_with_three_digits(n_bytes: int | None, text: str) -> None:
+    assert human_bytes(n_bytes) == text
+
+
+def test_an_unknown_share_is_a_dash() -> None:
+    assert human_share(None) == "-"

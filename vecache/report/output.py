@@ -1,0 +1,217 @@
+"""How does a result reach a file, or another program? In the form that the file's name ends with.
+
+A `Report` is one result in all its forms, each made only when it is asked for. A file is written
+beside the place where it belongs, synced, and renamed over it: whoever reads it sees the old one or
+the new one, and a full disk leaves the old one. Pipes and devices are written to as they are.
+
+JSON is pure ASCII, so names from files of strangers reach no terminal unescaped. Bytes that are no
+UTF-8 become lone surrogates, as `os.fsdecode` makes them; Arrow and Parquet keep them as they are.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from vecache.report.terminal import Screen
+
+__all__ = ["TABLE_ENDINGS", "Report", "json_text", "replacing", "write_report"]
+
+TABLE_ENDINGS = (".parquet", ".arrow", ".csv", ".json", ".jsonl")
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One result in each of its forms.
+
+    Attributes
+    ----------
+    text : callable taking a Screen
+        Lines for people, without the last line break.
+    document : callable
+        What `--json` prints: dicts, lists, texts and numbers.
+    table : callable
+        A `pyarrow.Table`.
+    lines : callable, optional
+        The documents that `--jsonl` prints, one a line; the rows of the table by default.
+    picture : callable taking a binary file and `"svg"` or `"png"`, optional
+        Draws it, where there is something to draw.
+    """
+
+    text: Callable[[Screen], str]
+    document: Callable[[], Any]
+    table: Callable[[], Any]
+    lines: Callable[[], Iterable[Any]] | None = None
+    picture: Callable[[BinaryIO, str], None] | None = None
+
+    def json_lines(self) -> Iterator[str]:
+        """Write the result as JSON lines.
+
+        Yields
+        ------
+        str
+            One document, without its line break.
+        """
+        if self.lines is not None:
+            yield from map(json_text, self.lines())
+            return
+        for batch in self.table().to_batches(max_chunksize=1 << 14):  # bounds the memory
+            yield from map(json_text, batch.to_pylist())
+
+
+def write_report(path: str | os.PathLike[str], report: Report) -> None:
+    """Write a result to a file.
+
+    Parameters
+    ----------
+    path : path-like
+        Its ending, in any case, says the form.
+    report : Report
+        The result.
+
+    Raises
+    ------
+    ValueError
+        If the result has no such form.
+    OSError
+        If the file cannot be written; an old one is still there.
+    """
+    ending = os.path.splitext(path)[1].lower()
+    if ending in {".svg", ".png"} and report.picture is not None:
+        with replacing(path) as file:
+            report.picture(file, ending[1:])
+    elif ending == ".json":
+        text = json_text(report.document())
+        with replacing(path) as file:
+            file.write(text.encode() + b"\n")
+    elif ending == ".jsonl":
+        with replacing(path) as file:
+            file.writelines(line.encode() + b"\n" for line in report.json_lines())
+    elif ending in TABLE_ENDINGS:
+        table = report.table()
+        with replacing(path) as file:
+            _write_table(table, file, ending)
+    else:
+        raise ValueError(f"{os.fspath(path)}: found ending {ending!r}, wanted {TABLE_ENDINGS}")
+
+
+def json_text(document: Any, *, indent: int | None = None) -> str:
+    r"""Write a document as JSON.
+
+    Parameters
+    ----------
+    document : object
+        Dicts, lists, texts, numbers; also bytes, paths, and numpy arrays and scalars.
+    indent : int, optional
+        Blanks a level; one line by default.
+
+    Returns
+    -------
+    str
+        ASCII.
+
+    Examples
+    --------
+    >>> print(json_text({"name": b"caf\xc3\xa9 \xff"}))
+    {"name": "caf\u00e9 \udcff"}
+    """
+    return json.dumps(document, indent=indent, default=_plain, allow_nan=False)
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Open a file that takes its name only when it is complete.
+
+    Parameters
+    ----------
+    path : path-like
+        A link is followed. A file that is there keeps its mode, a new one gets what the umask says.
+
+    Yields
+    ------
+    binary file
+        To write to. If the block raises, nothing has changed.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written.
+    """
+    try:
+        try:
+            old = os.stat(path)
+        except FileNotFoundError:
+            old = None
+        if old is not None and not stat.S_ISREG(old.st_mode):
+            with open(path, "wb") as file:  # a pipe or a device: a rename would replace it
+                yield file
+        else:
+            yield from _draft(os.path.realpath(path), old)
+    except OSError as error:
+        if error.errno is not None:
+            error.filename = os.fspath(path)
+        raise
+
+
+def _draft(target: str, old: os.stat_result | None) -> Iterator[BinaryIO]:
+    draft = os.path.join(os.path.dirname(target), f".vecache-{os.urandom(8).hex()}.tmp")
+    try:
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        with open(descriptor, "wb") as file:
+            if old is not None:
+                os.fchmod(descriptor, stat.S_IMODE(old.st_mode))
+            yield file
+            file.flush()
+            os.fsync(descriptor)
+        os.replace(draft, target)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            os.unlink(draft)
+        raise
+
+
+def _write_table(table: Any, file: BinaryIO, ending: str) -> None:
+    if ending == ".parquet":
+        from pyarrow import parquet  # noqa: PLC0415 - 30 ms, and only needed here
+
+        parquet.write_table(table, file, compression="zstd")
+    elif ending == ".arrow":
+        from pyarrow import ipc  # noqa: PLC0415 - as above
+
+        with ipc.new_file(file, table.schema) as writer:
+            writer.write_table(table)
+    else:
+        from pyarrow import csv  # noqa: PLC0415 - as above
+
+        csv.write_csv(_flat(table), file)
+
+
+def _flat(table: Any) -> Any:
+    """Columns as CSV can hold them: bytes as they are, lists and structs as JSON."""
+    import pyarrow as pa  # noqa: PLC0415 - this module is imported before it is known to be needed
+
+    for number, name in enumerate(table.column_names):  # columns, not rows
+        column = table.column(number)
+        if pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
+            table = table.set_column(number, name, column.cast(pa.string(), safe=False))
+        elif pa.types.is_nested(column.type):
+            values = [None if v is None else json_text(v) for v in column.to_pylist()]
+            table = table.set_column(number, name, pa.array(values, pa.string()))
+    return table
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.decode(errors="surrogateescape")
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if hasattr(value, "tolist"):  # numpy, which this module need not import to know
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} has no form in JSON")

@@ -1,0 +1,132 @@
+"""What can be put on a terminal, and how much room it takes there.
+
+Paths, image names and ids come from files of strangers. A control character among them could move
+the cursor, recolour the screen or hide a line, so whatever is printed goes through `printable`
+first. Japanese takes two columns a character and an accent none, which `display_width` knows.
+
+Does not write anything, and imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from typing import TextIO
+
+__all__ = ["Screen", "display_width", "printable"]
+
+_CODES = {"bold": 1, "dim": 2, "red": 31, "green": 32, "yellow": 33}
+
+
+class Screen(NamedTuple):
+    """What the place where text goes can do.
+
+    Attributes
+    ----------
+    width : int or None
+        Columns of a line; None for a file or a pipe, which get everything.
+    colour : bool
+        Whether `paint` does anything.
+    """
+
+    width: int | None = None
+    colour: bool = False
+
+    @classmethod
+    def of(cls, stream: TextIO | None) -> Screen:
+        """Look at a stream.
+
+        Parameters
+        ----------
+        stream : file or None
+            None where the descriptor was closed before the program started.
+
+        Returns
+        -------
+        Screen
+            Colours are on for a terminal, unless `NO_COLOR` is set or it calls itself dumb.
+        """
+        if stream is None or not stream.isatty():
+            return cls()
+        from shutil import get_terminal_size  # noqa: PLC0415 - slow, and only needed here
+
+        plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+        return cls(get_terminal_size().columns, not plain)
+
+    def paint(self, text: str, style: str) -> str:
+        """Colour a text, if colours are on.
+
+        Parameters
+        ----------
+        text : str
+            Printable.
+        style : str
+            `bold`, `dim`, `red`, `green`, `yellow`, or the empty text for none.
+
+        Returns
+        -------
+        str
+            The text, between escape sequences or as it was.
+        """
+        return f"\x1b[{_CODES[style]}m{text}\x1b[0m" if self.colour and style else text
+
+
+def printable(text: str | bytes) -> str:
+    r"""Escape every character that a terminal would act on or not show.
+
+    Parameters
+    ----------
+    text : str or bytes
+        Bytes are read as UTF-8; what is no UTF-8 is escaped too.
+
+    Returns
+    -------
+    str
+        One line. A back-slash stays as it is: this is for eyes, and `--json` is exact.
+
+    Examples
+    --------
+    >>> print(printable(b"etc/\x1b[2Jhosts\xff"))
+    etc/\x1b[2Jhosts\xff
+    >>> print(printable("日本語"))
+    日本語
+    """
+    if isinstance(text, bytes):
+        text = text.decode(errors="surrogateescape")
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else _escape(c) for c in text)
+
+
+def display_width(text: str) -> int:
+    """Count the columns that a printable text takes on a terminal.
+
+    Parameters
+    ----------
+    text : str
+        As `printable` gives it.
+
+    Returns
+    -------
+    int
+        2 for each wide character, 0 for each combining one, 1 for any other.
+    """
+    if text.isascii():
+        return len(text)
+    return sum(_character_width(character) for character in text)
+
+
+def _escape(character: str) -> str:
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that was no UTF-8, as surrogateescape carries it
+        return f"\\x{code - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode()
+
+
+def _character_width(character: str) -> int:
+    if unicodedata.combining(character):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
