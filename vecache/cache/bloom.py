@@ -1,0 +1,178 @@
+"""The bloom filter of a cache file: whether this layer may hold a digest.
+
+For seed s in 0 … n_hashes-1 and a packed digest d of L bytes, a bit's number is
+`(crc32(d[:s mod L]) ^ crc32(d[s mod L:])) mod n_bits`, in 32 bits. Hence:
+
+1. Only L seeds differ, whatever `n_hashes` says.
+2. CRC-32 is affine, so rows that share their first s bytes (all of them say `sha256:`) share the
+   difference between the hash of seed s and that of seed 0. One CRC a row gives all three hashes.
+3. For the same reason the hashes are not independent: where `n_words` is a power of two, about
+   12 % of unknown digests pass, not the 1.7 % of the upstream comment. `false_positive_rate`
+   measures it.
+
+The bits are read as bytes where the file has them: bit i is bit `i & 7` of byte `i >> 3`, which for
+little-endian words is the same bit. About 60 ns a digest; a filter takes 10 bits a tag.
+
+Source: containers/storage pkg/chunked/bloom_filter_linux.go.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vecache.arrays import frozen
+from vecache.cache.crc import crc32_rows
+from vecache.cache.format import N_HASHES
+from vecache.digest import PREFIX_BYTES, RAW_BYTES, Algorithm
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from vecache.arrays import U8, U32, U64, Bool
+
+__all__ = ["BloomFilter"]
+
+_BITS_PER_TAG = 10  # upstream: bloomFilterScale
+
+
+class BloomFilter:
+    """A bit array, and how many hashes a digest has in it.
+
+    Parameters
+    ----------
+    bits : (8 * n_words,) uint8
+        The words as bytes, at any alignment; not copied. `n_words` is not 0 and no multiple of
+        2 ** 26.
+    n_hashes : int
+        Seeds asked. With 0 everything may be contained.
+    """
+
+    __slots__ = ("bits", "n_hashes")
+
+    def __init__(self, bits: U8, n_hashes: int = N_HASHES) -> None:
+        self.bits = frozen(bits.view())
+        self.n_hashes = n_hashes
+
+    @classmethod
+    def build(cls, packed: U8) -> BloomFilter:
+        """Make the filter that a writer makes.
+
+        Parameters
+        ----------
+        packed : (n_tags, digest_len) uint8
+            The digests of all tags, in any order.
+
+        Returns
+        -------
+        BloomFilter
+            10 bits a tag in whole words, at least one; three hashes.
+        """
+        n_words = cls.words_for(len(packed))
+        bloom = cls(np.zeros(8 * n_words, np.uint8))
+        is_set = np.zeros(64 * n_words, np.bool_)
+        for bit in bloom._bits_of(packed):  # three hashes
+            is_set[bit] = True
+        return cls(np.packbits(is_set, bitorder="little"))
+
+    @staticmethod
+    def words_for(n_tags: int) -> int:
+        """Count the words that a writer gives a filter.
+
+        Parameters
+        ----------
+        n_tags : int
+            Tags in the file.
+
+        Returns
+        -------
+        int
+            At least 1.
+        """
+        return max(1, -(-_BITS_PER_TAG * n_tags // 64))
+
+    @property
+    def n_words(self) -> int:
+        """64-bit words in the bit array."""
+        return len(self.bits) // 8
+
+    @property
+    def words(self) -> U64:
+        """(n_words,) uint64 little-endian view of the bits; not aligned in a mapped file."""
+        return self.bits.view("<u8")
+
+    @property
+    def fill(self) -> float:
+        """The share of bits that are set, 0 to 1."""
+        return int(np.bitwise_count(self.bits).sum(dtype=np.int64)) / (8 * len(self.bits))
+
+    def may_contain(self, packed: U8) -> Bool:
+        """Ask for many digests.
+
+        Parameters
+        ----------
+        packed : (m, digest_len) uint8
+            Packed digests, at any strides.
+
+        Returns
+        -------
+        (m,) bool
+            False where the digest was certainly never added.
+        """
+        admitted = np.ones(len(packed), np.bool_)
+        for bit in self._bits_of(packed):  # hashes: three, and never more than digest_len
+            admitted &= ((self.bits.take(bit >> 3) >> (bit & 7).astype(np.uint8)) & 1).view(
+                np.bool_
+            )
+        return admitted
+
+    def false_positive_rate(self, n_samples: int = 1 << 16, seed: int = 0) -> float:
+        """Measure how often a digest that is not there passes.
+
+        Parameters
+        ----------
+        n_samples : int
+            How many random sha256 digests to ask for.
+        seed : int
+            Of the random numbers; the same seed gives the same figure.
+
+        Returns
+        -------
+        float
+            The share that passed, 0 to 1.
+        """
+        packed = np.empty((n_samples, PREFIX_BYTES + RAW_BYTES[Algorithm.SHA256]), np.uint8)
+        packed[:, :PREFIX_BYTES] = np.frombuffer(b"sha256:", np.uint8)
+        raw = packed[:, PREFIX_BYTES:]
+        raw[:] = np.random.default_rng(seed).integers(0, 256, raw.shape, np.uint8)
+        return float(self.may_contain(packed).mean()) if n_samples else 0.0
+
+    def _bits_of(self, packed: U8) -> Iterator[U32]:
+        """(m,) uint32 for each seed that differs: numbers of the bits of each digest."""
+        n_bits = np.uint32(8 * len(self.bits) % 2**32)  # upstream quirk: counted in 32 bits
+        if packed.shape[1] == 0:  # upstream quirk: an empty digest is the first bit
+            yield np.zeros(len(packed), np.uint32)
+            return
+        for hashes in _hashes(packed, min(self.n_hashes, packed.shape[1])):
+            yield hashes % n_bits
+
+    def __repr__(self) -> str:
+        return f"<BloomFilter: {self.n_words:,} words, {self.n_hashes} hashes, {self.fill:.0%} set>"
+
+
+def _hashes(packed: U8, n_seeds: int) -> Iterator[U32]:
+    """(m,) uint32 for each seed: the two parts' CRCs, exclusive-ored."""
+    if len(packed) == 0:
+        return
+    first = packed[0].tobytes()
+    heads = packed[:, :PREFIX_BYTES].T
+    n_shared = len(heads) if (heads == heads[:, :1]).all() else 0
+    whole = crc32_rows(packed, n_shared)
+    for seed in range(n_seeds):
+        if seed <= n_shared:
+            change = zlib.crc32(first[:seed]) ^ zlib.crc32(first[seed:]) ^ zlib.crc32(first)
+            yield whole ^ np.uint32(change)
+        else:
+            yield crc32_rows(packed[:, :seed]) ^ crc32_rows(packed[:, seed:])

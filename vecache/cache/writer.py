@@ -1,0 +1,193 @@
+"""From the entries of a TOC to the bytes of a cache file, byte for byte as Podman writes them.
+
+1. `toc.layout.kept_entries` picks entries and their names.
+2. All digests must be of one algorithm; the hard-link fingerprints, which are sha256, count too.
+3. Names are stored once each, in the order in which they first appear.
+4. A location for each file digest, then one for the entry's chunk digest, in TOC order.
+5. A tag for each digest and fingerprint, sorted by memcmp: equal digests come in the order of the
+   *little-endian bytes* of their offsets.
+6. The bloom filter over all tags, and the header.
+
+About 4 ms a megabyte of TOC, besides parsing it. Memory is about 250 bytes an entry.
+
+Source: containers/storage pkg/chunked/cache_linux.go writeCache, writeCacheFileToWriter.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NoReturn
+
+import numpy as np
+
+from vecache.arrays import binary_buffers
+from vecache.cache.bloom import BloomFilter
+from vecache.cache.format import N_HASHES, VERSION, Header
+from vecache.cache.locations import pack_locations
+from vecache.digest import Algorithm, Digests
+from vecache.errors import DigestError
+from vecache.toc.columns import shown
+from vecache.toc.document import Toc
+from vecache.toc.fingerprint import fingerprints
+from vecache.toc.layout import Layout, kept_entries
+
+if TYPE_CHECKING:
+    from vecache.arrays import I64, U8, BinaryColumn, Bool
+    from vecache.toc.entries import Entries
+    from vecache.toc.layout import KeptEntries
+
+__all__ = ["build_cache", "pack_cache"]
+
+_LENGTH_BYTES = 4  # before each name
+
+
+def build_cache(toc_data: bytes, layout: str | Layout = "dir") -> bytes:
+    """Make the cache file of a layer from its TOC.
+
+    Parameters
+    ----------
+    toc_data : bytes
+        The TOC's JSON.
+    layout : Layout or str
+        `dir`, or `flat` for composefs.
+
+    Returns
+    -------
+    bytes
+        The file that Podman would write.
+
+    Raises
+    ------
+    TocError
+        If the TOC cannot be read, or has no such layout.
+    DigestError
+        If a digest is none, or not all are of one algorithm.
+    ValueError
+        If there is no layout of that name.
+    """
+    layout = Layout(layout)
+    return pack_cache(Toc.parse(toc_data).entries, layout)
+
+
+def pack_cache(entries: Entries, layout: Layout) -> bytes:
+    """Make the cache file of a layer from the entries of its TOC.
+
+    Parameters
+    ----------
+    entries : Entries
+        The whole TOC.
+    layout : Layout
+        How the layer's files lie on disk.
+
+    Returns
+    -------
+    bytes
+        The file that Podman would write.
+
+    Raises
+    ------
+    TocError
+        As `kept_entries` says.
+    DigestError
+        If a digest is none, or not all are of one algorithm.
+    """
+    kept = kept_entries(entries, layout)
+    algorithm = _find_algorithm(entries, kept)
+    name_offset, fnames = _pack_names(kept.name)
+    is_file = entries.digest.is_present[kept.entry_row]
+    is_chunk = entries.chunk_digest.is_present[kept.entry_row]
+    has_location = np.column_stack([is_file, is_chunk])
+    vdata, starts = _pack_locations(entries, kept.entry_row, name_offset, has_location)
+    file_location, chunk_location = (np.cumsum(has_location).reshape(has_location.shape) - 1).T
+    packed = _pack_digests(entries, kept.entry_row[is_file], kept.entry_row[is_chunk], algorithm)
+    of_file = file_location[is_file]  # two tags on each: the digest and the fingerprint
+    location = np.concatenate([of_file, of_file, chunk_location[is_chunk]])
+    tags = _pack_tags(packed, starts[location], np.diff(starts)[location])
+    bloom = BloomFilter.build(packed)
+    start, sizes = Header(
+        version=VERSION,
+        tag_len=tags.shape[1] if len(tags) else 0,
+        digest_len=packed.shape[1] if len(tags) else 0,
+        n_words=bloom.n_words,
+        n_hashes=N_HASHES,
+        tags_bytes=tags.nbytes,
+        vdata_bytes=vdata.nbytes,
+        fnames_bytes=fnames.nbytes,
+    ).pack()
+    return b"".join([start, bloom.bits.data, sizes, tags.data, vdata.data, fnames.data])
+
+
+def _find_algorithm(entries: Entries, kept: KeptEntries) -> Algorithm:
+    """Find the one algorithm of all digests; SHA256 where there are none."""
+    file = entries.digest.algorithm[kept.entry_row]
+    chunk = entries.chunk_digest.algorithm[kept.entry_row]
+    fingerprint = np.where(file == Algorithm.NONE, Algorithm.NONE, Algorithm.SHA256)
+    used = np.column_stack([file, fingerprint, chunk]).reshape(-1)  # in the order of writing
+    places = np.flatnonzero(used != Algorithm.NONE)
+    if not len(places):
+        return Algorithm.SHA256
+    first = Algorithm(int(used[places[0]]))
+    bad = places[(used[places] != first) | (used[places] == Algorithm.INVALID)]
+    if len(bad):
+        row, which = divmod(int(bad[0]), 3)
+        digests = entries.chunk_digest if which == 2 else entries.digest
+        _refuse(entries, int(kept.entry_row[row]), digests, first)
+    return first
+
+
+def _refuse(entries: Entries, row: int, digests: Digests, first: Algorithm) -> NoReturn:
+    reason = (
+        "this is not a digest; wanted sha256:, sha384: or sha512: and lower-case hex"
+        if digests.algorithm[row] == Algorithm.INVALID
+        else f"a cache file holds digests of one length, here {first.name.lower()} (the hard-link "
+        "fingerprint of a file is always sha256)"
+    )
+    name, text = entries.name[row].as_py(), digests.to_text()[row].as_py()
+    raise DigestError(f"entry {row}, {shown(name)}: {shown(text)}: {reason}")
+
+
+def _pack_names(names: BinaryColumn) -> tuple[I64, U8]:
+    """(m,) int64 byte of each name in fnames; fnames, each name once behind its length."""
+    encoded = names.dictionary_encode()  # numbered as they first appear
+    starts, lengths, data = binary_buffers(encoded.dictionary)
+    ends = np.cumsum(lengths + _LENGTH_BYTES)
+    begins = ends - lengths - _LENGTH_BYTES
+    fnames = np.empty(int(ends[-1]) if len(ends) else 0, np.uint8)
+    is_length = np.zeros(len(fnames), np.bool_)
+    is_length[begins[:, None] + np.arange(_LENGTH_BYTES)] = True
+    fnames[is_length] = lengths.astype("<u4").view(np.uint8)
+    fnames[~is_length] = data[starts[0] : starts[-1] + lengths[-1]] if len(starts) else data
+    return begins[encoded.indices.to_numpy()], fnames
+
+
+def _pack_locations(
+    entries: Entries, entry_row: I64, name_offset: I64, has_location: Bool
+) -> tuple[U8, I64]:
+    """Write the (m, 2) locations of entries that exist: the file's, then its chunk's."""
+    nothing = np.zeros(len(entry_row), np.int64)
+    columns = (
+        (name_offset, name_offset),
+        (nothing, entries.chunk_offset[entry_row]),
+        (entries.size[entry_row], entries.chunk_size[entry_row]),
+    )
+    # Go writes uint64(int64): negative numbers wrap.
+    return pack_locations(
+        *(np.column_stack(pair)[has_location].view(np.uint64) for pair in columns)
+    )
+
+
+def _pack_digests(entries: Entries, file_row: I64, chunk_row: I64, algorithm: Algorithm) -> U8:
+    """(n_tags, digest_len) uint8: file digests, fingerprints, chunk digests."""
+    parts = [entries.chunk_digest.take(chunk_row)]
+    if len(file_row):
+        parts.insert(0, entries.digest.take(file_row))
+        parts.insert(1, Digests.from_raw(fingerprints(entries, file_row)))
+    return np.vstack([part.packed(algorithm)[1] for part in parts])
+
+
+def _pack_tags(packed: U8, offset: I64, length: I64) -> U8:
+    """(n_tags, tag_len) uint8: sorted by all of their bytes."""
+    tags = np.hstack(
+        [packed, *(n.astype("<u8").view(np.uint8).reshape(-1, 8) for n in (offset, length))]
+    )
+    tags.view(f"S{tags.shape[1]}").sort(axis=0)
+    return tags
