@@ -1,1 +1,61 @@
-"""The layers cache of containers/storage as a numpy batch index."""
+"""The layers cache of containers/storage as a numpy batch index.
+
+What stands in `__all__` is promised; everything else can be imported, but may change. Each name is
+fetched from its room when it is first asked for, so `import vecache` costs next to nothing and
+`vecache --help` never waits for numpy.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+__all__ = [
+    "CacheFile",
+    "LayersCache",
+    "Toc",
+    "VecacheError",
+    "__version__",
+    "build_cache",
+    "open_image",
+    "open_store",
+    "overlap",
+    "plan_image",
+]
+
+if TYPE_CHECKING:
+    from vecache.cache.reader import CacheFile
+    from vecache.cache.writer import build_cache
+    from vecache.errors import VecacheError
+    from vecache.image.open import open_image
+    from vecache.index.layers_cache import LayersCache
+    from vecache.plan.image_plan import plan_image
+    from vecache.sharing.matrix import overlap
+    from vecache.store.graphroot import open_store
+    from vecache.toc.document import Toc
+
+    __version__: str
+
+else:  # a type checker must not see this: it would let any name pass
+    _HOMES = {
+        "CacheFile": "vecache.cache.reader",
+        "LayersCache": "vecache.index.layers_cache",
+        "Toc": "vecache.toc.document",
+        "VecacheError": "vecache.errors",
+        "build_cache": "vecache.cache.writer",
+        "open_image": "vecache.image.open",
+        "open_store": "vecache.store.graphroot",
+        "overlap": "vecache.sharing.matrix",
+        "plan_image": "vecache.plan.image_plan",
+    }
+
+    def __getattr__(name):
+        from importlib import import_module, metadata
+
+        if name == "__version__":
+            return metadata.version("vecache")
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(_HOMES[name]), name)
+
+    def __dir__():
+        return list(__all__)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vecache.report.table import Column, human_bytes, human_share, render_facts, render_table
+from vecache.report.table import Cell, Column, human_bytes, human_share, render_facts, render_table
 from vecache.report.terminal import Screen, display_width
 
 DIGEST = "sha256:" + "ab" * 32
@@ -36,7 +36,7 @@ def test_no_rows_leave_the_titles() -> None:
 
 
 def test_a_narrow_screen_shortens_digests_and_paths_only() -> None:
-    rows = [[DIGEST, "usr/share/doc/" * 5 + "copyright", "found", 10**9]]
+    rows: list[list[Cell]] = [[DIGEST, "usr/share/doc/" * 5 + "copyright", "found", 10**9]]
     line = render_table(COLUMNS, rows, Screen(80)).splitlines()[1]
     assert display_width(line) == 80
     digest, path, state, number = line.split()
@@ -52,7 +52,7 @@ def test_a_pipe_gets_everything() -> None:
 
 
 def test_colours_take_no_room() -> None:
-    rows = [["a", "b", "found", 1], ["a", "b", "missing", 22]]
+    rows: list[list[Cell]] = [["a", "b", "found", 1], ["a", "b", "missing", 22]]
     painted = render_table(COLUMNS, rows, Screen(colour=True))
     assert "\x1b[32mfound\x1b[0m" in painted
     assert re.sub(r"\x1b\[\d+m", "", painted) == render_table(COLUMNS, rows, Screen())

@@ -113,8 +113,12 @@ def track(
     ----------
     items : iterable
         What the step works on.
-    label, total, stream
-        As for `Progress`.
+    label : str
+        What is being done.
+    total : int, optional
+        How many items there are, where that is known.
+    stream : file, optional
+        Standard error by default.
 
     Yields
     ------

@@ -12,7 +12,7 @@ Loops over the rows it prints: a table that nobody can read to its end has `-o` 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from vecache.report.terminal import display_width, printable
 
@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 
     from vecache.report.terminal import Screen
 
-    Cell = str | bytes | int | None
+__all__ = ["Cell", "Column", "human_bytes", "human_share", "render_facts", "render_table"]
 
-__all__ = ["Column", "human_bytes", "human_share", "render_facts", "render_table"]
+Cell: TypeAlias = str | bytes | int | None
+"""What stands in a table: a text, a number, or nothing."""
 
 _GAP = "  "
 _NARROWEST = 8

@@ -1,0 +1,46 @@
+"""Make the cache file of a TOC, byte for byte as Podman makes it.
+
+The TOC is the JSON that a store keeps as `zstd-chunked-manifest`. Without -o the file goes to
+standard output, unless that is a terminal.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from vecache.cli.options import UsageError, read_input
+from vecache.report.output import replacing
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Say what the verb understands."""
+    parser.add_argument("toc", metavar="TOC", help="the JSON document; `-` is standard input")
+    parser.add_argument("-o", "--output", metavar="FILE", help="write to a file, in one step")
+    parser.add_argument(
+        "--layout",
+        choices=("dir", "flat"),
+        default="dir",
+        help="how the layer is kept: dir as it is, flat by digest for composefs (default: dir)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do it, print it, and return the exit code."""
+    if args.output is None and (sys.stdout is None or sys.stdout.isatty()):
+        raise UsageError("build: a cache file is no text for a terminal; use -o FILE, or a pipe")
+    from vecache.cache.writer import pack_cache
+    from vecache.toc.document import MAX_TOC_BYTES, Toc
+    from vecache.toc.layout import Layout
+
+    toc = Toc.parse(read_input(args.toc, MAX_TOC_BYTES), path=args.toc)
+    packed = pack_cache(toc.entries, Layout(args.layout))
+    if args.output is None:
+        sys.stdout.buffer.write(packed)
+        return 0
+    with replacing(args.output) as file:
+        file.write(packed)
+    return 0

@@ -1,0 +1,104 @@
+"""Show what a cache file or a TOC holds, and what is wrong with it.
+
+Which of the two it is, the content says: a TOC is JSON. Pipes work too, as in
+`vecache inspect <(zstd -dc layer.toc.json.zst)`.
+
+Exit code: 0 nothing wrong, 3 problems.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vecache.cli.options import add_output, read_input, show
+from vecache.report.output import Report
+from vecache.report.table import human_bytes, human_share, render_facts
+from vecache.report.terminal import printable
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+    from typing import Any
+
+    from vecache.report.table import Cell
+    from vecache.report.terminal import Screen
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Say what the verb understands."""
+    parser.add_argument("file", metavar="FILE", help="the file; `-` is standard input")
+    add_output(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do it, print it, and return the exit code."""
+    document = {"file": args.file, **_describe(args.file)}
+    show(
+        Report(
+            text=lambda screen: _text(document, screen),
+            document=lambda: document,
+            table=lambda: _table(document),
+        ),
+        args,
+    )
+    return 3 if document["problems"] else 0
+
+
+def _describe(path: str) -> dict[str, Any]:
+    from vecache.cache.reader import CacheFile
+    from vecache.report.figures import describe_cache, describe_toc
+    from vecache.toc.document import MAX_TOC_BYTES, Toc
+
+    data = read_input(path, MAX_TOC_BYTES)
+    if data[:64].lstrip()[:1] == b"{":
+        return describe_toc(Toc.parse(data, path=path))
+    is_whole = len(data) <= MAX_TOC_BYTES
+    return describe_cache(CacheFile.parse(data, path=path) if is_whole else CacheFile.open(path))
+
+
+def _table(document: dict[str, Any]) -> Any:
+    import pyarrow as pa
+
+    return pa.Table.from_pylist([document])
+
+
+def _text(document: dict[str, Any], screen: Screen) -> str:
+    facts = _cache_facts(document) if document["kind"] == "cache" else _toc_facts(document)
+    lines = [render_facts([("File", document["file"]), *facts], screen), ""]
+    problems = [_problem_line(problem) for problem in document["problems"]]
+    style = "red" if problems else "green"
+    n_problems = f"{len(problems)} problem{'s' * (len(problems) != 1)}"
+    lines.append(screen.paint(f"{n_problems}:" if problems else "No problems.", style))
+    return "\n".join([*lines, *problems])
+
+
+def _cache_facts(document: dict[str, Any]) -> Iterator[tuple[str, Cell]]:
+    yield "Kind", f"cache file, version {document['version']}"
+    yield "Size", human_bytes(document["cache_bytes"])
+    yield "Tags", document["n_tags"]
+    yield "Digests", document["algorithm"]
+    yield "Files", document["n_files"]
+    yield "Bytes in files", human_bytes(document["file_bytes"])
+    yield "Bloom filter", f"{document['n_words']:,} words, {document['n_hashes']} hashes"
+    yield "Bloom fill", human_share(document["bloom_fill"])
+    yield "False positives", f"{human_share(document['false_positive_rate'])}, measured"
+
+
+def _toc_facts(document: dict[str, Any]) -> Iterator[tuple[str, Cell]]:
+    yield "Kind", f"TOC, version {document['version']}"
+    yield "Size", human_bytes(document["toc_bytes"])
+    yield "Entries", document["n_entries"]
+    for kind, n_entries in document["entries"].items():
+        yield f"  {kind}", n_entries
+    yield "Bytes in files", human_bytes(document["file_bytes"])
+    yield "Chunks", f"{document['n_chunks']:,}, {document['n_holes']:,} of them holes"
+    yield "Xattrs", document["n_xattrs"]
+    yield "Tar-split", document["tar_split_digest"]
+    for layout, n_bytes in document["cache_bytes_by_layout"].items():
+        yield f"Cache, {layout}", human_bytes(n_bytes)
+
+
+def _problem_line(problem: dict[str, Any]) -> str:
+    where = f"{problem['section']} at byte {problem['offset']}: " if "section" in problem else ""
+    rows = f" ({problem['n_rows']:,} tags)" if problem.get("n_rows") else ""
+    return printable(f"{where}{problem['reason']}{rows}")

@@ -1,0 +1,89 @@
+"""Show what each layer of a store holds, and why one has no cache.
+
+Layers stand in the store's order, in which a pull asks them. Where the store has no good cache file
+for a layer with a TOC, the cache is built in memory; nothing is written into the store. FALSE+ is
+measured: the share of random digests that the bloom filter lets through.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vecache.cli.options import add_output, add_store, load_layers, show
+from vecache.report.output import Report
+from vecache.report.table import Column, human_bytes, human_share, render_facts, render_table
+from vecache.report.terminal import printable
+
+if TYPE_CHECKING:
+    import argparse
+    from typing import Any
+
+    from vecache.report.terminal import Screen
+
+_COLUMNS = (
+    Column("LAYER"),
+    Column("CACHE", styles={"mapped": "green", "none": "yellow"}),
+    Column("TAGS", "right"),
+    Column("FILES", "right"),
+    Column("BYTES", "right"),
+    Column("CACHE BYTES", "right"),
+    Column("BLOOM", "right"),
+    Column("FALSE+", "right"),
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Say what the verb understands."""
+    add_store(parser)
+    add_output(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do it, print it, and return the exit code."""
+    from vecache.report.layers import layers_table
+
+    store, cache = load_layers(args.store)
+    table = layers_table(cache)
+    root = str(store.root)
+    show(
+        Report(
+            text=lambda screen: _text(root, table.to_pylist(), screen),
+            document=lambda: {"store": root, "layers": table.to_pylist()},
+            table=lambda: table,
+        ),
+        args,
+    )
+    return 0
+
+
+def _text(root: str, layers: list[dict[str, Any]], screen: Screen) -> str:
+    rows = [
+        (
+            layer["layer_id"][:12],
+            layer["cache"],
+            layer["n_tags"],
+            layer["n_files"],
+            human_bytes(layer["file_bytes"]),
+            human_bytes(layer["cache_bytes"]),
+            human_share(layer["bloom_fill"]),
+            human_share(layer["false_positive_rate"]),
+        )
+        for layer in layers
+    ]
+    notes = [(layer["layer_id"][:12], layer["reason"]) for layer in layers if layer["reason"]]
+    parts = [_summary(root, layers)]
+    if rows:
+        parts.append(render_table(_COLUMNS, rows, screen))
+    if notes:
+        parts.append(render_facts(notes, screen))
+    return "\n\n".join(parts)
+
+
+def _summary(root: str, layers: list[dict[str, Any]]) -> str:
+    n_cached = sum(layer["cache"] != "none" for layer in layers)
+    n_tags = sum(layer["n_tags"] or 0 for layer in layers)
+    n_bytes = sum(layer["file_bytes"] or 0 for layer in layers)
+    return (
+        f"{printable(root)}: {len(layers):,} layers, {n_cached:,} with a cache, "
+        f"{n_tags:,} tags, {human_bytes(n_bytes)} in files"
+    )

@@ -1,0 +1,97 @@
+"""Show which layer, path and offset hold each digest.
+
+The layers of the store are asked in its order, and the first one that holds a digest answers, as in
+a pull. A digest is that of a file, of a chunk, or the fingerprint that hard links go by. OFFSET and
+LENGTH say where in the uncompressed file the content stands.
+
+Exit code: 0 all found, 1 some were not, 3 some are not digests, or a cache file is damaged there.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from vecache.cli.options import UsageError, add_output, add_store, load_layers, read_input, show
+from vecache.report.output import Report
+from vecache.report.table import Column, render_table
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+    from typing import Any
+
+    from vecache.index.result import LookupResult
+    from vecache.report.terminal import Screen
+
+_MAX_STDIN_BYTES = 1 << 30
+
+_COLUMNS = (
+    Column("DIGEST", keep="start"),
+    Column("STATE", styles={"found": "green", "corrupt": "red", "invalid": "red"}),
+    Column("LAYER"),
+    Column("OFFSET", "right"),
+    Column("LENGTH", "right"),
+    Column("PATH", keep="end"),
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Say what the verb understands."""
+    parser.add_argument(
+        "digests",
+        metavar="DIGEST",
+        nargs="*",
+        help="sha256:... (or sha384, sha512); `-` reads one a line from standard input",
+    )
+    add_store(parser)
+    add_output(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do it, print it, and return the exit code."""
+    if not args.digests:
+        raise UsageError("lookup: no digest given; name some, or `-` to read them from a pipe")
+    digests = _collect(args.digests)
+    store, cache = load_layers(args.store)
+    hits = cache.lookup(digests)
+    table = _table(digests, hits)
+    show(
+        Report(
+            text=lambda screen: _text(table, screen),
+            document=lambda: {"store": str(store.root), "digests": table.to_pylist()},
+            table=lambda: table,
+        ),
+        args,
+    )
+    hits.require_sound()
+    return 0 if hits.is_found.all() else 1
+
+
+def _collect(arguments: Sequence[str]) -> list[bytes]:
+    digests: list[bytes] = []
+    for argument in arguments:
+        if argument == "-":
+            lines = read_input("-", _MAX_STDIN_BYTES).splitlines()
+            digests += [line.strip() for line in lines if line.strip()]
+        else:
+            digests.append(os.fsencode(argument))
+    return digests
+
+
+def _table(digests: list[bytes], hits: LookupResult) -> Any:
+    import pyarrow as pa
+
+    from vecache.arrays import binary_to_text
+
+    return hits.to_arrow().add_column(0, "digest", binary_to_text(pa.array(digests, pa.binary())))
+
+
+def _text(table: Any, screen: Screen) -> str:
+    shown = table.select(["digest", "state", "layer_id", "offset", "length", "path"])
+    rows = zip(*(column.to_pylist() for column in shown.columns), strict=True)
+    return render_table(
+        _COLUMNS,
+        ((digest, state, layer and layer[:12], *rest) for digest, state, layer, *rest in rows),
+        screen,
+    )
