@@ -17,7 +17,6 @@ findDigestInternal.
 from __future__ import annotations
 
 import os
-import stat
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,10 +25,11 @@ from vecache.arrays import frozen, slices_to_binary
 from vecache.cache.bloom import BloomFilter
 from vecache.cache.format import tag_dtype
 from vecache.cache.header import parse_header
-from vecache.cache.locations import decode_locations, name_lengths
+from vecache.cache.locations import Section, decode_locations, name_lengths
+from vecache.cache.mapping import map_file
 from vecache.cache.search import find_first, steps_up
 from vecache.digest import PREFIX_BYTES, RAW_BYTES, Algorithm
-from vecache.errors import LimitError, StoreError, TruncatedError
+from vecache.errors import LimitError
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -51,6 +51,8 @@ class CacheFile:
     ----------
     path : str or os.PathLike or None
         Where it came from.
+    data : (n_bytes,) uint8
+        The whole file.
     n_bytes : int
         Bytes of the file.
     header : Header
@@ -68,6 +70,7 @@ class CacheFile:
     __slots__ = (
         "_is_sound",
         "bloom",
+        "data",
         "fnames",
         "header",
         "n_bytes",
@@ -84,6 +87,7 @@ class CacheFile:
         digest_len, tag_len = (header.digest_len, header.tag_len) if header.n_tags else (0, 16)
         tags = data[header.tags_offset : header.tags_offset + header.n_tags * tag_len]
         self.path = path
+        self.data: U8 = data
         self.n_bytes = len(data)
         self.header = header
         self.bloom = BloomFilter(data[header.bloom_offset : header.sizes_offset], header.n_hashes)
@@ -114,7 +118,7 @@ class CacheFile:
         VersionError, FormatError
             As `header.parse_header` says.
         """
-        return cls(_map(path), path)
+        return cls(map_file(path), path)
 
     @classmethod
     def parse(
@@ -232,7 +236,16 @@ class CacheFile:
         IndexError
             If a row is not in `tags`.
         """
-        return decode_locations(self.vdata, self.fnames, self.tags, tag_row)
+        asked = np.flatnonzero(tag_row >= 0)
+        tags = self.tags[tag_row[asked]]
+        located = decode_locations(
+            self.data,
+            self._section("vdata"),
+            self._section("fnames"),
+            tags["location_offset"],
+            tags["location_length"],
+        )
+        return located if len(asked) == len(tag_row) else located.spread(asked, len(tag_row))
 
     def names(self, name_offset: I64) -> BinaryColumn:
         """Read names.
@@ -254,7 +267,7 @@ class CacheFile:
         LimitError
             If the names together exceed what one Arrow column holds, 2 GiB.
         """
-        n_bytes = name_lengths(self.fnames, name_offset)
+        n_bytes = name_lengths(self.data, self._section("fnames"), name_offset)
         is_null = name_offset == -1
         if ((n_bytes < 0) & ~is_null).any():
             raise ValueError("name_offset: wanted offsets that locate() gave, found others")
@@ -269,6 +282,10 @@ class CacheFile:
             )
         return slices_to_binary(self.fnames, name_offset + 4, n_bytes, ~is_null)
 
+    def _section(self, name: str) -> Section:
+        view = getattr(self, name)
+        return Section(np.array(getattr(self.header, f"{name}_offset")), np.array(len(view)))
+
     def _has_prefix(self, packed: U8) -> bool:
         prefix = np.frombuffer(f"{self.algorithm.name.lower()}:".encode(), np.uint8)
         return bool((packed[:, :PREFIX_BYTES] == prefix).all())
@@ -277,22 +294,14 @@ class CacheFile:
         where = f" {os.fspath(self.path)!r}" if self.path is not None else ""
         return f"<CacheFile{where}: {self.n_tags:,} tags, {self.n_bytes:,} bytes>"
 
-
-def _map(path: str | os.PathLike[str]) -> U8:
-    """Map a regular file that is not empty."""
-    shown = os.fspath(path)
-    try:
-        with open(path, "rb", opener=_open_without_waiting) as file:
-            status = os.fstat(file.fileno())
-            if stat.S_ISREG(status.st_mode) and status.st_size:
-                return np.memmap(file, np.uint8, mode="r").view(np.ndarray)
-    except OSError as error:
-        raise StoreError(f"{shown}: {error.strerror}") from error
-    if stat.S_ISREG(status.st_mode):
-        raise TruncatedError("the file is empty", section="header", offset=0, path=path)
-    raise StoreError(f"{shown}: this is no regular file; wanted a cache file")
-
-
-def _open_without_waiting(path: str, flags: int) -> int:
-    """Open as always, but do not wait for somebody to write where `path` is a fifo."""
-    return os.open(path, flags | os.O_NONBLOCK)
+    def _repr_html_(self) -> str:
+        rows = (
+            ("tags", f"{self.n_tags:,}"),
+            ("algorithm", self.algorithm.name.lower()),
+            ("bytes of locations", f"{len(self.vdata):,}"),
+            ("bytes of names", f"{len(self.fnames):,}"),
+            ("bytes of the file", f"{self.n_bytes:,}"),
+            ("bloom filter", f"{self.bloom.n_words:,} words, {self.bloom.fill:.0%} set"),
+        )
+        cells = "".join(f"<tr><th>{name}</th><td>{value}</td></tr>" for name, value in rows)
+        return f"<table><caption>Cache file</caption>{cells}</table>"

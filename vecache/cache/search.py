@@ -65,13 +65,15 @@ def steps_up(have: U8) -> Bool:
     Parameters
     ----------
     have : (n, n_columns) uint8
-        Runs of bytes; n and n_columns are not 0.
+        Runs of bytes; n is not 0.
 
     Returns
     -------
     (n - 1,) bool
         True where a row is equal to the one before it, or above it in memcmp order.
     """
+    if have.shape[1] == 0:
+        return np.ones(len(have) - 1, np.bool_)
     text = _as_text(have)
     return text[:-1] <= text[1:]
 

@@ -87,7 +87,7 @@ def validate(cache: CacheFile) -> list[Problem]:
 def _check_header(cache: CacheFile) -> Iterator[Problem]:
     header = cache.header
     has_known_length = cache.algorithm in RAW_BYTES or (header.digest_len == 0 and not cache.n_tags)
-    tag_len = header.digest_len + (LOCATION_BYTES if header.digest_len else 0)
+    tag_len = header.digest_len + LOCATION_BYTES if header.tag_len else 0
     n_words = BloomFilter.words_for(cache.n_tags)
     rules = (
         ("tag_len", header.tag_len == tag_len, f"{tag_len}, digest_len and {LOCATION_BYTES}"),
@@ -145,7 +145,9 @@ def _check_locations(cache: CacheFile) -> Iterator[Problem]:
     offset, length = cache.tags["location_offset"], cache.tags["location_length"]
     n_vdata = np.uint64(len(cache.vdata))
     is_outside = (offset > n_vdata) | (length > n_vdata - offset)
-    yield from _tag_problem(cache, is_outside, f"the location is outside the {n_vdata} of vdata")
+    yield from _tag_problem(
+        cache, is_outside, f"the location is outside the {n_vdata} bytes of vdata"
+    )
     is_corrupt = cache.locate(np.arange(cache.n_tags)).is_corrupt & ~is_outside
     bad = np.flatnonzero(is_corrupt)
     if len(bad):
