@@ -27,6 +27,7 @@ __all__ = [
     "BinaryColumn",
     "Bool",
     "binary_buffers",
+    "binary_to_text",
     "column",
     "frozen",
     "ragged_arange",
@@ -190,3 +191,30 @@ def binary_buffers(array: Any) -> tuple[I64, I64, U8]:
 def _blocks(n_rows: int) -> Iterator[slice]:
     for start in range(0, n_rows, _ROWS_PER_BLOCK):
         yield slice(start, min(start + _ROWS_PER_BLOCK, n_rows))
+
+
+def binary_to_text(array: Any) -> Any:
+    r"""Read a binary column as text for people and tables.
+
+    Parameters
+    ----------
+    array : pyarrow.BinaryArray
+        Names, as bytes.
+
+    Returns
+    -------
+    pyarrow.StringArray
+        The same text; in a row that is not UTF-8 the odd bytes stand as `\xNN`.
+
+    Examples
+    --------
+    >>> binary_to_text(pa.array([b"caf\xc3\xa9", b"caf\xe9", None])).to_pylist()
+    ['café', 'caf\\xe9', None]
+    """
+    try:
+        return array.cast(pa.string())
+    except pa.ArrowInvalid:  # rare enough to go row by row: Linux names are UTF-8 but need not be
+        texts = [
+            None if b is None else b.decode(errors="backslashreplace") for b in array.to_pylist()
+        ]
+        return pa.array(texts, pa.string())

@@ -1,0 +1,342 @@
+"""What do the layers of a store hold, all of them at once? The set that is asked.
+
+1. `load` goes through the store's layers in order: maps what is on disk, builds what is missing or
+   broken, leaves out what has no TOC and keeps the reason.
+2. The first question builds the index over all of them; see `lookup.py`.
+3. `refresh` keeps what is loaded, adds what is new, drops what is gone. Where the set of layers is
+   the same as before (an xxh3 over ids, sizes and times says so) it does nothing.
+4. `join` gives a set with one more layer at the end, for a plan that goes on to the next layer.
+
+Podman may add and remove layers at the same time: the records are read under the store's lock, a
+map of a deleted file stays good, and a layer that vanishes in between is left out with that
+reason.
+Source: containers/storage pkg/chunked/cache_linux.go load, getLayersCache.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import xxhash
+
+from vecache.arrays import frozen
+from vecache.cache.reader import CacheFile
+from vecache.digest import Digests, parse_digests
+from vecache.index.keep import KeptCaches
+from vecache.index.layers import BuildMode, CachedLayer, CacheSource, ExcludedLayer, open_layer
+from vecache.index.lookup import LayerIndex
+from vecache.index.result import LookupResult
+from vecache.store.bigdata import CACHE_KEY
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+    from typing import Any
+
+    from vecache.arrays import I64
+    from vecache.store.graphroot import Store
+    from vecache.store.records import LayerRecord
+
+__all__ = ["LayersCache"]
+
+
+class LayersCache:
+    """The caches of a store's layers, asked as one.
+
+    Made by `load`.
+
+    Attributes
+    ----------
+    layers : tuple of CachedLayer
+        Those that have a cache, in store order. A look-up's `layer` is a place in it.
+    excluded : tuple of ExcludedLayer
+        Those that have none, each with the reason.
+    records : tuple of LayerRecord
+        All layers that count as present, in store order.
+
+    Examples
+    --------
+    >>> import vecache
+    >>> cache = vecache.LayersCache.load(vecache.open_store())  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        records: Sequence[LayerRecord] = (),
+        layers: Sequence[CachedLayer] = (),
+        excluded: Sequence[ExcludedLayer] = (),
+        index: LayerIndex | None = None,
+    ) -> None:
+        self.records = tuple(records)
+        self.layers = tuple(layers)
+        self.excluded = tuple(excluded)
+        self._index = index
+        self._source: _Source | None = None
+        self._identity = 0
+
+    @classmethod
+    def load(
+        cls,
+        store: Store,
+        *,
+        build: str = BuildMode.MEMORY,
+        present: Collection[str] | None = None,
+        kept: Path | str | None = None,
+    ) -> LayersCache:
+        """Load the caches of a store's layers.
+
+        Parameters
+        ----------
+        store : Store
+            The graph root, with its additional stores.
+        build : {"memory", "store", "never"}
+            What to do where a layer has a TOC and no good cache file: build it in memory, build
+            it and write it into the store under its locks, or leave the layer out.
+        present : collection of str, optional
+            Ids of the layers that count as present; all by default.
+        kept : path, optional
+            Folder that keeps what was built in memory, for the next time. None keeps nothing.
+
+        Returns
+        -------
+        LayersCache
+            In store order.
+
+        Raises
+        ------
+        StoreError
+            If the store's records cannot be read. What is wrong with one layer is no error: it
+            stands in `excluded`.
+        ValueError
+            If `build` is none of the three.
+        """
+        cache = cls()
+        cache._source = _Source(store, BuildMode(build), present, kept)
+        cache.refresh()
+        return cache
+
+    def refresh(self) -> bool:
+        """Look at the store again.
+
+        Returns
+        -------
+        bool
+            False where the set of layers is the same, and nothing was done.
+
+        Raises
+        ------
+        StoreError
+            If the store's records cannot be read.
+        ValueError
+            If this set did not come from `load`.
+        """
+        if self._source is None:
+            raise ValueError("only a set that was loaded from a store can be refreshed")
+        records = self._source.records()
+        identity = _identity(records)
+        if identity == self._identity:
+            return False
+        loaded = {item.id: item for item in self.layers if item.source is CacheSource.MAPPED}
+        found = [loaded.get(record.id) or self._source.open(record) for record in records]
+        self.records = tuple(records)
+        self.layers = tuple(item for item in found if isinstance(item, CachedLayer))
+        self.excluded = tuple(item for item in found if isinstance(item, ExcludedLayer))
+        self._index = None
+        self._identity = identity
+        return True
+
+    @property
+    def store(self) -> Store | None:
+        """The store the set was loaded from; None for a set that was made otherwise."""
+        return self._source.store if self._source else None
+
+    @property
+    def index(self) -> LayerIndex:
+        """The index over all layers, built when it is first needed."""
+        if self._index is None:
+            self._index = LayerIndex([layer.cache for layer in self.layers])
+        return self._index
+
+    @property
+    def n_tags(self) -> int:
+        """Tags of all layers."""
+        return sum(layer.cache.n_tags for layer in self.layers)
+
+    def lookup(self, digests: Digests | Any, *, strict: bool = False) -> LookupResult:
+        """Find the first layer that holds each digest.
+
+        Parameters
+        ----------
+        digests : list of str, (n, 32) uint8, Arrow array of text, or Digests
+            The queries. Packed ones are raw sha256 bytes; other algorithms come as text.
+        strict : bool
+            Raise for a corrupt row or a text that is no digest, instead of marking it.
+
+        Returns
+        -------
+        LookupResult
+            One row a query.
+
+        Raises
+        ------
+        DigestError, LocationError
+            Only if `strict`.
+
+        Notes
+        -----
+        Same answers as containers/storage findDigestInternal, asked one by one.
+        """
+        queries = _as_digests(digests)
+        layer, tag = self.index.find_first(queries)
+        result = LookupResult(queries, layer, tag, self.index.maps, self.layers)
+        if strict:
+            result.require_sound()
+        return result
+
+    def lookup_all(self, digests: Digests | Any) -> Matches:
+        """Find every layer and every place in it that holds each digest.
+
+        Parameters
+        ----------
+        digests : list of str, (n, 32) uint8, Arrow array of text, or Digests
+            The queries.
+
+        Returns
+        -------
+        Matches
+            Columns `query`, `layer`, `tag`, ordered by them.
+        """
+        return Matches(*self.index.find_all(_as_digests(digests)))
+
+    def find_files(self, digests: Digests | Any, *, strict: bool = False) -> LookupResult:
+        """Find whole files to reuse, as a pull does.
+
+        Parameters
+        ----------
+        digests : list of str, (n, 32) uint8, Arrow array of text, or Digests
+            File digests; or hard-link fingerprints, where hard links are in use.
+        strict : bool
+            As in `lookup`.
+
+        Returns
+        -------
+        LookupResult
+            One row a query. A match that is not at the start of a file is absent, and later layers
+            are not asked.
+        """
+        return self.lookup(digests, strict=strict).at_file_start()
+
+    def find_chunks(self, digests: Digests | Any, *, strict: bool = False) -> LookupResult:
+        """Find chunks to reuse, as a pull does: at any offset.
+
+        Parameters
+        ----------
+        digests : list of str, (n, 32) uint8, Arrow array of text, or Digests
+            Chunk digests; an empty one is absent.
+        strict : bool
+            As in `lookup`.
+
+        Returns
+        -------
+        LookupResult
+            One row a query.
+        """
+        return self.lookup(digests, strict=strict)
+
+    def join(self, record: LayerRecord, packed: bytes | None) -> LayersCache:
+        """Give a set with one more layer at the end; this one stays as it is.
+
+        Parameters
+        ----------
+        record : LayerRecord
+            The layer; it counts as present.
+        packed : bytes or None
+            Its cache file; None for a layer without a TOC.
+
+        Returns
+        -------
+        LayersCache
+            Shares everything with this one.
+        """
+        records = (*self.records, record)
+        if packed is None:
+            excluded = (*self.excluded, ExcludedLayer(record, "no TOC: pulled whole"))
+            return LayersCache(records, self.layers, excluded, self._index)
+        layer = CachedLayer(record, CacheFile.parse(packed), CacheSource.JOINED)
+        layers = (*self.layers, layer)
+        return LayersCache(records, layers, self.excluded, self.index.with_joined(layer.cache))
+
+    def __repr__(self) -> str:
+        return (
+            f"<LayersCache: {len(self.layers):,} layers, {self.n_tags:,} tags, "
+            f"{len(self.excluded):,} left out>"
+        )
+
+    def _repr_html_(self) -> str:
+        return f"<p>{repr(self)[1:-1]}</p>"
+
+
+class Matches:
+    """Every match of a batch, one row each.
+
+    Parameters
+    ----------
+    query, layer, tag : (n_matches,) int64
+        Row of the query, place of the layer in `LayersCache.layers`, row of the tag in its file.
+    """
+
+    __slots__ = ("layer", "query", "tag")
+
+    def __init__(self, query: I64, layer: I64, tag: I64) -> None:
+        self.query, self.layer, self.tag = frozen(query), frozen(layer), frozen(tag)
+
+    def __len__(self) -> int:
+        return len(self.query)
+
+    def __repr__(self) -> str:
+        return f"<Matches: {len(self):,} rows>"
+
+
+class _Source:
+    """Where a set was loaded from, and how."""
+
+    __slots__ = ("_build", "_kept", "_present", "store")
+
+    def __init__(
+        self,
+        store: Store,
+        build: BuildMode,
+        present: Collection[str] | None,
+        kept: Path | str | None,
+    ) -> None:
+        self.store = store
+        self._build = build
+        self._present = None if present is None else frozenset(present)
+        self._kept = None if kept is None else KeptCaches(Path(kept))
+
+    def records(self) -> list[LayerRecord]:
+        present = self._present
+        return [r for r in self.store.layers() if present is None or r.id in present]
+
+    def open(self, record: LayerRecord) -> CachedLayer | ExcludedLayer:
+        return open_layer(self.store, record, self._build, self._kept)
+
+
+def _identity(records: Sequence[LayerRecord]) -> int:
+    """xxh3 over ids, and sizes and times of the cache files."""
+    lines = [f"{len(records)}"]
+    for record in records:
+        try:
+            status = record.big_data_path(CACHE_KEY).stat()
+            lines.append(f"{record.id} {status.st_size} {status.st_mtime_ns}")
+        except OSError:
+            lines.append(f"{record.id} none")
+    return xxhash.xxh3_64_intdigest("\n".join(lines).encode())
+
+
+def _as_digests(digests: Any) -> Digests:
+    if isinstance(digests, Digests):
+        return digests
+    if hasattr(digests, "dtype") and hasattr(digests, "ndim"):
+        return Digests.from_raw(digests)
+    return parse_digests(digests)

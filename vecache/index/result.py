@@ -1,0 +1,204 @@
+"""What did a batch look-up find? Columns, filled in as they are asked for.
+
+The look-up itself settles layer and tag of every query. Offset, length and state need the location
+that the tag points at, and the path needs the name: each is read for the whole batch the first
+time somebody wants it. Reading a location is also what shows that a row is corrupt.
+
+16 bytes a query, 17 more once the locations are read. Source of the two quirks:
+containers/storage pkg/chunked/cache_linux.go findFileInOtherLayers, findChunkInOtherLayers.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from vecache.arrays import binary_to_text, frozen
+from vecache.digest import Algorithm
+from vecache.errors import LocationError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from vecache.arrays import I64, U8, BinaryColumn, Bool
+    from vecache.cache.locations import Locations
+    from vecache.digest import Digests
+    from vecache.index.layers import CachedLayer
+    from vecache.index.maps import LayerMaps
+
+__all__ = ["LookupResult", "LookupState"]
+
+
+class LookupState(IntEnum):
+    """What became of a query."""
+
+    ABSENT = 0
+    FOUND = 1
+    CORRUPT = 2
+    """A layer has the digest, but its location or name lies outside the file: a pull fails."""
+    INVALID = 3
+    """The query's text is not a digest."""
+
+
+class LookupResult:
+    """One row a query, in the queries' order.
+
+    Parameters
+    ----------
+    digests : Digests
+        The queries.
+    layer, tag : (n,) int64
+        What the index found.
+    maps : LayerMaps
+        Where to read locations and names.
+    layers : sequence of CachedLayer
+        What layer numbers stand for.
+
+    Attributes
+    ----------
+    layer : (n,) int64
+        Place of the first layer that holds the digest in `LayersCache.layers`; -1 where absent.
+    tag : (n,) int64
+        Row of the tag in that layer's cache file; -1 where absent.
+    """
+
+    def __init__(
+        self,
+        digests: Digests,
+        layer: I64,
+        tag: I64,
+        maps: LayerMaps,
+        layers: Sequence[CachedLayer],
+    ) -> None:
+        self._digests = digests
+        self._maps = maps
+        self._layers = layers
+        self.layer, self.tag = frozen(layer), frozen(tag)
+
+    @cached_property
+    def state(self) -> U8:
+        """(n,) uint8, `LookupState` of each query."""
+        state = np.full(len(self), LookupState.ABSENT, np.uint8)
+        state[self._digests.algorithm == Algorithm.INVALID] = LookupState.INVALID
+        hit = self.layer >= 0
+        state[hit] = np.where(self._located.is_corrupt, LookupState.CORRUPT, LookupState.FOUND)
+        return frozen(state)
+
+    @property
+    def offset(self) -> I64:
+        """(n,) int64, byte position in the uncompressed file; -1 where absent or corrupt."""
+        return self._spread(self._located.offset)
+
+    @property
+    def length(self) -> I64:
+        """(n,) int64, bytes there: the file's size or the chunk's; -1 where absent or corrupt."""
+        return self._spread(self._located.length)
+
+    @property
+    def is_found(self) -> Bool:
+        """(n,) bool, rows whose digest was found and whose location is sound."""
+        mask: Bool = self.state == LookupState.FOUND
+        return mask
+
+    def at_file_start(self) -> LookupResult:
+        """Take every match that is not at the start of a file for absent, as `find_file` does.
+
+        Returns
+        -------
+        LookupResult
+            n rows. Later layers are not asked for what was put aside: nor does Go ask them.
+        """
+        is_inside = self.is_found & (self.offset != 0)
+        layer, tag = np.where(is_inside, -1, self.layer), np.where(is_inside, -1, self.tag)
+        return LookupResult(self._digests, layer, tag, self._maps, self._layers)
+
+    def paths(self) -> BinaryColumn:
+        """Read the names that the locations point at.
+
+        Returns
+        -------
+        pyarrow.BinaryArray of n rows
+            Path under the layer's target, as the cache holds it; null where absent or corrupt.
+        """
+        hit = np.flatnonzero(self.layer >= 0)
+        names = self._maps.names(self.layer[hit], self._located.name_offset)
+        place = np.full(len(self), -1, np.int64)
+        place[hit] = np.arange(len(hit))
+        return names.take(pa.array(place, mask=place < 0))
+
+    def to_arrow(self) -> Any:
+        r"""Export all columns.
+
+        Returns
+        -------
+        pyarrow.Table of n rows
+            `state` (text), `layer`, `layer_id`, `target`, `path` (text), `offset`, `length`; null
+            where absent. A path that is not UTF-8 shows its bytes as `\xNN`.
+        """
+        is_absent = self.layer < 0
+        is_unread = ~self.is_found
+        layer = pa.array(self.layer, mask=is_absent)
+        states = pa.array([state.name.lower() for state in LookupState])
+        return pa.table(
+            {
+                "state": pa.DictionaryArray.from_arrays(pa.array(self.state), states),
+                "layer": layer,
+                "layer_id": _dictionary(layer, [item.id for item in self._layers]),
+                "target": _dictionary(layer, [item.target for item in self._layers]),
+                "path": binary_to_text(self.paths()),
+                "offset": pa.array(self.offset, mask=is_unread),
+                "length": pa.array(self.length, mask=is_unread),
+            }
+        )
+
+    def require_sound(self) -> None:
+        """Raise for the first query that is not a digest, or whose row is corrupt.
+
+        Raises
+        ------
+        DigestError
+            If a query's text is not a digest.
+        LocationError
+            If a row's location or name lies outside its file. A pull by Podman fails there too.
+        """
+        self._digests.require_valid("look-up")
+        corrupt = np.flatnonzero(self.state == LookupState.CORRUPT)
+        if len(corrupt):
+            layer = self._layers[int(self.layer[corrupt[0]])]
+            row = int(self.tag[corrupt[0]])
+            raise LocationError(
+                f"tag {row} of layer {layer.id} points outside the file; "
+                "delete the cache and Podman builds it again",
+                section="tags",
+                offset=layer.cache.header.tags_offset + row * layer.cache.tag_len,
+                path=layer.cache.path,
+            )
+
+    @cached_property
+    def _located(self) -> Locations:
+        hit = self.layer >= 0
+        return self._maps.locate(self.layer[hit], self.tag[hit])
+
+    def _spread(self, located: I64) -> I64:
+        column = np.full(len(self), -1, np.int64)
+        column[self.layer >= 0] = located
+        return frozen(column)
+
+    def __len__(self) -> int:
+        return len(self.layer)
+
+    def __repr__(self) -> str:
+        n_found = int(self.is_found.sum())
+        n_bytes = int(self.length[self.is_found].sum())
+        return f"<LookupResult: {len(self):,} queries, {n_found:,} found, {n_bytes:,} bytes>"
+
+    def _repr_html_(self) -> str:
+        return f"<p>{repr(self)[1:-1]}</p>"
+
+
+def _dictionary(layer: Any, values: list[str]) -> Any:
+    return pa.DictionaryArray.from_arrays(layer, pa.array(values, pa.string()))

@@ -1,0 +1,50 @@
+"""What a plan depends on besides the image and the layers: the machine and the registry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vecache.toc.layout import Layout
+
+__all__ = ["GAP_BYTES", "MAX_RANGES", "PlanOptions"]
+
+MAX_RANGES = 1024
+"""Parts that one request may have (upstream: maxNumberMissingChunks)."""
+
+GAP_BYTES = 1024
+"""A gap this small is always fetched along (upstream: autoMergePartsThreshold)."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlanOptions:
+    """How the pull is made.
+
+    Attributes
+    ----------
+    reflink : bool
+        Whether the file system of the store can share blocks. Without it chunks are not reused.
+    hard_links : bool
+        Whether files are reused by hard link, which only a file of equal owner, mode and extended
+        attributes allows (storage.conf `use_hard_links`).
+    layout : Layout
+        How the pulled layers are stored; FLAT is composefs.
+    max_ranges : int
+        Ranges that one request may ask for, at least 1.
+    gap_bytes : int
+        Gaps between ranges up to this size are fetched along.
+    whole_blobs : bool
+        The registry sends nothing but whole blobs.
+    """
+
+    reflink: bool = False
+    hard_links: bool = False
+    layout: Layout = Layout.DIR
+    max_ranges: int = MAX_RANGES
+    gap_bytes: int = GAP_BYTES
+    whole_blobs: bool = False
+
+    def __post_init__(self) -> None:
+        if self.max_ranges < 1:
+            raise ValueError(f"max_ranges: found {self.max_ranges}, wanted at least 1")
+        if self.gap_bytes < 0:
+            raise ValueError(f"gap_bytes: found {self.gap_bytes}, wanted at least 0")
