@@ -23,7 +23,7 @@ import io
 import os
 import sys
 from importlib import import_module
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, NoReturn, Protocol, cast
 
 from vecache.cli.options import UsageError
 from vecache.errors import VecacheError
@@ -62,6 +62,14 @@ class Verb(Protocol):
 
     def run(self, args: argparse.Namespace) -> int:
         """Do it, print it, and return the exit code."""
+
+
+class _Help(argparse.Action):
+    """Print help as argparse does, but do not swallow the error of a full disk."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        print(parser.format_help(), end="")
+        parser.exit()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -135,7 +143,9 @@ def _dispatch(arguments: list[str]) -> int:
         description=verb.__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
+        add_help=False,
     )
+    parser.add_argument("-h", "--help", nargs=0, action=_Help, help="show this text")
     verb.add_arguments(parser)
     try:
         args = parser.parse_intermixed_args(rest)

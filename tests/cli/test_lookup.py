@@ -1,0 +1,89 @@
+"""A batch is answered whole: what is absent or wrong shows in its row and in the exit code."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import TYPE_CHECKING, Any
+
+from tests.golden import GOLDEN_SMALL, golden_toc, layer_ids
+from vecache.cli.main import main
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+STORE = GOLDEN_SMALL / "stores" / "dir"
+LAYER = layer_ids("dir")[0]
+ENTRY = next(e for e in json.loads(golden_toc("dir", LAYER))["entries"] if e.get("size", 0) > 0)
+ABSENT = "sha256:" + "0" * 64
+
+
+def lookup(capsys: pytest.CaptureFixture[str], *digests: str, code: int) -> list[dict[str, Any]]:
+    """Run the verb and give its rows."""
+    assert main(["lookup", *digests, "--store", str(STORE), "--json"]) == code
+    rows: list[dict[str, Any]] = json.loads(capsys.readouterr().out)["digests"]
+    return rows
+
+
+def test_a_digest_is_found_where_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert lookup(capsys, ENTRY["digest"], code=0) == [
+        {
+            "digest": ENTRY["digest"],
+            "state": "found",
+            "layer": 0,
+            "layer_id": LAYER,
+            "target": str(STORE / "overlay" / LAYER / "diff"),
+            "path": ENTRY["name"],
+            "offset": 0,
+            "length": ENTRY["size"],
+        }
+    ]
+
+
+def test_an_absent_digest_is_1(capsys: pytest.CaptureFixture[str]) -> None:
+    found, absent = lookup(capsys, ENTRY["digest"], ABSENT, code=1)
+    assert found["state"] == "found"
+    assert absent == {
+        "digest": ABSENT,
+        "state": "absent",
+        **dict.fromkeys(("layer", "layer_id", "target", "path", "offset", "length")),
+    }
+
+
+def test_a_wrong_digest_is_3_and_the_others_are_answered(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    odd = "\x1b[2J\udcff"  # as argv carries a byte that is no UTF-8
+    assert main(["lookup", odd, ABSENT, ENTRY["digest"], "--store", str(STORE)]) == 3
+    shown = capsys.readouterr()
+    lines = shown.out.splitlines()
+    assert [line.split()[1] for line in lines] == ["STATE", "invalid", "absent", "found"]
+    assert lines[1].startswith(r"\x1b[2J\xff")
+    assert "is not a digest" in shown.err
+    assert "\x1b" not in shown.out + shown.err
+
+
+def test_dash_reads_one_digest_a_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = f"{ENTRY['digest']}\r\n\n  {ABSENT}\n".encode()
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(lines)))
+    rows = lookup(capsys, ABSENT, "-", code=1)
+    assert [row["digest"] for row in rows] == [ABSENT, ENTRY["digest"], ABSENT]
+
+
+def test_options_may_stand_between_digests(capsys: pytest.CaptureFixture[str]) -> None:
+    digest = ENTRY["digest"]
+    assert main(["lookup", digest, "--store", str(STORE), "--jsonl", digest]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2
+
+
+def test_no_digest_is_wrong_usage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["lookup", "--store", str(tmp_path)]) == 2
+    assert "no digest given" in capsys.readouterr().err
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\n")))
+    assert lookup(capsys, "-", code=0) == []

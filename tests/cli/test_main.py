@@ -1,0 +1,175 @@
+"""Whatever happens, the answer is a number and at most one line, never a traceback."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+import pytest
+
+from vecache.cli import layers
+from vecache.cli.main import VERBS, first_screen, main
+from vecache.errors import FormatError, LayerNotFoundError
+from vecache.report.terminal import Screen
+
+if TYPE_CHECKING:
+    import argparse
+
+ALL_VERBS = [verb for verbs in VERBS.values() for verb in verbs]
+
+
+def shell(*argv: str, then: str = "") -> subprocess.CompletedProcess[str]:
+    """Run `python -m vecache` in bash, with a pipe or redirection behind it."""
+    line = f'"$0" -m vecache "$@" {then}'
+    return subprocess.run(
+        ["bash", "-o", "pipefail", "-c", line, sys.executable, *argv],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("argv", [[], ["--help"], ["-h"], ["help"]])
+def test_the_first_screen_names_every_verb(
+    argv: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(argv) == 0
+    shown = capsys.readouterr().out
+    assert shown == first_screen(Screen()) + "\n"
+    for verb in ALL_VERBS:
+        assert f"\n  {verb} " in shown
+    assert max(map(len, shown.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("argv", [[], ["--version"], *([verb, "--help"] for verb in ALL_VERBS)])
+def test_help_does_not_wait_for_numpy(argv: list[str]) -> None:
+    code = (
+        "import sys\n"
+        "from vecache.cli.main import main\n"
+        "assert main(sys.argv[1:]) == 0\n"
+        "assert not {'numpy', 'pyarrow', 'urllib3'} & set(sys.modules)\n"
+        "verbs = {name for name in sys.modules if name.startswith('vecache.cli.')}\n"
+        "helpers = {'vecache.cli.main', 'vecache.cli.options'}\n"
+        "assert verbs - helpers <= {'vecache.cli.' + (sys.argv + [''])[1]}, verbs\n"
+    )
+    subprocess.run([sys.executable, "-c", code, *argv], check=True, stdout=subprocess.DEVNULL)
+
+
+@pytest.mark.parametrize("verb", ALL_VERBS)
+def test_every_verb_explains_itself(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([verb, "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"usage: vecache {verb} ")
+    assert (import_module(f"vecache.cli.{verb}").__doc__ or "!").splitlines()[0] in shown
+
+
+def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("vecache 0.")
+
+
+@pytest.mark.parametrize(
+    ("argv", "hint"),
+    [
+        (["lokup"], "did you mean `lookup`?"),
+        (["frobnicate"], "`vecache --help` lists them"),
+        (["--store", "x"], "options come after the verb"),
+        (["main"], "no verb `main`"),
+        (["layers", "--frob"], "--frob"),
+        (["layers", "--js"], "--js"),
+        (["layers", "--json", "--jsonl"], "not allowed with"),
+        (["layers", "-o", "x.xlsx"], ".parquet .arrow .csv .json .jsonl"),
+    ],
+)
+def test_wrong_usage_is_2_and_says_what_to_do(
+    argv: list[str], hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(argv) == 2
+    shown = capsys.readouterr()
+    assert hint in shown.err
+    assert shown.out == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (FormatError("no\x1b[2J", section="bloom", offset=36), 3, r"bloom at byte 36: no\x1b[2J"),
+        (LayerNotFoundError("no layer 'x'"), 1, "no layer 'x'"),
+        (OSError(errno.ENOSPC, "No space left on device", "/x"), 3, "/x: No space left on device"),
+        (OSError("odd"), 3, "input or output: odd"),
+        (MemoryError(), 3, "not enough memory"),
+        (RecursionError(), 3, "nested too deeply"),
+        (ZeroDivisionError("of ours"), 3, "this is a bug in vecache"),
+        (KeyboardInterrupt(), 130, ""),
+        (BrokenPipeError(errno.EPIPE, "Broken pipe"), 0, ""),
+    ],
+)
+def test_what_a_verb_raises_becomes_a_number_and_a_line(
+    error: BaseException,
+    code: int,
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def run(_: argparse.Namespace) -> int:
+        sys.stdout.write("so far\n")
+        raise error
+
+    monkeypatch.setattr(layers, "run", run)
+    assert main(["layers"]) == code
+    shown = capsys.readouterr()
+    assert shown.out == "so far\n"
+    assert message in shown.err
+    assert shown.err.count("\n") == (1 if message else 0)
+    assert "Traceback" not in shown.err
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_closed_pipe_is_silent(unbuffered: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
+    done = shell("--help", then="| true")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("argv", [["--help"], ["layers", "--help"]])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_disk_is_3(
+    argv: list[str], unbuffered: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
+    done = shell(*argv, then="> /dev/full")
+    assert done.returncode == 3
+    assert done.stderr == "vecache: error: input or output: No space left on device\n"
+
+
+def test_closed_streams_are_silent() -> None:
+    done = shell("layers", "--frob", then=">&- 2>&-")
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", "")
+    done = shell("--help", then=">&-")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_no_locale_stops_the_output() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "vecache", "--help"],
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        check=True,
+    )
+    assert done.stdout.isascii()
+
+
+def test_control_c_is_130() -> None:
+    code = (
+        "import os, signal, sys\n"
+        "from vecache.cli import layers, main\n"
+        "layers.run = lambda args: os.kill(os.getpid(), signal.SIGINT) or 0\n"
+        "sys.exit(main.main(['layers']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (128 + signal.SIGINT, b"", b"")

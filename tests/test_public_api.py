@@ -1,0 +1,55 @@
+"""The names that are promised, and what they must not cost or turn into."""
+
+from __future__ import annotations
+
+import pkgutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import vecache
+
+
+def test_the_promised_names_are_these() -> None:
+    assert vecache.__all__ == [
+        "CacheFile",
+        "LayersCache",
+        "Toc",
+        "VecacheError",
+        "__version__",
+        "build_cache",
+        "open_image",
+        "open_store",
+        "overlap",
+        "plan_image",
+    ]
+    assert dir(vecache) == sorted(vecache.__all__)
+
+
+@pytest.mark.parametrize("name", sorted({*vecache.__all__} - {"__version__"}))
+def test_each_name_can_be_called(name: str) -> None:
+    assert callable(getattr(vecache, name))
+
+
+def test_no_module_hides_a_name() -> None:
+    """Importing a sub-package sets its name on the parent, and so could hide a function."""
+    modules = {module.name for module in pkgutil.iter_modules(vecache.__path__)}
+    assert not modules & set(vecache.__all__)
+
+
+def test_the_version_is_that_of_the_project() -> None:
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())
+    assert vecache.__version__ == project["project"]["version"]
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'CacheFiles'"):
+        _ = vecache.CacheFiles  # type: ignore[attr-defined]  # the mistake under test
+
+
+def test_importing_vecache_does_not_import_numpy() -> None:
+    code = "import sys, vecache; vecache.VecacheError; assert 'numpy' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
