@@ -1,0 +1,187 @@
+"""Manifests: what an image is made of, or which images a list offers.
+
+Four kinds are read, told apart by their media type: an OCI image and an OCI index, a Docker image
+and a Docker list (schema 2). A manifest that has no media type is what its fields say. Docker's
+format has no annotations on layers, and upstream ignores any that stand there, so an image in it is
+always pulled whole.
+
+Source: containers/image manifest/docker_schema2.go BlobInfoFromSchema2Descriptor, manifest/oci.go.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from vecache.errors import ImageError
+from vecache.image.fields import Fields, parse_fields
+from vecache.image.integrity import parse_digest
+from vecache.image.platform import Platform
+
+__all__ = [
+    "ACCEPTED_TYPES",
+    "MAX_DOCUMENT_BYTES",
+    "Descriptor",
+    "ImageManifest",
+    "ManifestList",
+    "parse_config",
+    "parse_manifest",
+]
+
+MAX_DOCUMENT_BYTES = 4 << 20
+"""Upstream: iolimits.MaxManifestBodySize, and MaxConfigBodySize too."""
+
+OCI_IMAGE = "application/vnd.oci.image.manifest.v1+json"
+OCI_INDEX = "application/vnd.oci.image.index.v1+json"
+DOCKER_IMAGE = "application/vnd.docker.distribution.manifest.v2+json"
+DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
+ACCEPTED_TYPES = (OCI_INDEX, OCI_IMAGE, DOCKER_LIST, DOCKER_IMAGE)
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptor:
+    """A blob that a manifest names.
+
+    Attributes
+    ----------
+    digest : str
+        A valid digest.
+    n_bytes : int
+        Its size, as the manifest says.
+    media_type : str
+        May be empty.
+    annotations : dict of str to str
+        Empty for Docker's formats.
+    platform : Platform or None
+        In a list only.
+    where : str
+        The document and field, for messages.
+    """
+
+    digest: str
+    n_bytes: int
+    media_type: str
+    annotations: dict[str, str] = field(default_factory=dict)
+    platform: Platform | None = None
+    where: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageManifest:
+    """One image: its config, and its layers from the bottom up."""
+
+    config: Descriptor
+    layers: tuple[Descriptor, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestList:
+    """Images to choose from, in the order of the list."""
+
+    choices: tuple[Descriptor, ...]
+
+
+def parse_manifest(data: bytes, media_type: str, where: str) -> ImageManifest | ManifestList:
+    """Read a manifest of any kind.
+
+    Parameters
+    ----------
+    data : bytes
+        The document, at most MAX_DOCUMENT_BYTES.
+    media_type : str
+        What its carrier says it is; empty or of no use where the document has to say it.
+    where : str
+        What the document is, for messages.
+
+    Returns
+    -------
+    ImageManifest or ManifestList
+        What it is.
+
+    Raises
+    ------
+    ImageError
+        If its shape is wrong, or its kind is not known.
+    DigestError
+        If a field that must be a digest is none.
+    """
+    fields = parse_fields(data, where)
+    kind = fields.text("mediaType", "") or media_type
+    if fields.integer("schemaVersion", 2) != 2:
+        raise ImageError(
+            f"{where}: schemaVersion is {fields.integer('schemaVersion')}, wanted 2; such old "
+            "images have no table of contents, convert it: skopeo copy --format oci"
+        )
+    if kind not in ACCEPTED_TYPES:
+        kind = _guess_kind(fields, kind)
+    is_docker = kind in (DOCKER_IMAGE, DOCKER_LIST)
+    if kind in (OCI_INDEX, DOCKER_LIST):
+        choices = fields.objects("manifests")
+        return ManifestList(tuple(_parse_descriptor(each, is_docker=is_docker) for each in choices))
+    return ImageManifest(
+        _parse_descriptor(fields.object("config"), is_docker=is_docker),
+        tuple(_parse_descriptor(each, is_docker=is_docker) for each in fields.objects("layers")),
+    )
+
+
+def parse_config(data: bytes, n_layers: int, where: str) -> tuple[str, ...]:
+    """Read the diff-ids from an image's config.
+
+    Parameters
+    ----------
+    data : bytes
+        The config, at most MAX_DOCUMENT_BYTES.
+    n_layers : int
+        How many layers the manifest has.
+    where : str
+        What the document is, for messages.
+
+    Returns
+    -------
+    tuple of str
+        The digest of each layer's tar archive, from the bottom up.
+
+    Raises
+    ------
+    ImageError
+        If its shape is wrong, or the number of layers is another.
+    DigestError
+        If one of them is no digest.
+    """
+    rootfs = parse_fields(data, where).object("rootfs")
+    diff_ids = rootfs.text_array("diff_ids") if "diff_ids" in rootfs else []
+    if len(diff_ids) != n_layers:
+        raise ImageError(
+            f"{rootfs.where}: {len(diff_ids)} diff_ids, but the manifest has {n_layers} layers"
+        )
+    return tuple(
+        parse_digest(diff_id, f"{rootfs.where}: diff_ids[{i}]")
+        for i, diff_id in enumerate(diff_ids)
+    )
+
+
+def _guess_kind(fields: Fields, kind: str) -> str:
+    if "manifests" in fields:
+        return OCI_INDEX
+    if "config" in fields and "layers" in fields:
+        return OCI_IMAGE
+    raise ImageError(
+        f"{fields.where}: not an image (media type {kind[:100] or 'none'!r}); "
+        "wanted an OCI or Docker manifest, or a list of them"
+    )
+
+
+def _parse_descriptor(fields: Fields, *, is_docker: bool) -> Descriptor:
+    platform = None
+    if "platform" in fields:
+        inner = fields.object("platform")
+        platform = Platform(
+            inner.text("os", ""), inner.text("architecture", ""), inner.text("variant", "")
+        )
+    return Descriptor(
+        digest=parse_digest(fields.text("digest"), f"{fields.where}: digest"),
+        n_bytes=fields.size("size"),
+        media_type=fields.text("mediaType", ""),
+        annotations={} if is_docker else fields.texts("annotations"),
+        platform=platform,
+        where=fields.where,
+    )

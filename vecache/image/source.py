@@ -1,0 +1,144 @@
+"""From a place that holds an image to the image: the steps that are the same everywhere.
+
+1. Read the root document and check it against its digest, where one is known.
+2. While it is a list, choose the image for the platform, read that, check it.
+3. Read the config, check it, and take the diff-ids from it.
+4. Find the TOC of each layer, without reading it.
+
+Every place is an `ImageSource`: a folder, an archive, a store, a registry.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from vecache.errors import ImageError
+from vecache.image.integrity import check_digest
+from vecache.image.manifest import (
+    MAX_DOCUMENT_BYTES,
+    Descriptor,
+    ImageManifest,
+    parse_config,
+    parse_manifest,
+)
+from vecache.image.model import Image, ImageLayer
+from vecache.image.platform import choose_image
+
+if TYPE_CHECKING:
+    from vecache.image.platform import Platform
+    from vecache.image.reference import Reference
+    from vecache.image.toc_reader import TocReader
+
+__all__ = ["Document", "ImageSource", "load_image"]
+
+_MAX_LISTS = 3  # a tag that names a list of lists; nobody has more, and a loop must end
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A manifest as it was read.
+
+    Attributes
+    ----------
+    data : bytes
+        At most MAX_DOCUMENT_BYTES.
+    media_type : str
+        What its carrier says it is; may be empty.
+    where : str
+        What it is and where, for messages.
+    digest : str or None
+        What the bytes must hash to; None if nobody promised anything.
+    """
+
+    data: bytes
+    media_type: str
+    where: str
+    digest: str | None = None
+
+
+class ImageSource(Protocol):
+    """A place that holds an image."""
+
+    @property
+    def name(self) -> str:
+        """The image's name there."""
+
+    def read_root(self) -> Document:
+        """Read the manifest or list that the name stands for."""
+
+    def read_manifest(self, descriptor: Descriptor) -> bytes:
+        """Read a manifest that a list names."""
+
+    def read_config(self, descriptor: Descriptor) -> bytes:
+        """Read the config that a manifest names."""
+
+    def find_toc(self, layer_no: int, descriptor: Descriptor) -> TocReader | None:
+        """Find the TOC of a layer, without reading it; None if it has none."""
+
+
+def load_image(source: ImageSource, reference: Reference, platform: Platform) -> Image:
+    """Read an image's documents.
+
+    Parameters
+    ----------
+    source : ImageSource
+        Where it is.
+    reference : Reference
+        How the caller named it.
+    platform : Platform
+        What to choose from a list.
+
+    Returns
+    -------
+    Image
+        Its TOCs not read yet.
+
+    Raises
+    ------
+    ImageError
+        If a document is missing, too large or of the wrong shape.
+    DigestError
+        If bytes are not what their digest promised.
+    """
+    document = source.read_root()
+    for _ in range(_MAX_LISTS + 1):
+        if document.digest is not None:
+            check_digest(document.data, document.digest, document.where)
+        manifest = parse_manifest(document.data, document.media_type, document.where)
+        if isinstance(manifest, ImageManifest):
+            break
+        chosen = _require_small(choose_image(manifest.choices, platform, document.where))
+        document = Document(
+            source.read_manifest(chosen),
+            chosen.media_type,
+            f"manifest {chosen.digest} of {reference.text}",
+            chosen.digest,
+        )
+    else:
+        raise ImageError(f"{document.where}: a list in a list, more than {_MAX_LISTS} deep")
+    digest = document.digest or f"sha256:{hashlib.sha256(document.data).hexdigest()}"
+    return Image(reference.text, source.name, digest, _load_layers(source, manifest, reference))
+
+
+def _load_layers(
+    source: ImageSource, manifest: ImageManifest, reference: Reference
+) -> tuple[ImageLayer, ...]:
+    where = f"config {manifest.config.digest} of {reference.text}"
+    config = source.read_config(_require_small(manifest.config))
+    check_digest(config, manifest.config.digest, where)
+    diff_ids = parse_config(config, len(manifest.layers), where)
+    return tuple(
+        ImageLayer(layer.digest, layer.n_bytes, diff_id, source.find_toc(layer_no, layer))
+        for layer_no, (layer, diff_id) in enumerate(zip(manifest.layers, diff_ids, strict=True))
+    )
+
+
+def _require_small(descriptor: Descriptor) -> Descriptor:
+    if descriptor.n_bytes > MAX_DOCUMENT_BYTES:
+        raise ImageError(
+            f"{descriptor.where}: {descriptor.n_bytes:,} bytes, but a manifest or config "
+            f"has at most {MAX_DOCUMENT_BYTES:,}"
+        )
+    return descriptor
