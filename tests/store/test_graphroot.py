@@ -1,0 +1,218 @@
+"""A store must show what Podman would see in it, and what is no store must say so."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.golden import GOLDEN_SMALL, STORES
+from vecache.errors import LayerNotFoundError, StoreError
+from vecache.store.graphroot import open_store
+
+if TYPE_CHECKING:
+    from tests.store.conftest import MakeStore
+
+A, B, C = ("a" * 64, "b" * 64, "c" * 64)
+
+
+def configure(text: str) -> None:
+    Path(os.environ["CONTAINERS_STORAGE_CONF"]).write_text(text)
+
+
+def test_what_is_no_graph_root_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"no such folder.*--store"):
+        open_store(tmp_path / "none")
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(StoreError, match="is no folder"):
+        open_store(file)
+    with pytest.raises(StoreError, match="Not a directory"):
+        open_store(file / "below")
+    with pytest.raises(StoreError, match=r"is this a graph root\? it has no overlay-layers/"):
+        open_store(tmp_path)
+    (tmp_path / "vfs-layers").mkdir()
+    with pytest.raises(StoreError, match="only vfs-layers/: of another driver"):
+        open_store(tmp_path)
+
+
+def test_a_store_that_may_not_be_read_says_how(golden_copy: Path) -> None:
+    script = (
+        "import os, sys\n"
+        "from vecache.store.graphroot import open_store\n"
+        "from vecache.errors import StoreError\n"
+        "if os.geteuid() == 0: os.setegid(65534); os.seteuid(65534)\n"
+        "try: open_store(sys.argv[1])\n"
+        "except StoreError as error: print(error)\n"
+    )
+    folder = golden_copy / "overlay-layers"
+    folder.chmod(0)
+    command = [sys.executable, "-c", script, str(golden_copy)]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    folder.chmod(0o700)
+    assert "Permission denied" in told
+    assert "podman unshare" in told
+
+
+def test_an_empty_store_is_a_store(tmp_path: Path) -> None:
+    (tmp_path / "overlay-layers").mkdir()
+    store = open_store(tmp_path)
+    assert store.layers() == ()
+    assert store.images() == ()
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["home", "overlay-layers"]
+
+
+def test_without_a_path_it_is_the_machines_own(make_store: MakeStore) -> None:
+    root = make_store([{"id": A}])
+    configure(f"[storage]\ngraphroot = '{root}'\n")
+    assert [layer.id for layer in open_store().layers()] == [A]
+    assert open_store().root == root
+
+
+def test_volatile_layers_come_after_and_repeated_ids_are_dropped(make_store: MakeStore) -> None:
+    root = make_store([{"id": A}, {"id": B, "diff-size": 1}])
+    (root / "overlay-layers" / "volatile-layers.json").write_text(
+        f'[{{"id":"{B}","diff-size":2}},{{"id":"{C}"}}]'
+    )
+    layers = open_store(root).layers()
+    assert [layer.id for layer in layers] == [A, B, C]
+    assert layers[1].diff_size == 1
+
+
+def test_additional_stores_belong_to_the_machines_own(make_store: MakeStore) -> None:
+    root = make_store([{"id": A}], [{"id": A, "names": ["x:1"]}])
+    more = make_store(
+        [{"id": A, "diff-size": 9}, {"id": B}], [{"id": B, "names": ["y:1"]}], name="more"
+    )
+    other = make_store([{"id": C}], name="other")
+    configure(
+        f"[storage]\ngraphroot = '{root}'\n[storage.options]\nadditionalimagestores=['{more}']\n"
+    )
+    for store in (open_store(), open_store(root)):
+        layers = store.layers()
+        assert [(x.id, x.is_read_only, x.store_root) for x in layers] == [
+            (A, False, root),
+            (B, True, more),
+        ]
+        assert layers[1].target == more / "overlay" / B / "diff"
+        assert [(x.id, x.is_read_only) for x in store.images()] == [(A, False), (B, True)]
+        assert store.find_image("y:1").store_root == more
+    assert [layer.id for layer in open_store(other).layers()] == [C]
+    shutil.rmtree(more)
+    with pytest.raises(StoreError, match="names it as a store"):
+        open_store()
+
+
+def test_an_image_store_keeps_layers_files_but_not_their_big_data(make_store: MakeStore) -> None:
+    root = make_store([{"id": A}], [{"id": A}])
+    images = make_store([{"id": B}], [{"id": B}], name="images")
+    (root / "overlay-layers" / "volatile-layers.json").write_text(f'[{{"id":"{C}"}}]')
+    configure(f"[storage]\ngraphroot = '{root}'\nimagestore = '{images}'\n")
+    store = open_store()
+    layers = store.layers()
+    assert [layer.id for layer in layers] == [A, B, C]
+    assert layers[1].target == images / "overlay" / B / "diff"
+    assert layers[1].big_data_path("x") == root / "overlay-layers" / B / "x"
+    assert layers[2].target == root / "overlay" / C / "diff"
+    assert [image.id for image in store.images()] == [B, A]
+    assert store.images()[0].big_data_path("x") == images / "overlay-images" / B / "x"
+
+
+@pytest.mark.parametrize("name", STORES)
+def test_golden_images_have_their_layers_bottom_first(name: str) -> None:
+    store = open_store(GOLDEN_SMALL / "stores" / name)
+    depth = {"base": 1, "app1": 2, "other": 1, "dirs": 2, "app2": 3}
+    for image in store.images():
+        layers = store.image_layers(image)
+        short = image.names[0].split("/")[-1].split(":")[0]
+        assert len(layers) == depth[short]
+        assert layers[0].parent is None
+        assert layers[-1].id == image.top_layer
+        for below, above in itertools.pairwise(layers):
+            assert above.parent == below.id
+
+
+def test_image_layers_that_do_not_end(make_store: MakeStore) -> None:
+    root = make_store(
+        [{"id": A, "parent": B}, {"id": B, "parent": A}, {"id": C, "parent": "d" * 64}],
+        [{"id": "1", "layer": A}, {"id": "2", "layer": C}, {"id": "3"}],
+    )
+    store = open_store(root)
+    loop, missing, none = store.images()
+    with pytest.raises(StoreError, match="is below itself"):
+        store.image_layers(loop)
+    with pytest.raises(StoreError, match="dddddddddddddddd is not in the store"):
+        store.image_layers(missing)
+    assert store.image_layers(none) == ()
+
+
+def test_an_images_own_items(golden_copy: Path) -> None:
+    store = open_store(golden_copy)
+    image = store.find_image("base")
+    manifest = store.image_big_data(image, "manifest")
+    assert manifest is not None
+    assert b'"layers"' in manifest
+    assert store.image_big_data(image, f"sha256:{image.id}") is not None
+    assert store.image_big_data(image, "none") is None
+
+
+def test_layers_are_found_by_what_names_them(golden_copy: Path) -> None:
+    store = open_store(golden_copy)
+    first, second, *_ = store.layers()
+    assert store.find_layers([second.id[:7], first.id]) == (second, first)
+    assert first.diff_digest is not None
+    assert first.toc_digest is not None
+    assert store.find_layers([first.diff_digest, first.toc_digest]) == (first, first)
+    assert store.find_layers([]) == ()
+    for bad in ("ffff", "", "sha256:"):
+        with pytest.raises(LayerNotFoundError, match="none of the store's 5 layers"):
+            store.find_layers([bad])
+    with pytest.raises(TypeError, match="several"):
+        store.find_layers(first.id)
+
+
+def test_the_beginning_of_an_id_must_fit_one_layer(make_store: MakeStore) -> None:
+    store = open_store(make_store([{"id": "ab1"}, {"id": "ab2", "names": ["top"]}]))
+    with pytest.raises(StoreError, match=r"fits 2 layers \(ab1, ab2\)"):
+        store.find_layers(["ab"])
+    assert store.find_layers(["top"])[0].id == "ab2"
+
+
+def test_each_answer_is_fresh(golden_copy: Path) -> None:
+    store = open_store(golden_copy)
+    assert len(store.layers()) == 5
+    (golden_copy / "overlay-layers" / "layers.json").write_text("[]")
+    assert store.layers() == ()
+
+
+def test_reading_leaves_the_store_as_it_was(golden_copy: Path) -> None:
+    (golden_copy / "overlay-layers" / "layers.lock").unlink()
+
+    def snapshot() -> set[tuple[Path, int, int]]:
+        stats = ((path, path.stat()) for path in golden_copy.rglob("*"))
+        return {(path, stat.st_mtime_ns, stat.st_size) for path, stat in stats}
+
+    before = snapshot()
+    store = open_store(golden_copy)
+    store.layers()
+    store.images()
+    repr(store)
+    assert snapshot() == before
+
+
+def test_a_store_shows_itself(golden_copy: Path) -> None:
+    store = open_store(golden_copy)
+    assert repr(store) == f"<Store {golden_copy}: 5 layers, 5 images>"
+    assert "5 layers, 5 images" in store._repr_html_()
+    (golden_copy / "overlay-layers" / "layers.json").write_text("<b>")
+    assert "cannot be read now" in repr(store)
+    odd = dataclasses.replace(store, additional_stores=(Path("/<i>"),))
+    assert "&lt;i&gt;" in odd._repr_html_()
+    assert "<i>" not in odd._repr_html_()

@@ -1,0 +1,235 @@
+"""Find out from storage.conf where a store is, and how Podman uses it.
+
+The first of these files that exists is read, and no other:
+
+1. `$CONTAINERS_STORAGE_CONF`, where it is set (no other file is looked for, even if it is missing);
+2. for a user: `$XDG_CONFIG_HOME/containers/storage.conf` (`~/.config/...`);
+3. `/etc/containers/storage.conf`;
+4. `/usr/share/containers/storage.conf`.
+
+A user's Podman takes little from the last two, which are the machine's: the driver, the pull
+options and `rootless_storage_path`; the rest of them is about root's store. In a user's own file
+`graphroot` comes before `rootless_storage_path`. Without any of them the store is where it always
+is: `/var/lib/containers/storage`, `~/.local/share/containers/storage` for a user.
+
+Does not read `registries.conf`, `$STORAGE_OPTS` or options that have no part in a pull's cost.
+
+Source: containers/storage types/options.go loadStoreOptionsFromConfFile, getRootlessStorageOpts;
+types/utils.go expandEnvPath.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+import stat
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from vecache.errors import ConfigError
+from vecache.store.files import read_bounded
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["StorageConfig", "effective_uid", "load_config"]
+
+_MACHINE_FILES: Final = (
+    Path("/etc/containers/storage.conf"),
+    Path("/usr/share/containers/storage.conf"),
+)
+_MACHINE_ROOT: Final = "/var/lib/containers/storage"
+_MAX_CONFIG_BYTES: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class StorageConfig:
+    """What storage.conf says of the store and of pulls.
+
+    Attributes
+    ----------
+    driver : str
+        `overlay`, the only one that keeps TOCs, unless the file or `$STORAGE_DRIVER` says another.
+    graph_root : pathlib.Path
+        The store.
+    image_store : pathlib.Path or None
+        Where images' layers are kept, if not in the graph root.
+    additional_stores : tuple of pathlib.Path
+        Graph roots that are only read.
+    use_hard_links, enable_partial_images, convert_images : bool
+        The pull options of these names.
+    use_composefs : bool
+        Whether layers are kept in the flat layout.
+    path : pathlib.Path or None
+        The file that was read; None if there is none.
+    """
+
+    driver: str
+    graph_root: Path
+    image_store: Path | None
+    additional_stores: tuple[Path, ...]
+    use_hard_links: bool
+    enable_partial_images: bool
+    convert_images: bool
+    use_composefs: bool
+    path: Path | None
+
+
+def effective_uid(environ: Mapping[str, str]) -> int:
+    """Say whose store Podman would use.
+
+    Parameters
+    ----------
+    environ : mapping
+        The environment.
+
+    Returns
+    -------
+    int
+        The user id; inside `podman unshare`, where everybody seems to be root, the user's own.
+    """
+    outside = environ.get("_CONTAINERS_ROOTLESS_UID", "")
+    return int(outside) if re.fullmatch("[0-9]{1,10}", outside) else os.geteuid()
+
+
+def load_config(environ: Mapping[str, str], uid: int) -> StorageConfig:
+    """Read storage.conf as Podman would for a user.
+
+    Parameters
+    ----------
+    environ : mapping
+        The environment.
+    uid : int
+        The user; 0 is root.
+
+    Returns
+    -------
+    StorageConfig
+        The defaults where there is no file.
+
+    Raises
+    ------
+    ConfigError
+        If the file cannot be read, is no TOML, or holds a value of the wrong type.
+    """
+    path, is_own = _config_file(environ, uid)
+    storage = _Table({} if path is None else _read_toml(path), path).table("storage")
+    options = storage.table("options")
+    own_options = options if is_own else _Table({}, path)
+    pull = options.table("pull_options")
+    driver = environ.get("STORAGE_DRIVER") or storage.text("driver") or "overlay"
+    graph_root = _graph_root(storage, environ, uid, is_own=is_own)
+    image_store = storage.text("imagestore") if is_own else ""
+    if image_store and os.path.abspath(image_store) == str(graph_root):
+        raise ConfigError(f"{path}: [storage] imagestore: {image_store} is the graph root itself")
+    return StorageConfig(
+        driver="overlay" if driver == "overlay2" else driver,
+        graph_root=graph_root,
+        image_store=Path(os.path.abspath(image_store)) if image_store else None,
+        additional_stores=own_options.paths("additionalimagestores"),
+        use_hard_links=pull.flag("use_hard_links"),
+        enable_partial_images=pull.flag("enable_partial_images"),
+        convert_images=pull.flag("convert_images"),
+        use_composefs=own_options.table("overlay").flag("use_composefs"),
+        path=path,
+    )
+
+
+def _config_file(environ: Mapping[str, str], uid: int) -> tuple[Path | None, bool]:
+    """Find the file, and whether all of it is meant for this user."""
+    named = environ.get("CONTAINERS_STORAGE_CONF")
+    if named:
+        return (Path(named) if os.path.lexists(named) else None), True
+    if uid != 0:
+        folder = environ.get("XDG_CONFIG_HOME") or os.path.join(_home(environ, uid), ".config")
+        own = Path(folder, "containers", "storage.conf")
+        if os.path.exists(own):
+            return own, True
+    return next((file for file in _MACHINE_FILES if os.path.exists(file)), None), uid == 0
+
+
+def _graph_root(storage: _Table, environ: Mapping[str, str], uid: int, *, is_own: bool) -> Path:
+    """Find the store: what the file says, else the place where it always is."""
+    chosen = storage.text("graphroot") if is_own else ""
+    if uid != 0:
+        chosen = chosen or storage.text("rootless_storage_path")
+    if chosen:
+        known = {**environ, "UID": str(uid), "HOME": _home(environ, uid)}
+        # As os.ExpandEnv: a variable that is not set is empty.
+        chosen = re.sub(r"\$(?:\{(\w+)\}|(\w+))", lambda m: known.get(m[1] or m[2], ""), chosen)
+    elif uid == 0:
+        chosen = _MACHINE_ROOT
+    else:
+        data = environ.get("XDG_DATA_HOME") or os.path.join(_home(environ, uid), ".local", "share")
+        chosen = os.path.join(data, "containers", "storage")
+    return Path(os.path.abspath(chosen))
+
+
+def _home(environ: Mapping[str, str], uid: int) -> str:
+    """Return the user's home folder, from the password file where the environment is silent."""
+    if environ.get("HOME"):
+        return environ["HOME"]
+    try:
+        return pwd.getpwuid(uid).pw_dir
+    except KeyError:
+        raise ConfigError(
+            f"user {uid} has no home folder, so their storage.conf cannot be found; set HOME"
+        ) from None
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    """Read a file of TOML; a device such as /dev/null counts as empty."""
+    try:
+        data = b"" if stat.S_ISCHR(path.stat().st_mode) else read_bounded(path, _MAX_CONFIG_BYTES)
+        return tomllib.loads(data.decode())
+    except OSError as error:
+        reason = error.strerror or str(error)
+    except (ValueError, RecursionError) as error:  # a TOML error names line and column
+        reason = str(error)
+    raise ConfigError(
+        f"{path}: {reason}; correct the file, or name another in CONTAINERS_STORAGE_CONF"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """One table of the file, read with its types checked."""
+
+    values: dict[str, Any]
+    path: Path | None
+    name: str = ""
+
+    def _get(self, key: str, wanted: type | tuple[type, ...], what: str) -> Any:
+        value = self.values.get(key)
+        if value is not None and not isinstance(value, wanted):
+            raise ConfigError(
+                f"{self.path}: [{self.name}] {key}: found {value!r:.60}, wanted {what}"
+            )
+        return value
+
+    def table(self, key: str) -> _Table:
+        """Return the table under this one; an empty one where it is missing."""
+        name = f"{self.name}.{key}" if self.name else key
+        return _Table(self._get(key, dict, "a table") or {}, self.path, name)
+
+    def text(self, key: str) -> str:
+        """Return a text; empty where it is missing."""
+        return self._get(key, str, "a text in quotes") or ""
+
+    def flag(self, key: str) -> bool:
+        """Return a switch, which the file keeps as the text "true" or "false"."""
+        value = self._get(key, (str, bool), '"true" or "false"')
+        return value.lower() == "true" if isinstance(value, str) else bool(value)
+
+    def paths(self, key: str) -> tuple[Path, ...]:
+        """Return a list of absolute paths, without tables such as `{append=true}`."""
+        values = self._get(key, list, "a list of paths") or []
+        found = [value for value in values if not isinstance(value, dict)]
+        if not all(isinstance(value, str) and os.path.isabs(value) for value in found):
+            raise ConfigError(
+                f"{self.path}: [{self.name}] {key}: found {values!r:.60}, wanted absolute paths"
+            )
+        return tuple(Path(os.path.normpath(value)) for value in found)

@@ -1,0 +1,143 @@
+"""Read the small files of a store without surprise, and replace them without a gap.
+
+Reading is bounded: the size is asked first, and a pipe or a device is refused rather than waited
+for. Replacing goes through a temporary file in the same folder (mode 0600, synced, renamed over
+the old one), so a reader sees the old bytes or the new ones, and a failure leaves no trace.
+
+Raises plain `OSError`; the callers know what the file was for and say so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vecache.errors import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["read_bounded", "staged_file", "store_error", "sync_folder"]
+
+_FORBIDDEN = (errno.EACCES, errno.EPERM)
+
+
+def read_bounded(path: Path, max_bytes: int) -> bytes:
+    """Read a regular file whole.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file.
+    max_bytes : int
+        Most bytes to read; a larger file is refused before anything is read.
+
+    Returns
+    -------
+    bytes
+        All of the file.
+
+    Raises
+    ------
+    OSError
+        As `open` does; EFBIG for a larger file, EINVAL for a pipe, a device or a socket.
+    """
+    # O_NONBLOCK: opening a pipe that nobody writes to would wait for ever.
+    with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
+        status = os.fstat(file.fileno())
+        if stat.S_ISDIR(status.st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "Not a regular file")
+        if status.st_size > max_bytes:
+            reason = f"File of {status.st_size:,} bytes, more than the {max_bytes:,} allowed"
+            raise OSError(errno.EFBIG, reason)
+        return file.read(status.st_size)
+
+
+@contextlib.contextmanager
+def staged_file(folder: Path, data: bytes | memoryview, *, owner: Path) -> Iterator[Path]:
+    """Hold synced bytes in a temporary file, for the caller to rename.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Where the file will stand.
+    data : bytes or memoryview
+        What it will hold.
+    owner : pathlib.Path
+        The file or folder whose owner the new file gets when root writes into another user's
+        store: that user's Podman must still be able to read it.
+
+    Yields
+    ------
+    pathlib.Path
+        The temporary file, mode 0600. Removed on leaving, if it is still there.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written.
+    """
+    descriptor, name = tempfile.mkstemp(prefix=".tmp-", dir=folder)
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fchmod(descriptor, 0o600)
+            status = os.stat(owner)
+            if os.geteuid() == 0 and (status.st_uid, status.st_gid) != (0, 0):
+                os.fchown(descriptor, status.st_uid, status.st_gid)
+            os.fsync(descriptor)
+        yield Path(name)
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(name)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the renames in a folder last.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        The folder.
+
+    Raises
+    ------
+    OSError
+        If it cannot be opened or synced.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def store_error(error: OSError, path: Path, what: str) -> StoreError:
+    """Say what failed where, and what may help.
+
+    Parameters
+    ----------
+    error : OSError
+        What the system said.
+    path : pathlib.Path
+        The file or folder.
+    what : str
+        What could not be done, such as "the layers cannot be read".
+
+    Returns
+    -------
+    StoreError
+        To be raised from `error`.
+    """
+    hint = ""
+    if error.errno in _FORBIDDEN:
+        hint = "; run as the owner of the store (sudo, or podman unshare for a user's store)"
+    return StoreError(f"{path}: {what}: {error.strerror or error}{hint}")

@@ -1,0 +1,184 @@
+"""Find the image or the layer that somebody means.
+
+Images are looked up as Podman looks up local ones, the first that fits:
+
+1. a whole id (64 digits, `sha256:` before it or not), or the digest of a manifest;
+2. a full name; a short one as `localhost/NAME`, then as `docker.io/[library/]NAME`. `:latest` is
+   added where there is no tag, and a tag before a digest is ignored;
+3. the beginning of an id, three digits or more;
+4. for short names: the last parts of a full name, such as `small/base` or `base`.
+
+What fits several images is an error that lists them; what fits none is one that lists near names.
+
+Does not read `registries.conf`: no aliases, no search registries.
+
+Source: containers/common libimage/runtime.go LookupImage; distribution/reference normalize.go.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from typing import TYPE_CHECKING
+
+from vecache.errors import ImageError, ImageNotFoundError, LayerNotFoundError, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from vecache.store.records import ImageRecord, LayerRecord
+
+__all__ = ["find_image", "find_layer"]
+
+_MIN_PREFIX_LETTERS = 3
+
+
+def find_image(images: Sequence[ImageRecord], name: str) -> ImageRecord:
+    """Find the image that a name means.
+
+    Parameters
+    ----------
+    images : sequence of ImageRecord
+        All of the store, in store order.
+    name : str
+        A full or short name, an id or its beginning, or a digest.
+
+    Returns
+    -------
+    ImageRecord
+        The image.
+
+    Raises
+    ------
+    ImageNotFoundError
+        If there is none; the message lists near names.
+    ImageError
+        If there are several.
+    """
+    repository, tag, digest = _split_name(name)
+    bare = name.removeprefix("sha256:")
+    if re.fullmatch("[0-9a-f]{64}", bare):
+        found = [i for i in images if i.id == bare] or [
+            i for i in images if _has_digest(i, f"sha256:{bare}")
+        ]
+        return _only(found[:1], images, name)
+    for full in _full_repositories(repository):
+        for image in images:
+            if _is_called(image, full, tag, digest):
+                return image
+    by_id = [i for i in images if len(bare) >= _MIN_PREFIX_LETTERS and i.id.startswith(bare)]
+    if by_id or not _is_short(repository):
+        return _only(by_id, images, name)
+    ends = [i for i in images if _is_called(i, repository, tag, digest, is_end=True)]
+    return _only(ends, images, name)
+
+
+def find_layer(layers: Sequence[LayerRecord], name: str) -> LayerRecord:
+    """Find the layer that an id, the beginning of one, a name or a digest means.
+
+    Parameters
+    ----------
+    layers : sequence of LayerRecord
+        All of the store, in store order.
+    name : str
+        What to look for.
+
+    Returns
+    -------
+    LayerRecord
+        The layer; of several with one digest the first.
+
+    Raises
+    ------
+    LayerNotFoundError
+        If there is none.
+    StoreError
+        If an id's beginning fits several.
+    """
+    for layer in layers:
+        digests = (layer.diff_digest, layer.compressed_diff_digest, layer.toc_digest)
+        if name == layer.id or name in layer.names or name in digests:
+            return layer
+    bare = name.removeprefix("sha256:")
+    found = [layer for layer in layers if bare and layer.id.startswith(bare)]
+    if not found:
+        raise LayerNotFoundError(
+            f"layer {name!r}: none of the store's {len(layers):,} layers has this id or digest"
+        )
+    if len(found) > 1:
+        listed = ", ".join(layer.id[:16] for layer in found[:5])
+        raise StoreError(
+            f"layer {name!r}: fits {len(found)} layers ({listed}); give more of the id"
+        )
+    return found[0]
+
+
+def _only(found: Sequence[ImageRecord], images: Sequence[ImageRecord], name: str) -> ImageRecord:
+    """Return the one image that was found, or say why there is no such one."""
+    if len(found) == 1:
+        return found[0]
+    if found:
+        listed = ", ".join(image.names[0] if image.names else image.id[:16] for image in found[:5])
+        raise ImageError(f"image {name!r}: fits {len(found)} images ({listed}); say which one")
+    near = _near_names(images, name)
+    hint = "podman images lists them" if images else "the store has no images"
+    if near:
+        hint = f"near names: {', '.join(near)}"
+    raise ImageNotFoundError(f"image {name!r}: not in the store; {hint}")
+
+
+def _near_names(images: Sequence[ImageRecord], name: str) -> list[str]:
+    """List up to three full names of which all, or the last part, is much like the name."""
+    known: dict[str, str] = {}
+    for full in (full for image in images for full in image.names):
+        last = full.rpartition("/")[2]
+        for form in (full, last, last.partition(":")[0]):
+            known.setdefault(form, full)
+    near = difflib.get_close_matches(name, known, n=3)
+    return list(dict.fromkeys(known[form] for form in near))
+
+
+def _split_name(name: str) -> tuple[str, str, str]:
+    """Split a name into repository, tag (`latest` where none is given) and digest."""
+    rest, _, digest = name.partition("@")
+    repository, colon, tag = rest.rpartition(":")
+    if not colon or "/" in tag:  # that colon stood before a port
+        repository, tag = rest, "latest"
+    return repository, tag, digest
+
+
+def _is_short(repository: str) -> bool:
+    """Say whether a repository comes without a registry's host."""
+    host, slash, _ = repository.partition("/")
+    return not slash or not (host == "localhost" or "." in host or ":" in host)
+
+
+def _full_repositories(repository: str) -> list[str]:
+    """List the full repositories that a name may stand for, the likeliest first."""
+    if _is_short(repository):
+        library = "" if "/" in repository else "library/"
+        return [f"localhost/{repository}", f"docker.io/{library}{repository}"]
+    host, _, path = repository.partition("/")
+    if host in ("docker.io", "index.docker.io"):
+        return [repository, f"docker.io/{path if '/' in path else f'library/{path}'}"]
+    return [repository]
+
+
+def _is_called(
+    image: ImageRecord, repository: str, tag: str, digest: str, *, is_end: bool = False
+) -> bool:
+    """Say whether one of an image's names is of this repository, with this tag or digest."""
+    if digest and not _has_digest(image, digest):
+        return False
+    for name in image.names:
+        own, own_tag, own_digest = _split_name(name)
+        if own != repository and not (is_end and own.endswith(f"/{repository}")):
+            continue
+        if digest or (own_tag == tag and not own_digest):
+            return True
+    return False
+
+
+def _has_digest(image: ImageRecord, digest: str) -> bool:
+    """Say whether an image has a manifest of this digest."""
+    return digest == image.digest or f"manifest-{digest}" in image.big_data_names

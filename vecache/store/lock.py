@@ -1,0 +1,144 @@
+"""Keep Podman from writing, or reading, while this process reads or writes.
+
+A store's lock is a record lock over all of `layers.lock` (or `images.lock`): shared for readers,
+exclusive for writers. It is taken as an *open file description* lock. That kind conflicts with the
+plain POSIX locks which Podman takes, but belongs to one descriptor: two threads of this process
+exclude each other, and closing another descriptor of the same file does not drop it.
+
+Nobody waits for ever: the lock is asked for again and again until a deadline, and the error names
+the process that holds it.
+
+Source: containers/storage pkg/lockfile/lockfile_unix.go.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import struct
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from vecache.errors import StoreError
+from vecache.store.files import store_error
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["LOCK_WAIT_SECONDS", "read_lock", "write_lock"]
+
+LOCK_WAIT_SECONDS: Final = 30.0
+"""How long to wait for a lock that another process holds."""
+
+_FLOCK: Final = struct.Struct("@hhqqi4x")  # struct flock: type, whence, start, length, pid
+_HELD: Final = (errno.EAGAIN, errno.EACCES)
+_NO_LOCKS: Final = (errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+_FIRST_PAUSE_SECONDS: Final = 0.002
+_LONGEST_PAUSE_SECONDS: Final = 0.1
+
+
+@contextlib.contextmanager
+def read_lock(path: Path, *, wait_seconds: float = LOCK_WAIT_SECONDS) -> Iterator[bool]:
+    """Hold a store's lock as a reader.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The lock file. Never created: a reader leaves a store as it is.
+    wait_seconds : float
+        How long to wait for a writer.
+
+    Yields
+    ------
+    bool
+        Whether the lock is held. It is not where there is no lock file, where it cannot be
+        opened, or where the file system knows no locks: a read-only store.
+
+    Raises
+    ------
+    StoreError
+        If a writer still holds it at the end of the wait.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        yield False
+        return
+    try:
+        yield _acquire(descriptor, fcntl.F_RDLCK, path, wait_seconds)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def write_lock(path: Path, *, wait_seconds: float = LOCK_WAIT_SECONDS) -> Iterator[int]:
+    """Hold a store's lock as the only writer.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The lock file; created, as Podman does, where it is missing.
+    wait_seconds : float
+        How long to wait for readers and writers.
+
+    Yields
+    ------
+    int
+        A descriptor of the lock file, open for writing.
+
+    Raises
+    ------
+    StoreError
+        If the file cannot be opened for writing or locked, or another process still holds the
+        lock at the end of the wait.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise store_error(error, path, "the store cannot be locked for writing") from error
+    try:
+        if not _acquire(descriptor, fcntl.F_WRLCK, path, wait_seconds):
+            raise StoreError(f"{path}: this file system knows no locks; nothing was written")
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _acquire(descriptor: int, kind: int, path: Path, wait_seconds: float) -> bool:
+    """Ask for the lock until the deadline; False where there is no such thing as a lock."""
+    deadline = time.monotonic() + wait_seconds
+    pause = _FIRST_PAUSE_SECONDS
+    while True:
+        try:
+            fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _FLOCK.pack(kind, os.SEEK_SET, 0, 0, 0))
+        except OSError as error:
+            if error.errno in _NO_LOCKS:
+                return False
+            if error.errno not in _HELD:
+                raise store_error(error, path, "the lock cannot be taken") from error
+        else:
+            return True
+        if time.monotonic() >= deadline:
+            holder = _holder(descriptor, kind)
+            raise StoreError(
+                f"{path}: {holder} holds the lock of the store, also after {wait_seconds:g} s; "
+                "try again when it has finished"
+            )
+        time.sleep(pause)
+        pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+
+
+def _holder(descriptor: int, kind: int) -> str:
+    """Name the process in the way, as far as the kernel knows it."""
+    asked = _FLOCK.pack(kind, os.SEEK_SET, 0, 0, 0)
+    try:
+        pid = _FLOCK.unpack(fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, asked))[-1]
+        if pid > 0:
+            name = Path(f"/proc/{pid}/comm").read_text(errors="replace").strip()
+            return f"process {pid} ({name})"
+    except OSError:
+        pass
+    return "another process"

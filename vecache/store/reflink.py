@@ -1,0 +1,114 @@
+"""Say whether the file system of a folder can share blocks between files.
+
+Asked by doing it: two nameless files (`O_TMPFILE`) in the folder, 4,096 bytes in one, `FICLONE` to
+the other. Nothing is left behind, nothing is ever visible. Where that cannot be tried (a folder
+that may not be written, a file system without nameless files) the type of the file system decides,
+which is a guess: xfs can be made without reflinks, and then nobody should ask without permission.
+
+Source: ioctl_ficlone(2); proc_pid_mountinfo(5).
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import re
+from pathlib import Path
+from typing import Final
+
+from vecache.store.files import store_error
+
+__all__ = ["can_reflink", "file_system_type"]
+
+_FICLONE: Final = 0x40049409  # _IOW(0x94, 9, int)
+_REFLINK_TYPES: Final = frozenset({"bcachefs", "btrfs", "ocfs2", "xfs"})
+_CANNOT_TRY: Final = frozenset(
+    {
+        *(errno.EACCES, errno.EPERM, errno.EROFS),  # not ours to write
+        *(errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT),  # no O_TMPFILE here
+        *(errno.ENOSPC, errno.EDQUOT),  # no room for 4,096 bytes
+    }
+)
+
+
+def can_reflink(path: str | os.PathLike[str]) -> bool:
+    """Say whether files in a folder can share blocks.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        A folder, such as a graph root.
+
+    Returns
+    -------
+    bool
+        True if a reflink worked, or if it could not be tried and the file system is of a type
+        that knows them.
+
+    Raises
+    ------
+    StoreError
+        If there is no such folder, or it cannot be looked at.
+    """
+    folder = Path(path)
+    try:
+        folder = folder.resolve(strict=True)
+        if not folder.is_dir():
+            folder = folder.parent
+    except OSError as error:
+        raise store_error(error, folder, "cannot ask whether it can reflink") from error
+    tried = _try_reflink(folder)
+    return file_system_type(folder) in _REFLINK_TYPES if tried is None else tried
+
+
+def _try_reflink(folder: Path) -> bool | None:
+    """Reflink one nameless file to another; None where that cannot be tried."""
+    flags = os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC
+    try:
+        with (
+            open(os.open(folder, flags, 0o600), "wb", buffering=0) as source,
+            open(os.open(folder, flags, 0o600), "wb", buffering=0) as target,
+        ):
+            source.write(bytes(4096))
+            try:
+                fcntl.ioctl(target.fileno(), _FICLONE, source.fileno())
+            except OSError:
+                return False
+            return True
+    except OSError as error:
+        if error.errno in _CANNOT_TRY:
+            return None
+        raise store_error(error, folder, "cannot ask whether it can reflink") from error
+
+
+def file_system_type(folder: Path, mounts: Path = Path("/proc/self/mountinfo")) -> str:
+    """Look up the type of the file system a folder is on.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        An absolute path without symbolic links.
+    mounts : pathlib.Path
+        The kernel's list of mounts.
+
+    Returns
+    -------
+    str
+        Such as `ext4`; empty where the list does not tell.
+    """
+    try:
+        lines = os.fsencode(mounts.read_text("utf-8", "surrogateescape")).splitlines()
+    except OSError:
+        return ""
+    found, depth = "", -1
+    for line in lines:  # a few dozen mounts; of two on one point the later one covers the other
+        before, _, after = line.partition(b" - ")
+        fields, kind = before.split(), after.split()
+        if len(fields) < 5 or not kind:
+            continue
+        octal = re.sub(rb"\\([0-7]{3})", lambda code: bytes([int(code[1], 8) & 255]), fields[4])
+        point = Path(os.fsdecode(octal))
+        if folder.is_relative_to(point) and len(point.parts) >= depth:
+            found, depth = os.fsdecode(kind[0]), len(point.parts)
+    return found

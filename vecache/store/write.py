@@ -1,0 +1,209 @@
+"""Write a big-data item so that Podman finds it, and never finds half of it.
+
+Only on request, and never into a read-only store. Under the write lock:
+
+1. the item goes to a temporary file in the layer's folder, is synced and renamed;
+2. if its key is new to the layer: `layers.lock` begins with 64 new bytes, by which running Podmans
+   see that the list has changed;
+3. and `layers.json` is replaced. The key is *inserted* into the text as it stands, so every other
+   byte of it, known field or not, stays what it was.
+
+All that can fail for lack of space is done before the first rename. A failure takes the item away
+again; a crash leaves at worst an item that no list names, which is as good as none.
+
+Source: containers/storage layers.go setBigData, saveLayers; pkg/lockfile newLastWriterID.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import re
+import secrets
+import struct
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from vecache.errors import LayerNotFoundError, StoreError
+from vecache.store.fields import Fields, parse_array
+from vecache.store.files import staged_file, store_error, sync_folder
+from vecache.store.listing import layer_lists, layer_locks, read_text
+from vecache.store.lock import write_lock
+from vecache.store.records import is_incomplete
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from vecache.store.graphroot import Store
+    from vecache.store.records import LayerRecord
+
+__all__ = ["insert_key", "write_big_data"]
+
+_LAST_WRITER: Final = struct.Struct("<QQI44s")
+_SPACE: Final = re.compile(r"[ \t\r\n]*")
+
+
+def write_big_data(store: Store, layer: LayerRecord, key: str, data: bytes | memoryview) -> None:
+    """Write, or replace, one big-data item of a layer.
+
+    Parameters
+    ----------
+    store : Store
+        The store that the layer is from.
+    layer : LayerRecord
+        The layer.
+    key : str
+        Key of the item.
+    data : bytes or memoryview
+        The item.
+
+    Raises
+    ------
+    StoreError
+        If the store is read-only, locked for too long, or cannot be written; it is as before then.
+    LayerNotFoundError
+        If the layer has been removed meanwhile.
+    """
+    if layer.is_read_only or layer.store_root != store.root:
+        raise StoreError(f"{layer.store_root}: is a read-only store; nothing is written there")
+    path = layer.big_data_path(key)
+    with contextlib.ExitStack() as held:
+        locks = [
+            held.enter_context(write_lock(lock, wait_seconds=store.lock_wait_seconds))
+            for lock in layer_locks(store.root, store.image_store)
+        ]
+        records, text = _find_list(store, layer.id)
+        new_text = insert_key(text, layer.id, key)
+        try:
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            with staged_file(path.parent, data, owner=path.parent.parent) as item:
+                if new_text == text:
+                    os.replace(item, path)
+                    sync_folder(path.parent)
+                else:
+                    _write_listed(item, path, records, new_text, locks)
+        except StoreError:
+            raise
+        except OSError as error:
+            raise store_error(error, path, f"{key} cannot be written") from error
+
+
+def _write_listed(item: Path, path: Path, records: Path, text: str, locks: list[int]) -> None:
+    """Rename the item into place, then the list that names it; both or none."""
+    with staged_file(records.parent, text.encode(), owner=records) as new_records:
+        was_there = path.exists()
+        os.replace(item, path)
+        try:
+            sync_folder(path.parent)
+            for count, lock in enumerate(locks, 1):
+                _sign(lock, count)
+            os.replace(new_records, records)
+        except BaseException:
+            if not was_there:
+                path.unlink(missing_ok=True)
+            raise
+        sync_folder(records.parent)
+
+
+def _sign(lock: int, count: int) -> None:
+    """Write a value to the lock file that no other writer has written or will."""
+    value = _LAST_WRITER.pack(time.time_ns(), count, os.getpid(), secrets.token_bytes(44))
+    if os.pwrite(lock, value, 0) != len(value):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _find_list(store: Store, layer_id: str) -> tuple[Path, str]:
+    """Find the file that lists a layer now, and its text."""
+    for path, _ in layer_lists(store.root, store.image_store):  # three at most
+        text = read_text(path)
+        for record in parse_array(text, path):
+            if record.get("id") == layer_id and not is_incomplete(record):
+                Fields(record, f"{path}: layer {layer_id[:16]}").texts("big-data-names")
+                return path, text
+    raise LayerNotFoundError(f"{store.root}: layer {layer_id[:16]} is no longer in the store")
+
+
+def insert_key(text: str, layer_id: str, key: str) -> str:
+    """Add a key to a layer's `big-data-names`, leaving all else as it is written.
+
+    Parameters
+    ----------
+    text : str
+        A list of layers: JSON that `parse_array` accepts and that has the layer.
+    layer_id : str
+        The layer; the first record with this id counts.
+    key : str
+        The key.
+
+    Returns
+    -------
+    str
+        The new text; the same one where the key is listed already.
+
+    Raises
+    ------
+    KeyError
+        If no record has the id.
+
+    Examples
+    --------
+    >>> insert_key('[{"id":"a1","n":1.50,"big-data-names":["x"]}]', "a1", "y")
+    '[{"id":"a1","n":1.50,"big-data-names":["x","y"]}]'
+    """
+    for record, start, end in _items(text):
+        if record.get("id") == layer_id:
+            return _insert_into_record(text, record, start, end, key)
+    raise KeyError(layer_id)
+
+
+def _insert_into_record(text: str, record: dict[str, Any], start: int, end: int, key: str) -> str:
+    """Add the key to the record that stands at text[start:end]."""
+    names = record.get("big-data-names") or []
+    if key in names:
+        return text
+    quoted = json.dumps(key)
+    spans = [span for name, *span in _members(text, start) if name == "big-data-names"]
+    if not spans:
+        return f'{text[: end - 1]},"big-data-names":[{quoted}]{text[end - 1 :]}'
+    names_start, names_end = spans[-1]  # of repeated members the last one counts
+    if record["big-data-names"] is None:
+        return f"{text[:names_start]}[{quoted}]{text[names_end:]}"
+    comma = "," if names else ""
+    return f"{text[: names_end - 1]}{comma}{quoted}{text[names_end - 1 :]}"
+
+
+def _items(text: str) -> Iterator[tuple[dict[str, Any], int, int]]:
+    """Walk an array of objects: each with the place where it starts and ends."""
+    decoder = json.JSONDecoder()
+    at = _skip(text, _skip(text, 0) + 1)
+    while text[at] != "]":
+        record, end = decoder.raw_decode(text, at)
+        yield record, at, end
+        at = _skip_comma(text, end)
+
+
+def _members(text: str, start: int) -> Iterator[tuple[str, int, int]]:
+    """Walk an object: each member's name with the place where its value starts and ends."""
+    decoder = json.JSONDecoder()
+    at = _skip(text, start + 1)
+    while text[at] != "}":
+        name, at = decoder.raw_decode(text, at)
+        at = _skip(text, _skip(text, at) + 1)
+        _, end = decoder.raw_decode(text, at)
+        yield name, at, end
+        at = _skip_comma(text, end)
+
+
+def _skip(text: str, at: int) -> int:
+    """Return the place of the next letter that is no space."""
+    space = _SPACE.match(text, at)
+    return space.end() if space else at
+
+
+def _skip_comma(text: str, at: int) -> int:
+    """Return the place of what follows, after a comma if there is one."""
+    at = _skip(text, at)
+    return _skip(text, at + 1) if text[at] == "," else at
