@@ -18,33 +18,20 @@ from typing import TYPE_CHECKING
 
 from vecache.errors import StoreError, VecacheError
 from vecache.store import find
-from vecache.store.bigdata import (
-    CACHE_KEY,
-    LAYER_DATA_KEY,
-    TOC_KEY,
-    layer_layout,
-    read_big_data,
-)
-from vecache.store.config import StorageConfig, effective_uid, load_config
+from vecache.store.bigdata import read_big_data
+from vecache.store.config import effective_uid, load_config
 from vecache.store.files import store_error
 from vecache.store.listing import list_images, list_layers
 from vecache.store.lock import LOCK_WAIT_SECONDS
-from vecache.store.records import IMAGES, LAYERS, ImageRecord, LayerRecord
+from vecache.store.records import IMAGES, LAYERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = [
-    "CACHE_KEY",
-    "LAYER_DATA_KEY",
-    "TOC_KEY",
-    "ImageRecord",
-    "LayerRecord",
-    "Store",
-    "layer_layout",
-    "open_store",
-    "read_big_data",
-]
+    from vecache.store.config import StorageConfig
+    from vecache.store.records import ImageRecord, LayerRecord
+
+__all__ = ["Store", "open_store"]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
