@@ -1,0 +1,98 @@
+"""The index: building it, and asking it, with known and unknown digests, few layers and many.
+
+Run as tests in CI. To measure: `pytest bench/bench_index.py --benchmark-enable`; the sizes of the
+figures in the README need `VECACHE_BENCH_TAGS=1000000`.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from tests.golden import GOLDEN_DEBIAN, debian_layers, needs_debian
+from vecache.cache.format import tag_dtype
+from vecache.cache.reader import CacheFile
+from vecache.digest import Digests
+from vecache.index.lookup import LayerIndex
+
+if TYPE_CHECKING:
+    from pytest_benchmark.fixture import BenchmarkFixture
+
+    from vecache.arrays import U8
+
+N_TAGS = int(os.environ.get("VECACHE_BENCH_TAGS", "10000"))
+N_QUERIES = 100_000
+
+
+def layer_file(raw: U8) -> CacheFile:
+    """A cache file of sorted random digests, each of them a file of its own name."""
+    n_tags = len(raw)
+    tags = np.zeros(n_tags, tag_dtype(39, 55))
+    packed = np.hstack([np.broadcast_to(np.frombuffer(b"sha256:", np.uint8), (n_tags, 7)), raw])
+    tags["digest"] = np.ascontiguousarray(packed).view("V39")[:, 0]
+    tags["location_length"] = 3  # all share one location: name 0, offset 0, length 1
+    header = np.array([3, 55, 39, 1], "<u8").tobytes() + np.array([3], "<u4").tobytes()
+    bloom = np.array([2**64 - 1], np.uint64).tobytes()  # admits everything
+    sizes = np.array([tags.nbytes, 3, 8], "<u8").tobytes()
+    names = np.array([4], "<u4").tobytes() + b"name"
+    return CacheFile.parse(header + bloom + sizes + tags.tobytes() + b"\x00\x00\x01" + names)
+
+
+def make_layers(n_layers: int, seed: int = 7) -> tuple[list[CacheFile], U8]:
+    """Layers with N_TAGS tags in all, and their digests."""
+    rng = np.random.default_rng(seed)
+    raw = rng.integers(0, 256, (N_TAGS, 32), np.uint8)
+    shares = np.array_split(raw, n_layers)
+    files = [layer_file(share[np.lexsort(share.T[::-1])]) for share in shares]
+    return files, raw
+
+
+@pytest.mark.parametrize("known", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("n_layers", [10, 1000])
+def bench_find_first(benchmark: BenchmarkFixture, n_layers: int, known: float) -> None:
+    files, raw = make_layers(n_layers)
+    rng = np.random.default_rng(8)
+    queries = rng.integers(0, 256, (N_QUERIES, 32), np.uint8)
+    n_known = int(known * N_QUERIES)
+    queries[:n_known] = raw[rng.integers(0, len(raw), n_known)]
+    digests = Digests.from_raw(queries[rng.permutation(N_QUERIES)])
+    index = LayerIndex(files)
+    layer_no, _ = benchmark(index.find_first, digests)
+    benchmark.extra_info["ns_a_query"] = _ns(benchmark, N_QUERIES)
+    assert (layer_no >= 0).sum() == n_known
+    assert index.nbytes <= 12 * N_TAGS
+
+
+@pytest.mark.parametrize("n_layers", [10, 1000])
+def bench_locate(benchmark: BenchmarkFixture, n_layers: int) -> None:
+    files, raw = make_layers(n_layers)
+    index = LayerIndex(files)
+    found = index.find_first(Digests.from_raw(raw))
+    located = benchmark(index.maps.locate, *found)
+    benchmark.extra_info["ns_a_query"] = _ns(benchmark, N_TAGS)
+    assert (located.length == 1).all()
+
+
+@pytest.mark.parametrize("n_layers", [10, 1000])
+def bench_build(benchmark: BenchmarkFixture, n_layers: int) -> None:
+    files, _ = make_layers(n_layers)
+    for file in files:
+        file.is_sound()  # asked once a file, not once an index
+    index = benchmark(LayerIndex, files)
+    benchmark.extra_info["ns_a_tag"] = _ns(benchmark, N_TAGS)
+    assert len(index.files) == n_layers
+
+
+@needs_debian
+def bench_load_debian(benchmark: BenchmarkFixture) -> None:
+    paths = [GOLDEN_DEBIAN / "layers" / f"{layer}.cache" for layer in debian_layers()]
+    files = benchmark(lambda: [CacheFile.open(path) for path in paths])
+    assert sum(file.n_tags for file in files) == 54_377
+
+
+def _ns(benchmark: Any, n_rows: int) -> float | None:
+    stats = benchmark.stats
+    return round(stats.stats.min * 1e9 / n_rows, 1) if stats else None

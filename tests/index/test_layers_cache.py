@@ -1,0 +1,227 @@
+"""Protects loading and refreshing: store order kept, reasons kept, one bad layer stops nothing."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from tests.golden import GOLDEN_SMALL, STORES, golden_cache, layer_ids
+from tests.stores import cache_path, copy_store, edit_layers, toc_path
+from vecache.errors import DigestError, LocationError
+from vecache.index.layers import CacheSource
+from vecache.index.layers_cache import LayersCache
+from vecache.index.result import LookupState
+from vecache.store.graphroot import open_store
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def load(root: Path, **options: object) -> LayersCache:
+    return LayersCache.load(open_store(root), **options)  # type: ignore[arg-type]
+
+
+def sources(cache: LayersCache) -> list[str]:
+    return [str(layer.source) for layer in cache.layers]
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_store_order_is_kept_and_the_last_layer_is_built(store: str) -> None:
+    cache = load(GOLDEN_SMALL / "stores" / store)
+    assert [layer.id for layer in cache.layers] == layer_ids(store)
+    assert sources(cache) == ["mapped"] * 4 + ["built"]
+    assert cache.layers[-1].cache.data.tobytes() == golden_cache(store, layer_ids(store)[-1])
+    assert cache.excluded == ()
+
+
+def test_nothing_is_written_into_a_store(tmp_path: Path) -> None:
+    root = copy_store("dir", tmp_path)
+    cache_path(root, layer_ids("dir")[0]).write_bytes(b"broken")
+    before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
+    load(root).lookup(["sha256:" + "0" * 64])
+    assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
+
+
+@pytest.mark.parametrize(
+    ("data", "problem"),
+    [
+        (b"", "the file is empty"),
+        (b"\x02" + bytes(67), "version"),
+        (b"\x03" + bytes(20), "header at byte"),
+        (bytes([3]) + bytes(100), "header at byte"),
+    ],
+)
+def test_a_broken_cache_is_built_anew_in_memory(tmp_path: Path, data: bytes, problem: str) -> None:
+    root = copy_store("dir", tmp_path)
+    first = layer_ids("dir")[0]
+    cache_path(root, first).write_bytes(data)
+    layer = load(root).layers[0]
+    assert layer.source == CacheSource.BUILT
+    assert problem in layer.problem
+    assert layer.cache.data.tobytes() == golden_cache("dir", first)
+    left_out = load(root, build="never").excluded
+    assert left_out[0].id == first
+    assert "none was to be built" in left_out[0].reason
+
+
+def test_a_layer_without_a_toc_is_left_out_with_the_reason(tmp_path: Path) -> None:
+    root = copy_store("dir", tmp_path)
+    ids = layer_ids("dir")
+    toc_path(root, ids[4]).unlink()
+    toc_path(root, ids[1]).write_bytes(b'{"version":1,')
+    cache_path(root, ids[1]).unlink()
+    cache = load(root)
+    assert [layer.id for layer in cache.layers] == [ids[0], ids[2], ids[3]]
+    assert [layer.id for layer in cache.excluded] == [ids[1], ids[4]]
+    assert "no TOC" in cache.excluded[1].reason
+    assert len(cache.records) == 5
+
+
+def test_build_store_writes_what_podman_would(tmp_path: Path) -> None:
+    root = copy_store("dir", tmp_path)
+    last = layer_ids("dir")[-1]
+    cache = load(root, build="store")
+    assert sources(cache) == ["mapped"] * 5
+    assert cache_path(root, last).read_bytes() == golden_cache("dir", last)
+    assert sources(load(root, build="never")) == ["mapped"] * 5
+
+
+def test_what_was_built_is_kept_and_checked_when_read_back(tmp_path: Path) -> None:
+    root, kept = copy_store("dir", tmp_path), tmp_path / "kept"
+    assert sources(load(root, kept=kept))[-1] == "built"
+    cache = load(root, kept=kept)
+    assert sources(cache)[-1] == "kept"
+    assert cache.layers[-1].cache.data.tobytes() == golden_cache("dir", layer_ids("dir")[-1])
+    (file,) = kept.iterdir()
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+    assert sources(load(root, kept=kept))[-1] == "built"
+    assert sources(load(root, kept=kept))[-1] == "kept"
+
+
+def test_a_folder_that_cannot_be_written_keeps_nothing_and_harms_nothing(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    cache = load(GOLDEN_SMALL / "stores" / "dir", kept=tmp_path / "file" / "kept")
+    assert sources(cache)[-1] == "built"
+
+
+def test_refresh_does_nothing_for_the_same_set_and_follows_changes(tmp_path: Path) -> None:
+    root = copy_store("dir", tmp_path)
+    ids = layer_ids("dir")
+    cache = load(root)
+    assert cache.refresh() is False
+    first = cache.layers[0]
+    index = cache.index
+    edit_layers(root, lambda records: records.pop(1))
+    shutil.rmtree(root / "overlay-layers" / ids[1])
+    assert cache.refresh() is True
+    assert [layer.id for layer in cache.layers] == [ids[0], *ids[2:]]
+    assert cache.layers[0] is first
+    assert cache.index is not index
+    cache_path(root, ids[4]).write_bytes(golden_cache("dir", ids[4]))  # Podman's next pull
+    assert cache.refresh() is True
+    assert sources(cache) == ["mapped"] * 4
+
+
+def test_a_layer_that_vanishes_stays_readable_until_the_refresh(tmp_path: Path) -> None:
+    root = copy_store("dir", tmp_path)
+    ids = layer_ids("dir")
+    cache = load(root)
+    shutil.rmtree(root / "overlay-layers" / ids[0])
+    digest = cache.layers[0].cache.packed[0, 7:].copy().reshape(1, 32)
+    assert cache.lookup(digest).layer.tolist() == [0]
+    assert load(root).excluded[0].id == ids[0]  # listed, but its files are gone
+
+
+def test_present_limits_the_layers(tmp_path: Path) -> None:
+    ids = layer_ids("dir")
+    cache = load(GOLDEN_SMALL / "stores" / "dir", present={ids[2], ids[0]})
+    assert [record.id for record in cache.records] == [ids[0], ids[2]]
+    assert load(GOLDEN_SMALL / "stores" / "dir", present=()).layers == ()
+
+
+def test_layers_of_a_read_only_store_are_not_built_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = copy_store("dir", tmp_path)
+    extra = copy_store("estargz", tmp_path)
+    conf = tmp_path / "storage.conf"
+    conf.write_text(
+        f'[storage]\ndriver="overlay"\ngraphroot="{root}"\n'
+        f'[storage.options]\nadditionalimagestores=["{extra}"]\n'
+    )
+    monkeypatch.setenv("CONTAINERS_STORAGE_CONF", str(conf))
+    cache = LayersCache.load(open_store())
+    assert len(cache.records) == 10
+    assert sources(cache) == ["mapped"] * 4 + ["built"] + ["mapped"] * 4
+    assert "read-only store" in cache.excluded[0].reason
+
+
+def test_strict_raises_what_marking_shows(tmp_path: Path) -> None:
+    root = copy_store("dir", tmp_path)
+    first = layer_ids("dir")[0]
+    cache = load(root)
+    data = bytearray(golden_cache("dir", first))
+    at = cache.layers[0].cache.header.tags_offset
+    data[at + 39 : at + 47] = b"\xff" * 8  # the first tag's pointer
+    cache_path(root, first).write_bytes(data)
+    cache = load(root)
+    raw = cache.layers[0].cache.packed[:2, 7:].copy()
+    hits = cache.lookup(raw)
+    assert hits.state[0] == LookupState.CORRUPT
+    assert hits.state[1] == LookupState.FOUND
+    with pytest.raises(LocationError, match="tag 0 of layer"):
+        cache.lookup(raw, strict=True)
+    with pytest.raises(DigestError, match="row 1: 'sha256:q' is not a digest"):
+        cache.lookup(["", "sha256:q"], strict=True)
+
+
+def test_queries_come_as_text_bytes_or_arrow() -> None:
+    cache = load(GOLDEN_SMALL / "stores" / "dir")
+    raw = cache.layers[0].cache.packed[:50, 7:].copy()
+    texts = ["sha256:" + row.tobytes().hex() for row in raw]
+    wanted = cache.lookup(raw).to_arrow()
+    assert cache.lookup(texts).to_arrow() == wanted
+    assert cache.lookup(pa.array(texts)).to_arrow() == wanted
+    assert (
+        cache.lookup(pa.chunked_array([texts[:7], texts[7:]], pa.large_string())).to_arrow()
+        == wanted
+    )
+    with pytest.raises(ValueError, match=r"wanted \(n, 32\)"):
+        cache.lookup(np.zeros((3, 20), np.uint8))
+    with pytest.raises(TypeError, match="uint8"):
+        cache.lookup(np.zeros((3, 32), np.int64))
+
+
+def test_a_result_goes_to_arrow_with_nulls_where_absent() -> None:
+    cache = load(GOLDEN_SMALL / "stores" / "dir")
+    raw = np.vstack([cache.layers[0].cache.packed[0, 7:], np.zeros(32, np.uint8)])
+    rows = cache.lookup(raw).to_arrow().to_pylist()
+    assert rows[0]["layer_id"] == cache.layers[0].id
+    assert rows[0]["target"].endswith(f"/overlay/{cache.layers[0].id}/diff")
+    assert isinstance(rows[0]["path"], str)
+    assert rows[1] == {
+        "state": "absent",
+        "layer": None,
+        "layer_id": None,
+        "target": None,
+        "path": None,
+        "offset": None,
+        "length": None,
+    }
+
+
+def test_a_match_inside_a_file_is_no_file_and_ends_the_search() -> None:
+    cache = load(GOLDEN_SMALL / "stores" / "dir")
+    tags = [layer.cache for layer in cache.layers]
+    raw = np.concatenate([file.packed[:, 7:] for file in tags if file.n_tags])
+    chunks, files = cache.find_chunks(raw), cache.find_files(raw)
+    inside = chunks.offset > 0
+    assert inside.any()
+    assert (files.state[inside] == LookupState.ABSENT).all()
+    assert (files.layer[~inside] == chunks.layer[~inside]).all()

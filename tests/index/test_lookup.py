@@ -1,0 +1,137 @@
+"""Protects the answers: the batch over all layers says what asking one by one would say."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.golden import (
+    STORES,
+    debian_cache,
+    debian_layers,
+    golden_cache,
+    layer_ids,
+    needs_debian,
+)
+from tests.oracle import ABSENT, CORRUPT, Packer, SlowFile, find, find_all
+from tests.strategies import as_text, cache_files, queries
+from vecache.cache.reader import CacheFile
+from vecache.digest import Digests, parse_digests
+from vecache.index.keys import build_keys
+from vecache.index.lookup import LayerIndex
+from vecache.index.result import LookupResult, LookupState
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from vecache.arrays import U64
+
+
+def ask(index: LayerIndex, texts: Sequence[str]) -> LookupResult:
+    digests = parse_digests(texts)
+    return LookupResult(digests, *index.find_first(digests), index.maps, [])
+
+
+def check_against_oracle(datas: Sequence[bytes], packed: Sequence[bytes], joined: int = 0) -> None:
+    index = LayerIndex([CacheFile.parse(data) for data in datas[: len(datas) - joined]])
+    for data in datas[len(datas) - joined :]:
+        index = index.with_joined(CacheFile.parse(data))
+    slow = [SlowFile.parse(data) for data in datas]
+    texts = [as_text(query) for query in packed]
+    hits = ask(index, texts)
+    paths = hits.paths().to_pylist()
+    everything = index.find_all(parse_digests(texts))
+    matches = list(zip(*(column.tolist() for column in everything), strict=True))
+    wanted_matches = []
+    for row, query in enumerate(packed):
+        layer, tag = find(slow, query)
+        assert (hits.layer[row], hits.tag[row]) == (layer, tag), texts[row]
+        location = slow[layer].location(tag) if layer >= 0 else ABSENT
+        found = (paths[row], hits.offset[row], hits.length[row])
+        if isinstance(location, str):
+            assert found == (None, -1, -1)
+            wanted = LookupState.CORRUPT if location == CORRUPT else LookupState.ABSENT
+            assert hits.state[row] == wanted
+        else:
+            assert found == location
+            assert hits.state[row] == LookupState.FOUND
+        wanted_matches += [(row, *match) for match in find_all(slow, query)]
+    assert matches == wanted_matches
+
+
+@given(st.lists(cache_files(), max_size=6), queries(), st.integers(0, 3))
+def test_any_layers_answer_like_the_oracle(
+    datas: list[bytes], packed: list[bytes], joined: int
+) -> None:
+    check_against_oracle(datas, packed, min(joined, len(datas)))
+
+
+@given(st.lists(cache_files(sound=True), min_size=1, max_size=6), queries())
+def test_sound_layers_answer_like_the_oracle(datas: list[bytes], packed: list[bytes]) -> None:
+    assert all(CacheFile.parse(data).is_sound() for data in datas)
+    check_against_oracle(datas, packed)
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_golden_stores_answer_like_the_oracle(store: str) -> None:
+    datas = [golden_cache(store, layer) for layer in layer_ids(store)]
+    packed = {tag[:39] for data in datas for tag in SlowFile.parse(data).tags}
+    check_against_oracle(datas, [*sorted(packed)[::3], b"sha256:" + bytes(32)])
+
+
+@needs_debian
+def test_debian_layers_answer_like_a_dict() -> None:
+    datas = [debian_cache(layer) for layer in debian_layers()]
+    first: dict[bytes, tuple[int, int]] = {}
+    for layer, data in enumerate(datas):
+        for row, tag in enumerate(SlowFile.parse(data).tags):
+            first.setdefault(tag[7:39], (layer, row))
+    raw = np.frombuffer(b"".join(first), np.uint8).reshape(-1, 32)
+    index = LayerIndex([CacheFile.parse(data) for data in datas])
+    layer_no, tag_row = index.find_first(Digests.from_raw(raw))
+    assert list(zip(layer_no.tolist(), tag_row.tolist(), strict=True)) == list(first.values())
+
+
+def stuffed(n_tags: int, n_layers: int) -> list[bytes]:
+    """Layers whose digests all share their first 8 bytes: somebody's work against the keys."""
+    digests = [b"sha256:" + bytes(8) + row.to_bytes(24, "big") for row in range(n_tags)]
+    return [
+        Packer().pack(
+            [(digest, b"x", 0, row) for row, digest in enumerate(digests[i::n_layers])], {}
+        )
+        for i in range(n_layers)
+    ]
+
+
+def test_one_prefix_for_all_tags_is_still_right() -> None:
+    datas = stuffed(600, 3)
+    packed = [b"sha256:" + bytes(8) + row.to_bytes(24, "big") for row in range(0, 700, 7)]
+    check_against_oracle(datas, packed)
+    check_against_oracle(datas, packed, joined=2)
+
+
+def test_keys_take_at_most_12_bytes_a_tag() -> None:
+    rng = np.random.default_rng(1)
+    for n_tags in (1, 2, 3, 1000, 65_535, 65_536, 100_000):
+        layers: list[U64] = [rng.integers(0, 2**64, n_tags, np.uint64)]
+        # below some tens of tags the table's closing entry shows; nobody's memory does
+        assert build_keys(layers).nbytes <= 12 * n_tags + 16
+
+
+def test_no_layers_and_no_queries() -> None:
+    assert ask(LayerIndex([]), [as_text(b"sha256:" + bytes(32))]).state.tolist() == [0]
+    assert len(ask(LayerIndex([CacheFile.parse(stuffed(5, 1)[0])]), [])) == 0
+
+
+def test_a_text_that_is_no_digest_is_marked() -> None:
+    hits = ask(LayerIndex([]), ["", "sha256:zz", "md5:00", "nonsense"])
+    assert hits.state.tolist() == [
+        LookupState.ABSENT,
+        LookupState.INVALID,
+        LookupState.INVALID,
+        LookupState.INVALID,
+    ]
