@@ -50,12 +50,11 @@ def test_the_first_screen_names_every_verb(
 def test_help_does_not_wait_for_numpy(argv: list[str]) -> None:
     code = (
         "import sys\n"
-        "from vecache.cli.main import main\n"
+        "from vecache.cli.main import VERBS, main\n"
         "assert main(sys.argv[1:]) == 0\n"
         "assert not {'numpy', 'pyarrow', 'urllib3'} & set(sys.modules)\n"
-        "verbs = {name for name in sys.modules if name.startswith('vecache.cli.')}\n"
-        "helpers = {'vecache.cli.main', 'vecache.cli.options'}\n"
-        "assert verbs - helpers <= {'vecache.cli.' + (sys.argv + [''])[1]}, verbs\n"
+        "verbs = {'vecache.cli.' + verb for group in VERBS.values() for verb in group}\n"
+        "assert verbs & set(sys.modules) <= {'vecache.cli.' + (sys.argv + [''])[1]}\n"
     )
     subprocess.run([sys.executable, "-c", code, *argv], check=True, stdout=subprocess.DEVNULL)
 
@@ -145,6 +144,16 @@ def test_a_full_disk_is_3(
     done = shell(*argv, then="> /dev/full")
     assert done.returncode == 3
     assert done.stderr == "vecache: error: input or output: No space left on device\n"
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_lost_message_leaves_the_exit_code(
+    unbuffered: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
+    assert shell("lokup", then="2> /dev/full").returncode == 2
+    assert shell("layers", "--frob", then="2> /dev/full").returncode == 2
+    assert shell("--help", then="> /dev/full 2>&1").returncode == 3
 
 
 def test_closed_streams_are_silent() -> None:

@@ -22,6 +22,7 @@ import argparse
 import io
 import os
 import sys
+from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, NoReturn, Protocol, cast
 
@@ -31,6 +32,7 @@ from vecache.report.terminal import Screen, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import TextIO
 
 __all__ = ["VERBS", "Verb", "first_screen", "main"]
 
@@ -94,8 +96,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BaseException as error:  # nobody above turns it into a message
         code, message = _explain(error)
         if message and sys.stderr is not None:
-            print(f"vecache: error: {printable(message)}", file=sys.stderr)
-        _settle_output()
+            with suppress(OSError):
+                print(f"vecache: error: {printable(message)}", file=sys.stderr)
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        _settle(stream)
     return code
 
 
@@ -190,11 +194,10 @@ def _explain(error: BaseException) -> tuple[int, str]:
     return 3, f"this is a bug in vecache, please report it: {what} ({place})"
 
 
-def _settle_output() -> None:
+def _settle(stream: TextIO) -> None:
     """Write what is still buffered, or let it go: Python would fail on it once more at exit."""
     try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        stream.flush()
     except OSError:
         with open(os.devnull, "wb") as nowhere:
-            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+            os.dup2(nowhere.fileno(), stream.fileno())
