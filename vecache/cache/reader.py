@@ -237,13 +237,13 @@ class CacheFile:
             If a row is not in `tags`.
         """
         asked = np.flatnonzero(tag_row >= 0)
-        tags = self.tags[tag_row[asked]]
+        rows = tag_row[asked]
         located = decode_locations(
             self.data,
             self._section("vdata"),
             self._section("fnames"),
-            tags["location_offset"],
-            tags["location_length"],
+            self.tags["location_offset"][rows],
+            self.tags["location_length"][rows],
         )
         return located if len(asked) == len(tag_row) else located.spread(asked, len(tag_row))
 
@@ -283,8 +283,10 @@ class CacheFile:
         return slices_to_binary(self.fnames, name_offset + 4, n_bytes, ~is_null)
 
     def _section(self, name: str) -> Section:
-        view = getattr(self, name)
-        return Section(np.array(getattr(self.header, f"{name}_offset")), np.array(len(view)))
+        n_bytes = len(getattr(self, name))
+        # An empty section may stand where the file ends, or, without tags, beyond all files.
+        start = getattr(self.header, f"{name}_offset") if n_bytes else 0
+        return Section(np.array(start), np.array(n_bytes))
 
     def _has_prefix(self, packed: U8) -> bool:
         prefix = np.frombuffer(f"{self.algorithm.name.lower()}:".encode(), np.uint8)

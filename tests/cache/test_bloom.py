@@ -1,0 +1,106 @@
+"""Protects the filter: the same bits as Podman's, and the same answers for any file's numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.cache import oracle
+from tests.golden import golden_cache, small_layers
+from vecache.cache.bloom import BloomFilter
+from vecache.cache.reader import CacheFile
+
+PREFIXES = (b"sha256:", b"sha512:", b"")
+
+
+def as_rows(digests: list[bytes]) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:
+    return np.frombuffer(b"".join(digests), np.uint8).reshape(len(digests), len(digests[0]))
+
+
+@st.composite
+def same_length_digests(draw: st.DrawFn) -> list[bytes]:
+    n_bytes = draw(st.sampled_from([1, 3, 7, 8, 39, 55, 71]))
+    prefixes = draw(st.sampled_from([PREFIXES, PREFIXES[:1]]))
+    digest = st.builds(
+        lambda prefix, raw: (prefix + raw)[:n_bytes],
+        st.sampled_from(prefixes),
+        st.binary(min_size=n_bytes, max_size=n_bytes),
+    )
+    return draw(st.lists(digest, min_size=1, max_size=8))
+
+
+@pytest.mark.parametrize(("store", "layer"), small_layers())
+def test_builds_the_bits_that_podman_wrote(store: str, layer: str) -> None:
+    cache = CacheFile.parse(golden_cache(store, layer))
+    assert BloomFilter.build(cache.packed).bits.tobytes() == cache.bloom.bits.tobytes()
+
+
+@given(
+    same_length_digests(),
+    st.sampled_from([0, 1, 2, 3, 7, 8, 9, 40, 2**32 - 1]),
+    st.binary(min_size=8, max_size=64).map(lambda bits: bits[: len(bits) // 8 * 8]),
+)
+def test_answers_as_the_oracle(digests: list[bytes], n_hashes: int, bits: bytes) -> None:
+    bloom = BloomFilter(np.frombuffer(bits, np.uint8), n_hashes)
+    wanted = [oracle.may_contain(bits, n_hashes, digest) for digest in digests]
+    assert bloom.may_contain(as_rows(digests)).tolist() == wanted
+
+
+@given(same_length_digests())
+def test_admits_all_that_it_was_built_from(digests: list[bytes]) -> None:
+    bloom = BloomFilter.build(as_rows(digests))
+    assert bloom.bits.tobytes() == oracle.build_bloom(digests, bloom.n_words)
+    assert bloom.may_contain(as_rows(digests)).all()
+
+
+@pytest.mark.parametrize(
+    ("n_tags", "n_words"), [(0, 1), (1, 1), (6, 1), (7, 2), (32, 5), (33, 6), (10_000, 1563)]
+)
+def test_words_are_ten_bits_a_tag_rounded_up(n_tags: int, n_words: int) -> None:
+    assert BloomFilter.words_for(n_tags) == n_words
+
+
+def test_an_empty_digest_is_the_first_bit() -> None:
+    nothing = np.empty((2, 0), np.uint8)
+    assert BloomFilter(np.array([1] + [0] * 7, np.uint8)).may_contain(nothing).all()
+    assert not BloomFilter(np.array([254] + [255] * 7, np.uint8)).may_contain(nothing).any()
+
+
+def test_bits_are_counted_in_32_bits_as_upstream_does() -> None:
+    bits = np.zeros(
+        8 * (2**26 + 1), np.uint8
+    )  # 512 MiB of address space, of which 8 bytes are used
+    bits[:8] = 255
+    digests = np.random.default_rng(0).integers(0, 256, (500, 39), np.uint8)
+    assert BloomFilter(bits).may_contain(digests).all()
+
+
+def test_looks_at_the_file_without_a_copy() -> None:
+    data = np.frombuffer(bytes(3) + bytes(range(16)), np.uint8)
+    bloom = BloomFilter(data[3:])
+    assert np.shares_memory(bloom.bits, data)
+    assert bloom.words.tolist() == [0x0706050403020100, 0x0F0E0D0C0B0A0908]
+    assert not bloom.bits.flags.writeable
+
+
+def test_fill_is_the_share_of_set_bits() -> None:
+    assert BloomFilter(np.array([0xFF, 0x0F, 0, 0, 0, 0, 0, 0], np.uint8)).fill == 12 / 64
+
+
+@pytest.mark.parametrize(
+    ("n_tags", "least", "most"),
+    [(1_638, 0.08, 0.16), (1_630, 0.0, 0.05)],  # 256 words, a power of two; 255 words
+)
+def test_a_power_of_two_lets_far_more_through(n_tags: int, least: float, most: float) -> None:
+    packed = np.random.default_rng(1).integers(0, 256, (n_tags, 39), np.uint8)
+    packed[:, :7] = np.frombuffer(b"sha256:", np.uint8)
+    bloom = BloomFilter.build(packed)
+    rate = bloom.false_positive_rate(20_000)
+    assert least <= rate <= most
+    assert rate == bloom.false_positive_rate(20_000)
+
+
+def test_says_what_it_is() -> None:
+    assert repr(BloomFilter(np.zeros(16, np.uint8))) == "<BloomFilter: 2 words, 3 hashes, 0% set>"
