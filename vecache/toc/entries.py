@@ -121,6 +121,11 @@ class Entries:
     def __len__(self) -> int:
         return len(self.kind)
 
+    @property
+    def n_files(self) -> int:
+        """Regular files, that is: rows of kind `REG`."""
+        return int(np.count_nonzero(self.kind == EntryKind.REG))
+
     def __repr__(self) -> str:
-        n_files = int((self.kind == EntryKind.REG).sum())
-        return f"<Entries: {len(self):,} rows, {n_files:,} files, {int(self.size.sum()):,} bytes>"
+        n_bytes = int(self.size.sum())
+        return f"<Entries: {len(self):,} rows, {self.n_files:,} files, {n_bytes:,} bytes>"

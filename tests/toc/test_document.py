@@ -1,0 +1,305 @@
+"""A TOC is read as Go reads it, by both parsers; what is no TOC is a TocError and nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.golden import (
+    GOLDEN_DEBIAN,
+    debian_layers,
+    debian_toc,
+    golden_toc,
+    needs_debian,
+    small_layers,
+)
+from tests.toc import oracle
+from tests.toc.compare import entry_rows, oracle_rows, outcome
+from tests.toc.strategies import DOCUMENTS, SENSIBLE, changed
+from vecache.digest import EMPTY_SHA256
+from vecache.errors import TocError
+from vecache.toc.columns import ParsedToc, build_entries
+from vecache.toc.document import MAX_TOC_BYTES, Toc
+from vecache.toc.entries import ChunkKind, EntryKind
+from vecache.toc.exact import parse_exact
+from vecache.toc.fast import parse_fast
+
+GOLDEN_TOCS = [golden_toc(store, layer) for store, layer in small_layers()]
+SHA = b"sha256:" + b"0" * 64
+
+
+def content(parsed: ParsedToc) -> tuple[Any, ...]:
+    digests = list(parsed.tar_split_digests)
+    return parsed.version, digests[-1:], entry_rows(build_entries(parsed))
+
+
+def by_exact(data: bytes) -> Any:
+    return outcome(lambda: content(parse_exact(data)), TocError)
+
+
+def by_oracle(data: bytes) -> Any:
+    if not oracle.is_json(data):
+        return "refused"
+    toc = outcome(lambda: oracle.unmarshal(data), oracle.RefusedError)
+    if toc == "refused":
+        return toc
+    digests = [] if toc["tarsplitdigest"] is None else [toc["tarsplitdigest"]]
+    return toc["version"], digests, oracle_rows(toc["entries"])
+
+
+def check_both(data: bytes) -> None:
+    """The exact path agrees with the oracle; the fast path agrees or leaves it alone."""
+    wanted = by_oracle(data)
+    assert by_exact(data) == wanted
+    parsed = parse_fast(data)
+    if parsed is not None:
+        assert outcome(lambda: content(parsed), TocError) == wanted
+
+
+@given(DOCUMENTS)
+def test_both_parsers_agree_with_the_oracle(data: bytes) -> None:
+    check_both(data)
+
+
+@given(changed(DOCUMENTS | st.sampled_from(GOLDEN_TOCS)))
+def test_both_parsers_agree_on_damaged_documents(data: bytes) -> None:
+    check_both(data)
+
+
+@given(
+    st.binary(max_size=40) | st.text(alphabet='{}[]",:\\un01e.- tl', max_size=30).map(str.encode)
+)
+def test_any_bytes_give_only_a_toc_error(data: bytes) -> None:
+    assert isinstance(outcome(lambda: Toc.parse(data), TocError), Toc | str)
+    check_both(data)
+
+
+@given(SENSIBLE)
+def test_white_space_changes_nothing(data: bytes) -> None:
+    import json  # noqa: PLC0415 - only to lay the document out
+
+    text = data.decode("utf-8", "surrogatepass")
+    loose = json.dumps(json.loads(text, object_pairs_hook=dict), indent="\t").encode()
+    tight = json.dumps(json.loads(text, object_pairs_hook=dict), separators=(",", ":")).encode()
+    assert by_exact(b" \r\n" + loose + b"\n\t ") == by_exact(tight)
+
+
+@pytest.mark.parametrize("store_and_layer", small_layers(), ids="-".join)
+def test_golden_tocs_take_the_fast_path_and_agree(store_and_layer: tuple[str, str]) -> None:
+    data = golden_toc(*store_and_layer)
+    parsed = parse_fast(data)
+    assert parsed is not None
+    assert content(parsed) == by_exact(data) == by_oracle(data)
+
+
+@needs_debian
+def test_debian_tocs_take_the_fast_path_and_agree() -> None:
+    assert GOLDEN_DEBIAN.is_dir()
+    for layer in debian_layers():
+        data = debian_toc(layer)
+        parsed = parse_fast(data)
+        assert parsed is not None
+        assert content(parsed) == by_exact(data)
+
+
+def one(entry: bytes) -> bytes:
+    return b'{"version":1,"entries":[' + entry + b"]}"
+
+
+# What the document's only entry becomes: the fields that are not at their default.
+ONE_ENTRY: dict[str, tuple[bytes, dict[str, Any]]] = {
+    "nothing": (b"{}", {}),
+    "null is an entry": (b"null", {}),
+    "reg without digest": (b'{"type":"reg"}', {"kind": 1, "digest": EMPTY_SHA256.encode()}),
+    "reg with size": (b'{"type":"reg","size":1}', {"kind": 1, "size": 1}),
+    "dir without digest": (b'{"type":"dir"}', {"kind": int(EntryKind.DIR)}),
+    "type is compared as it stands": (b'{"type":"REG"}', {"kind": int(EntryKind.OTHER)}),
+    "zeros": (b'{"chunkType":"zeros"}', {"chunk_kind": int(ChunkKind.ZEROS)}),
+    "other chunk": (b'{"chunkType":"ZEROS"}', {"chunk_kind": int(ChunkKind.OTHER)}),
+    "letter case": (b'{"NAME":"a","LinkName":"b"}', {"name": b"a", "linkname": b"b"}),
+    "Kelvin sign": ('{"lin\u212aname":"b"}'.encode(), {"linkname": b"b"}),
+    "dotted I": ('{"s\u0130ze":3}'.encode(), {"size": 3}),
+    "escaped field name": (rb'{"n\u0061me":"a"}', {"name": b"a"}),
+    "last one wins": (b'{"uid":1,"UID":2}', {"uid": 2}),
+    "null text wins too": (b'{"name":"a","name":null}', {}),
+    "unknown fields": (b'{"x":[{"":[1e3,-0.5]}],"y":null,"name":"a"}', {"name": b"a"}),
+    "unknown long integer": (b'{"x":' + b"9" * 5000 + b"}", {}),
+    "least integer": (b'{"uid":-9223372036854775808}', {"uid": -(2**63)}),
+    "greatest integer": (b'{"gid":9223372036854775807}', {"gid": 2**63 - 1}),
+    "minus zero": (b'{"mode":-0}', {}),
+    "no xattrs": (b'{"xattrs":{}}', {}),
+    "null xattrs": (b'{"xattrs":null}', {}),
+    "xattrs of a link": (b'{"xattrs":{"b":"1","a":""}}', {"xattrs": {b"a": b"", b"b": b"1"}}),
+    "null xattr": (b'{"xattrs":{"a":null}}', {"xattrs": {b"a": b""}}),
+    "last xattr wins": (b'{"xattrs":{"a":"1","a":"2"}}', {"xattrs": {b"a": b"2"}}),
+    "last xattrs win": (b'{"xattrs":{"a":"1"},"xattrs":{"b":"2"}}', {"xattrs": {b"b": b"2"}}),
+    "escapes": (rb'{"name":"\\x2d\"\/\b\f\n\r\t\u0000"}', {"name": b'\\x2d"/\b\f\n\r\t\0'}),
+    "escaped back-slash u": (rb'{"name":"\\u00e9"}', {"name": rb"\u00e9"}),
+    "raw and escaped letter": (
+        '{"name":"\u3042\\u3042"}'.encode(),
+        {"name": "\u3042".encode() * 2},
+    ),
+    "surrogate pair": (rb'{"name":"\ud83d\ude00"}', {"name": "\U0001f600".encode()}),
+    "lone surrogates": (rb'{"name":"\ud800x\udc00"}', {"name": "\ufffdx\ufffd".encode()}),
+    "three surrogates": (rb'{"name":"\ud83d\ud83d\ude00"}', {"name": "\ufffd".encode() * 3}),
+    "surrogate and quote": (rb'{"name":"\ud800\u0022"}', {"name": '\ufffd"'.encode()}),
+    "surrogate and escape": (rb'{"name":"\ud800\n"}', {"name": "\ufffd\n".encode()}),
+    "invalid UTF-8": (b'{"name":"\xff\xc3"}', {"name": b"\xff\xc3"}),
+    "delete character": (b'{"name":"\x7f"}', {"name": b"\x7f"}),
+    "a text that says null": (b'{"name":"null, null"}', {"name": b"null, null"}),
+    "invalid digest": (b'{"digest":"sha256:ABC"}', {"digest": b"sha256:ABC"}),
+    "fields of eStargz": (b'{"userName":"a","groupName":"b","innerOffset":1}', {}),
+    "those with odd values": (b'{"userName":1,"innerOffset":"b"}', {}),
+    "time with zone": (b'{"modtime":"2024-02-29T07:08:09.5-07:00"}', {}),
+}
+
+
+@pytest.mark.parametrize("case", ONE_ENTRY)
+def test_one_entry(case: str) -> None:
+    entry, wanted = ONE_ENTRY[case]
+    data = one(entry)
+    default = oracle_rows([oracle.new_entry()])[0]
+    assert entry_rows(Toc.parse(data).entries) == [default | wanted]
+    check_both(data)
+
+
+WHOLE = {
+    "no fields": (b"{}", 0),
+    "null": (b"null", 0),
+    "white space around": (b' \n{"entries":[{}]}\r\t ', 1),
+    "no entries": (b'{"version":1}', 0),
+    "null entries": (b'{"entries":null}', 0),
+    "empty entries": (b'{"entries":[]}', 0),
+    "entries add up": (b'{"entries":[{}],"ENTRIES":[{},{}]}', 3),
+    "unknown fields": (b'{"x":{"entries":[1]},"entries":[{}]}', 1),
+    "name only in what is skipped": (b'{"x":{"":1},"entries":[{}]}', 1),
+}
+
+
+@pytest.mark.parametrize("case", WHOLE)
+def test_whole_documents(case: str) -> None:
+    data, n_entries = WHOLE[case]
+    assert len(Toc.parse(data).entries) == n_entries
+    check_both(data)
+
+
+REFUSED = {
+    "nothing": b"",
+    "white space": b" ",
+    "an array": b"[]",
+    "a text": b'"{}"',
+    "byte order mark": b"\xef\xbb\xbf{}",
+    "cut short": b'{"entries":[{}',
+    "more behind": b"{} x",
+    "second document": b"{}\n{}",
+    "second document beside": b"{}{}",
+    "NUL behind": b"{}\0",
+    "NUL and more behind": b'{"entries":[]}\0{"entries":[{}]}',
+    "NUL between": b'{"entries":\0[]}',
+    "NUL in a name": b'{"entries":[{"name":"a\0b"}]}',
+    "entries is an object": b'{"entries":{}}',
+    "entries is a text": b'{"entries":""}',
+    "entry is an array": one(b"[]"),
+    "entry is a number": one(b"1"),
+    "xattrs is an array": one(b'{"xattrs":[]}'),
+    "xattr is a number": one(b'{"xattrs":{"a":1}}'),
+    "text is a number": one(b'{"name":1}'),
+    "text is true": one(b'{"name":true}'),
+    "text is an object": one(b'{"name":{}}'),
+    "integer is a text": one(b'{"size":"1"}'),
+    "integer is true": one(b'{"size":true}'),
+    "integer is null": one(b'{"size":null}'),
+    "integer with a point": one(b'{"size":1.0}'),
+    "integer with an exponent": one(b'{"size":1e3}'),
+    "integer with a leading zero": one(b'{"size":01}'),
+    "integer with a plus": one(b'{"size":+1}'),
+    "hexadecimal integer": one(b'{"size":0x1}'),
+    "integer too large": one(b'{"size":9223372036854775808}'),
+    "integer too small": one(b'{"size":-9223372036854775809}'),
+    "integer that wraps": one(b'{"size":21000000000000000000}'),
+    "integer of many digits": one(b'{"size":' + b"1" * 5000 + b"}"),
+    "version is a text": b'{"version":"1"}',
+    "version is null": b'{"version":null}',
+    "an earlier field of a wrong type": one(b'{"size":"1","size":1}'),
+    "empty field name": b'{"":1}',
+    "empty field name in an entry": one(b'{"name":"a","":"b"}'),
+    "empty field name in xattrs": one(b'{"xattrs":{"":"b"}}'),
+    "control character": one(b'{"name":"a\tb"}'),
+    "control character after an escape": one(b'{"name":"\\n\tb"}'),
+    "control character in an unknown field": b'{"x":"\n"}',
+    "unknown escape": one(rb'{"name":"\x2d"}'),
+    "escape cut short": one(rb'{"name":"\u12"}'),
+    "escaped brackets": rb"\u007b\u007d",
+    "not a number": b'{"x":NaN}',
+    "infinity": b'{"x":-Infinity}',
+    "number beyond float64": b'{"x":1e400}',
+    "number beyond float32": b'{"x":0.1e99}',
+    "trailing comma": one(b"{},"),
+    "comment": b"{}//",
+    "bad time": one(b'{"modtime":"2024-13-01T00:00:00Z"}'),
+    "empty time": one(b'{"accesstime":""}'),
+    "null time": one(b'{"changetime":null}'),
+    "an earlier bad time": one(b'{"modtime":"x","modtime":"2024-01-01T00:00:00Z"}'),
+    "empty tar-split digest": b'{"tarSplitDigest":""}',
+    "null tar-split digest": b'{"tarSplitDigest":null}',
+    "an earlier bad one": b'{"tarSplitDigest":"x","tarSplitDigest":"' + SHA + b'"}',
+    "brace for a comma, which jsoniter takes": b'{"version":1{"x":2}',
+    "minus zero one, which jsoniter skips": b'{"x":-01}',
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refused(case: str) -> None:
+    data = REFUSED[case]
+    with pytest.raises(TocError):
+        Toc.parse(data)
+    check_both(data)
+
+
+@pytest.mark.parametrize(
+    "opening", [b"[", b'{"x":', b'{"entries":[', b'{"entries":[{"xattrs":{"a":']
+)
+def test_deep_nesting_is_refused(opening: bytes) -> None:
+    for n_levels in (500, 5_000, 200_000):
+        with pytest.raises(TocError):
+            Toc.parse(b'{"x":' + opening * n_levels)
+
+
+def test_too_large() -> None:
+    with pytest.raises(TocError, match="157,286,401 bytes"):
+        Toc.parse(b" " * (MAX_TOC_BYTES + 1))
+
+
+def test_nothing_but_objects_is_refused_before_it_takes_memory() -> None:
+    data = b'{"entries":[' + b"{}," * 2_000_000 + b"{}]}"
+    with pytest.raises(TocError, match="objects and arrays"):
+        Toc.parse(data)
+
+
+def test_many_xattr_names_go_the_exact_way() -> None:
+    names = b",".join(b'"user.%d":"x"' % i for i in range(100))
+    data = one(b'{"xattrs":{' + names + b"}}")
+    assert parse_fast(data) is None
+    assert len(Toc.parse(data).entries.xattrs) == 100
+
+
+def test_what_else_a_toc_says() -> None:
+    data = b'{"version":7,"entries":[{"type":"reg"}],"tarSplitDigest":"' + SHA + b'"}'
+    toc = Toc.parse(memoryview(data))
+    assert (toc.version, toc.tar_split_digest, toc.n_bytes) == (7, SHA.decode(), len(data))
+    assert repr(toc) == f"<Toc: 1 entries, 1 files, {len(data)} bytes of JSON>"
+    assert "<th>files</th><td>1</td>" in toc._repr_html_()
+    assert Toc.parse(b"{}").tar_split_digest is None
+
+
+def test_messages_say_which_file() -> None:
+    with pytest.raises(TocError, match=r"^layer/toc: TOC: not JSON, near byte 1: "):
+        Toc.parse(b"{]", path="layer/toc")
+
+
+def test_only_bytes_are_parsed() -> None:
+    with pytest.raises(TypeError, match="found str, wanted bytes"):
+        Toc.parse("{}")  # type: ignore[arg-type]

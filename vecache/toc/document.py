@@ -1,0 +1,125 @@
+"""A table of contents: from the bytes of its JSON to columns.
+
+1. Refuse what is larger than containers/storage takes, or holds more objects than any TOC.
+2. `fast`: plain documents, about 5 ms a megabyte. 3. `exact`: all others, as Go reads them.
+4. `columns`: defaults, codes, digests and checks, the same for both.
+
+Does not check a TOC against its digest: whoever fetched it does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vecache.errors import TocError
+from vecache.toc.columns import build_entries
+from vecache.toc.exact import parse_exact
+from vecache.toc.fast import parse_fast
+
+if TYPE_CHECKING:
+    import os
+
+    from vecache.toc.entries import Entries
+
+__all__ = ["MAX_TOC_BYTES", "Toc"]
+
+MAX_TOC_BYTES = 150 << 20
+"""The largest TOC that is read (upstream: maxTocSize)."""
+
+_MIN_ENTRY_BYTES = 24
+_FREE_OBJECTS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Toc:
+    """One table of contents.
+
+    Attributes
+    ----------
+    entries : Entries
+        In TOC order.
+    version : int
+        As given; containers/storage does not look at it.
+    tar_split_digest : str or None
+        Digest of the layer's tar-split data, where the TOC names one.
+    n_bytes : int
+        Length of the document.
+    """
+
+    entries: Entries
+    version: int
+    tar_split_digest: str | None
+    n_bytes: int
+
+    @classmethod
+    def parse(cls, data: bytes | memoryview, *, path: str | os.PathLike[str] | None = None) -> Toc:
+        """Parse a TOC.
+
+        Parameters
+        ----------
+        data : bytes or memoryview
+            The whole document.
+        path : str or os.PathLike, optional
+            Where it comes from, for messages.
+
+        Returns
+        -------
+        Toc
+            Its entries and what else it says.
+
+        Raises
+        ------
+        TocError
+            If it breaks a rule of the format, or is too large.
+        TypeError
+            If `data` is not bytes.
+
+        Examples
+        --------
+        >>> Toc.parse(b'{"version":1,"entries":[{"type":"dir","name":"etc/"}]}')
+        <Toc: 1 entries, 0 files, 54 bytes of JSON>
+        """
+        if not isinstance(data, bytes | memoryview):
+            raise TypeError(f"a TOC: found {type(data).__name__}, wanted bytes")
+        data = bytes(data)
+        try:
+            _check_size(data)
+            parsed = parse_fast(data) or parse_exact(data)
+            entries = build_entries(parsed)
+        except TocError as error:
+            where = "" if path is None else f"{path}: "
+            raise TocError(f"{where}TOC: {error}") from None
+        digests = parsed.tar_split_digests
+        tar_split_digest = digests[-1].decode("ascii") if digests else None
+        return cls(entries, parsed.version, tar_split_digest, len(data))
+
+    def __repr__(self) -> str:
+        return (
+            f"<Toc: {len(self.entries):,} entries, {self.entries.n_files:,} files, "
+            f"{self.n_bytes:,} bytes of JSON>"
+        )
+
+    def _repr_html_(self) -> str:
+        rows = (
+            ("entries", len(self.entries)),
+            ("files", self.entries.n_files),
+            ("bytes in files", int(self.entries.size.sum())),
+            ("bytes of JSON", self.n_bytes),
+        )
+        cells = "".join(f"<tr><th>{name}</th><td>{value:,}</td></tr>" for name, value in rows)
+        return f"<table><caption>TOC</caption>{cells}</table>"
+
+
+def _check_size(data: bytes) -> None:
+    if len(data) > MAX_TOC_BYTES:
+        raise TocError(f"{len(data):,} bytes; no TOC may be larger than {MAX_TOC_BYTES:,}")
+    # Every object and array costs some 150 bytes of memory, so a document of nothing else would
+    # need fifty times its own size. No entry of a real TOC is shorter than 24 bytes.
+    # `{` and `[` differ in one bit.
+    n_objects = int(np.count_nonzero((np.frombuffer(data, np.uint8) & 0xDF) == ord("[")))
+    limit = _FREE_OBJECTS + len(data) // _MIN_ENTRY_BYTES
+    if n_objects > limit:
+        raise TocError(f"{n_objects:,} objects and arrays in {len(data):,} bytes is no TOC")

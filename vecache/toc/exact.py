@@ -1,0 +1,210 @@
+r"""Parse any TOC as Go does, at a quarter of the speed.
+
+Go reads a TOC with jsoniter, field by field. This path gives the same answer for every document
+that is JSON:
+
+- Field names match in any letter case, by `strings.ToLower`. The last of repeated fields wins,
+  except `entries`, which add up.
+- `null` is an empty text, an empty object or an empty array (so `null` alone is an empty TOC), but
+  no integer, and no time.
+- Texts are bytes: invalid UTF-8 stays as it is, the escape of a lone surrogate becomes U+FFFD.
+- A field without a name ends the object for Go, which then trips over what follows: an error.
+- A number with an exponent, in a field that is skipped, must still fit a float.
+
+What is no JSON is refused, also in the few places where jsoniter lets it pass (`{` or `[` for a
+comma, `-01` in a skipped field, control characters after an escape). So are integers beyond 64
+bits, some of which jsoniter takes and wraps, and nesting deeper than Python's own limit (Go: 10,000
+levels). Needs about 15 times the document's bytes of memory at worst, 5 times as a rule.
+
+Source: containers/storage pkg/chunked/cache_linux.go unmarshalToc; json-iterator/go iter_object.go,
+iter_int.go, iter_str.go, iter_skip_strict.go.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+import pyarrow as pa
+
+from vecache.arrays import frozen
+from vecache.errors import TocError
+from vecache.toc.columns import INTEGERS, TEXTS, TIMES, ParsedToc
+from vecache.toc.entries import Xattrs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["parse_exact"]
+
+_TOP_FIELDS = {name.lower().encode(): name for name in ("version", "entries", "tarSplitDigest")}
+_ENTRY_FIELDS = {name.lower().encode(): name for name in (*TEXTS, *INTEGERS, *TIMES, "xattrs")}
+
+_ESCAPE = re.compile(
+    rb"\\(?:u([dD][89a-fA-F][0-9a-fA-F]{2})(?:\\u([0-9a-fA-F]{4}))?|u([0-9a-fA-F]{4})|.)",
+    re.DOTALL,
+)
+_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+_FLOAT32_OVERFLOW = float.fromhex("0x1.ffffffp127")
+
+
+def parse_exact(data: bytes) -> ParsedToc:
+    """Parse a TOC of any kind.
+
+    Parameters
+    ----------
+    data : bytes
+        The document.
+
+    Returns
+    -------
+    ParsedToc
+        Its fields.
+
+    Raises
+    ------
+    TocError
+        If Go would refuse it, or it is no JSON.
+    """
+    version = 0
+    tar_split_digests = []
+    entries: list[Any] = []
+    for name, value in _fields(_load(data), _TOP_FIELDS, "the document"):
+        if name == "version":
+            version = _integer(name, value)
+        elif name == "tarSplitDigest":
+            tar_split_digests.append(_text(name, value))
+        elif isinstance(value, list):
+            entries += value
+        elif value is not None:
+            raise TocError("entries: wanted an array")
+    return _collect(version, tar_split_digests, entries)
+
+
+def _load(data: bytes) -> Any:
+    """Read JSON: objects become tuples of pairs, texts hold one character a byte."""
+    text = (_ESCAPE.sub(_unescape, data) if b"\\u" in data else data).decode("latin-1")
+    try:
+        return json.loads(
+            text,
+            object_pairs_hook=tuple,
+            parse_int=_parse_int,
+            parse_float=_parse_float,
+            parse_constant=_refuse_constant,
+        )
+    except json.JSONDecodeError as error:
+        raise TocError(f"not JSON, near byte {error.pos}: {error.msg}") from None
+    except RecursionError:
+        raise TocError("nested too deeply") from None
+
+
+def _unescape(escape: re.Match[bytes]) -> bytes:
+    r"""Write a `\u` escape as the UTF-8 that jsoniter makes of it; ASCII is left to `json`."""
+    lead, trail, plain = escape.groups()
+    if plain is not None:
+        code = int(plain, 16)
+        return escape[0] if code < 0x80 else chr(code).encode()
+    if lead is None:
+        return escape[0]
+    if trail is None:
+        return _REPLACEMENT.encode()
+    high, low = int(lead, 16), int(trail, 16)
+    if high < 0xDC00 and 0xDC00 <= low < 0xE000:
+        return chr(0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00)).encode()
+    if low < 0x80:
+        return _REPLACEMENT.encode() + b"\\u" + trail
+    return (_REPLACEMENT + (_REPLACEMENT if 0xD800 <= low < 0xE000 else chr(low))).encode()
+
+
+def _parse_int(digits: str) -> int | float:
+    # Too long for 64 bits: no integer to Go. `int` would take quadratic time.
+    return int(digits) if len(digits) <= 20 else 0.0
+
+
+def _parse_float(digits: str) -> float:
+    # jsoniter skips a number with an exponent by reading it: as float32 where it begins with 0.
+    if "e" in digits.lower():
+        limit = _FLOAT32_OVERFLOW if digits.startswith("0") else float("inf")
+        if abs(float(digits)) >= limit:
+            raise TocError(f"{digits[:40]} is too large for a number")
+    return 0.0
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise TocError(f"{name} is not JSON")
+
+
+def _fields(value: Any, known: dict[bytes, str], what: str) -> Iterator[tuple[str, Any]]:
+    """Give the fields of an object that are known; null has none."""
+    for name, field in _pairs(value, what):
+        folded = known.get(_fold(name))
+        if folded is not None:
+            yield folded, field
+
+
+def _pairs(value: Any, what: str) -> Iterator[tuple[bytes, Any]]:
+    if value is None:
+        return
+    if not isinstance(value, tuple):
+        raise TocError(f"{what}: wanted an object")
+    for name, field in value:
+        if not name:
+            raise TocError(f"{what}: a field without a name")
+        yield name.encode("latin-1"), field
+
+
+def _fold(name: bytes) -> bytes:
+    """Lower the letters as `strings.ToLower` does, of which two signs become ASCII letters."""
+    if not name.isascii():
+        name = name.replace("\N{KELVIN SIGN}".encode(), b"k")
+        name = name.replace("\N{LATIN CAPITAL LETTER I WITH DOT ABOVE}".encode(), b"i")
+    return name.lower()
+
+
+def _integer(name: str, value: Any) -> int:
+    if type(value) is not int or not -(2**63) <= value < 2**63:
+        raise TocError(f"{name}: wanted an integer of 64 bits")
+    return value
+
+
+def _text(name: str, value: Any) -> bytes:
+    if value is None:
+        return b""
+    if not isinstance(value, str):
+        raise TocError(f"{name}: wanted a text")
+    return value.encode("latin-1")
+
+
+def _collect(version: int, tar_split_digests: list[bytes], entries: list[Any]) -> ParsedToc:
+    """Spread the entries over columns, one entry after the other: order and repeats matter."""
+    columns: dict[str, list[Any]] = {name: [None] * len(entries) for name in TEXTS + INTEGERS}
+    times: set[bytes] = set()
+    xattrs: list[tuple[int, bytes, bytes]] = []
+    for row, entry in enumerate(entries):
+        of_entry: dict[bytes, bytes] = {}
+        for name, value in _fields(entry, _ENTRY_FIELDS, "an entry"):
+            if name == "xattrs":
+                of_entry = {key: _text("xattrs", text) for key, text in _pairs(value, "xattrs")}
+            elif name in TIMES:
+                times.add(_text(name, value))
+            else:
+                read = _text if name in TEXTS else _integer
+                columns[name][row] = read(name, value)
+        xattrs += [(row, key, of_entry[key]) for key in sorted(of_entry)]
+    fields = {
+        name: pa.array(values, pa.binary() if name in TEXTS else pa.int64())
+        for name, values in columns.items()
+    }
+    return ParsedToc(
+        version=version,
+        tar_split_digests=tar_split_digests,
+        fields=fields,
+        times=pa.array(times, pa.binary()),
+        xattrs=Xattrs(
+            entry_row=frozen(np.array([row for row, _, _ in xattrs], np.int64)),
+            name=pa.array([key for _, key, _ in xattrs], pa.binary()),
+            value=pa.array([text for _, _, text in xattrs], pa.binary()),
+        ),
+    )

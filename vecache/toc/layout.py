@@ -1,0 +1,152 @@
+"""Which entries a cache file keeps, and under which names.
+
+`DIR`: every entry with a file digest, and of the others the first of each chunk digest.
+`FLAT` (composefs): regular files only, named by their content, the first of each name.
+
+Names of the flat layout are `ab/cdef...`: the hex of a sha256 digest, split after two digits.
+
+Source: containers/storage pkg/chunked/cache_linux.go prepareCacheFile, storage_linux.go
+makeEntriesFlat.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from vecache.arrays import column, frozen
+from vecache.digest import PREFIX_BYTES, RAW_BYTES, Algorithm
+from vecache.errors import DigestError, TocError
+from vecache.toc.columns import shown
+from vecache.toc.entries import EntryKind
+
+if TYPE_CHECKING:
+    from vecache.arrays import I64, BinaryColumn
+    from vecache.toc.entries import Entries
+
+__all__ = ["KeptEntries", "Layout", "find_flat_rows", "kept_entries"]
+
+_SPLIT = PREFIX_BYTES + 2
+
+
+class Layout(StrEnum):
+    """How a layer's files lie on disk (upstream: DifferOutputFormat, 0 and 1)."""
+
+    DIR = "dir"
+    FLAT = "flat"
+
+
+@dataclass(frozen=True, slots=True)
+class KeptEntries:
+    """The entries that a cache file is made of, in TOC order.
+
+    Attributes
+    ----------
+    entry_row : (m,) int64
+        Row in `Entries`, ascending.
+    name : pyarrow.BinaryArray of m rows
+        The name that the cache file has for it.
+    """
+
+    entry_row: I64
+    name: BinaryColumn
+
+    def __post_init__(self) -> None:
+        column("entry_row", self.entry_row, np.int64, len(self.name))
+
+    def __len__(self) -> int:
+        return len(self.entry_row)
+
+
+def kept_entries(entries: Entries, layout: Layout) -> KeptEntries:
+    """Pick the entries that a cache file keeps.
+
+    Parameters
+    ----------
+    entries : Entries
+        A whole TOC.
+    layout : Layout
+        How the layer's files lie on disk.
+
+    Returns
+    -------
+    KeptEntries
+        Rows and names, in TOC order.
+
+    Raises
+    ------
+    TocError
+        In flat layout, if a regular file has no digest.
+    DigestError
+        In flat layout, if a regular file's digest is not a sha256 one.
+    """
+    if Layout(layout) is Layout.FLAT:
+        return KeptEntries(*find_flat_rows(entries, np.arange(len(entries), dtype=np.int64)))
+    is_kept = entries.digest.is_present.copy()
+    chunk_rows = np.flatnonzero(~is_kept & entries.chunk_digest.is_present)
+    texts = entries.chunk_digest.to_text().take(pa.array(chunk_rows))
+    is_kept[chunk_rows[_find_firsts(texts)]] = True
+    rows = np.flatnonzero(is_kept)
+    return KeptEntries(rows, entries.name.take(pa.array(rows)))
+
+
+def find_flat_rows(entries: Entries, rows: I64) -> tuple[I64, BinaryColumn]:
+    """Reduce entries to one regular file a content, as composefs stores them.
+
+    Parameters
+    ----------
+    entries : Entries
+        A whole TOC.
+    rows : (n,) int64
+        The rows to look at, ascending.
+
+    Returns
+    -------
+    rows : (m,) int64
+        The first regular file of each content, ascending.
+    names : pyarrow.BinaryArray of m rows
+        `ab/cdef...`, the path of that content.
+
+    Raises
+    ------
+    TocError
+        If a regular file has no digest.
+    DigestError
+        If a regular file's digest is not a sha256 one.
+    """
+    files = rows[entries.kind[rows] == EntryKind.REG]
+    bad = files[~entries.digest.is_sha256[files]]
+    if len(bad):
+        _refuse(entries, int(bad[0]))
+    names = _flat_names(entries, files)
+    firsts = _find_firsts(names)
+    return files[firsts], names.take(pa.array(firsts))
+
+
+def _refuse(entries: Entries, row: int) -> None:
+    name = shown(entries.name[row].as_py())
+    if entries.digest.algorithm[row] == Algorithm.NONE:
+        raise TocError(f"entry {row}, {name}: a regular file without a digest has no flat name")
+    text = shown(entries.digest.to_text()[row].as_py())
+    raise DigestError(f"entry {row}, {name}: {text} is not a sha256 digest; flat names need one")
+
+
+def _flat_names(entries: Entries, rows: I64) -> BinaryColumn:
+    import pyarrow.compute as pc  # noqa: PLC0415 - 25 ms, and only the flat layout needs it
+
+    texts = entries.digest.to_text().take(pa.array(rows))
+    folder = pc.binary_slice(texts, PREFIX_BYTES, _SPLIT)
+    # An open end makes Arrow fail ("Negative buffer resize"), so the length is spelled out.
+    rest = pc.binary_slice(texts, _SPLIT, PREFIX_BYTES + 2 * RAW_BYTES[Algorithm.SHA256])
+    return pc.binary_join_element_wise(folder, rest, b"/")
+
+
+def _find_firsts(texts: BinaryColumn) -> I64:
+    """(m,) int64: the first row of each distinct text, ascending."""
+    codes = texts.dictionary_encode().indices.to_numpy()  # numbered as they first appear
+    newest = np.maximum.accumulate(np.concatenate([[-1], codes]))[:-1]
+    return frozen(np.flatnonzero(codes > newest))
