@@ -12,8 +12,9 @@ Source: containers/storage pkg/chunked/cache_linux.go load, createCacheFileFromT
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from vecache.cache.reader import CacheFile
@@ -22,11 +23,13 @@ from vecache.errors import FormatError, StoreError, VecacheError, VersionError
 from vecache.store.bigdata import CACHE_KEY, TOC_KEY, layer_layout, read_big_data
 from vecache.store.write import write_big_data
 from vecache.toc.document import Toc
+from vecache.toc.layout import Layout
 
 if TYPE_CHECKING:
     from vecache.index.keep import KeptCaches
     from vecache.store.graphroot import Store
     from vecache.store.records import LayerRecord
+    from vecache.toc.entries import Entries
 
 __all__ = ["BuildMode", "CacheSource", "CachedLayer", "ExcludedLayer", "open_layer"]
 
@@ -52,7 +55,7 @@ class CacheSource(StrEnum):
     """Not in the store yet: a layer that a plan has pulled."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class CachedLayer:
     """A layer that can be asked.
 
@@ -66,12 +69,15 @@ class CachedLayer:
         Where they came from.
     problem : str
         Why the store's own file was not taken; empty where it was, or where there is none.
+    flat_entries : Entries or None
+        Of a joined layer whose files lie flat: its TOC, which the store does not have yet.
     """
 
     record: LayerRecord
     cache: CacheFile
     source: CacheSource
     problem: str = ""
+    flat_entries: Entries | None = field(default=None, compare=False, repr=False)
 
     @property
     def id(self) -> str:
@@ -82,6 +88,23 @@ class CachedLayer:
     def target(self) -> str:
         """Folder that holds the layer's files; paths of a look-up are relative to it."""
         return str(self.record.target)
+
+    @cached_property
+    def with_all_chunks(self) -> CachedLayer:
+        """The layer with the tags it would have in the plain layout; itself where it is plain.
+
+        The cache of a flat layer knows only the first chunk of each file, its TOC knows all. Paths
+        are then those of the TOC: it tells what the layer holds, not where. A layer whose TOC
+        cannot be read stays as it is.
+        """
+        try:
+            entries = _read_flat_entries(self)
+            if entries is None:
+                return self
+            cache = CacheFile.parse(pack_cache(entries, Layout.DIR))
+        except VecacheError:
+            return self
+        return replace(self, cache=cache, source=CacheSource.BUILT, flat_entries=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,3 +185,10 @@ def _build_layer(
     if kept:
         kept.keep(toc_data, layout, packed)
     return CachedLayer(record, CacheFile.parse(packed), CacheSource.BUILT, problem)
+
+
+def _read_flat_entries(layer: CachedLayer) -> Entries | None:
+    if layer.source is CacheSource.JOINED or layer_layout(layer.record) is not Layout.FLAT:
+        return layer.flat_entries
+    toc_data = read_big_data(layer.record, TOC_KEY)
+    return None if toc_data is None else Toc.parse(toc_data).entries

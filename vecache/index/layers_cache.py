@@ -5,7 +5,8 @@
 2. The first question builds the index over all of them; see `lookup.py`.
 3. `refresh` keeps what is loaded, adds what is new, drops what is gone. Where the set of layers is
    the same as before (an xxh3 over ids, sizes and times says so) it does nothing.
-4. `join` gives a set with one more layer at the end, for a plan that goes on to the next layer.
+4. `join` gives a set with one more layer at the end, for a plan that goes on to the next layer;
+   `with_all_chunks` one that knows all chunks of flat layers too.
 
 Podman may add and remove layers at the same time: the records are read under the store's lock, a
 map of a deleted file stays good, and a layer that vanishes in between is left out with that
@@ -15,27 +16,31 @@ Source: containers/storage pkg/chunked/cache_linux.go load, getLayersCache.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import xxhash
+import numpy as np
 
-from vecache.arrays import frozen
 from vecache.cache.reader import CacheFile
 from vecache.digest import Digests, parse_digests
-from vecache.index.keep import KeptCaches
-from vecache.index.layers import BuildMode, CachedLayer, CacheSource, ExcludedLayer, open_layer
+from vecache.index.layers import (
+    BuildMode,
+    CachedLayer,
+    CacheSource,
+    ExcludedLayer,
+)
 from vecache.index.lookup import LayerIndex
-from vecache.index.result import LookupResult
-from vecache.store.bigdata import CACHE_KEY
+from vecache.index.result import LookupResult, Matches
+from vecache.index.source import LayerSource, identify
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
+    from pathlib import Path
     from typing import Any
 
-    from vecache.arrays import I64
+    from vecache.arrays import Bool
     from vecache.store.graphroot import Store
     from vecache.store.records import LayerRecord
+    from vecache.toc.entries import Entries
 
 __all__ = ["LayersCache"]
 
@@ -53,6 +58,8 @@ class LayersCache:
         Those that have none, each with the reason.
     records : tuple of LayerRecord
         All layers that count as present, in store order.
+    store : Store or None
+        What the set was loaded from, before layers joined; None for a set made otherwise.
 
     Examples
     --------
@@ -66,12 +73,14 @@ class LayersCache:
         layers: Sequence[CachedLayer] = (),
         excluded: Sequence[ExcludedLayer] = (),
         index: LayerIndex | None = None,
+        store: Store | None = None,
     ) -> None:
         self.records = tuple(records)
         self.layers = tuple(layers)
         self.excluded = tuple(excluded)
+        self.store = store
         self._index = index
-        self._source: _Source | None = None
+        self._source: LayerSource | None = None
         self._identity = 0
 
     @classmethod
@@ -110,8 +119,8 @@ class LayersCache:
         ValueError
             If `build` is none of the three.
         """
-        cache = cls()
-        cache._source = _Source(store, BuildMode(build), present, kept)
+        cache = cls(store=store)
+        cache._source = LayerSource(store, BuildMode(build), present, kept)
         cache.refresh()
         return cache
 
@@ -133,7 +142,7 @@ class LayersCache:
         if self._source is None:
             raise ValueError("only a set that was loaded from a store can be refreshed")
         records = self._source.records()
-        identity = _identity(records)
+        identity = identify(records)
         if identity == self._identity:
             return False
         loaded = {item.id: item for item in self.layers if item.source is CacheSource.MAPPED}
@@ -144,11 +153,6 @@ class LayersCache:
         self._index = None
         self._identity = identity
         return True
-
-    @property
-    def store(self) -> Store | None:
-        """The store the set was loaded from; None for a set that was made otherwise."""
-        return self._source.store if self._source else None
 
     @property
     def index(self) -> LayerIndex:
@@ -208,6 +212,37 @@ class LayersCache:
         """
         return Matches(*self.index.find_all(_as_digests(digests)))
 
+    def holds(self, digests: Digests | Any) -> Bool:
+        """Tell which digests stand anywhere in any layer, whether a pull would find them or not.
+
+        Parameters
+        ----------
+        digests : list of str, (n, 32) uint8, Arrow array of text, or Digests
+            The queries.
+
+        Returns
+        -------
+        (n,) bool
+            Whether any tag of any layer has the digest and a location inside its file.
+
+        Notes
+        -----
+        What `lookup` finds is settled by it. The rest needs every match, and is asked once for each
+        distinct digest and in blocks, so memory stays bounded however often layers repeat it.
+        """
+        queries = _as_digests(digests)
+        is_held: Bool = self.lookup(queries).is_found.copy()
+        rest = np.flatnonzero(~is_held & queries.is_present)
+        if not len(rest):
+            return is_held
+        distinct = queries.take(rest).to_text().dictionary_encode()
+        is_anywhere = np.zeros(len(distinct.dictionary), np.bool_)
+        for query, layer, tag in self.index.iter_all(parse_digests(distinct.dictionary)):
+            is_sound = ~self.index.maps.locate(layer, tag).is_corrupt
+            is_anywhere[query[is_sound]] = True
+        is_held[rest] = is_anywhere[distinct.indices.to_numpy()]
+        return is_held
+
     def find_files(self, digests: Digests | Any, *, strict: bool = False) -> LookupResult:
         """Find whole files to reuse, as a pull does.
 
@@ -243,28 +278,68 @@ class LayersCache:
         """
         return self.lookup(digests, strict=strict)
 
-    def join(self, record: LayerRecord, packed: bytes | None) -> LayersCache:
+    def join(
+        self,
+        record: LayerRecord,
+        packed: bytes | CacheFile | None,
+        flat_entries: Entries | None = None,
+    ) -> LayersCache:
         """Give a set with one more layer at the end; this one stays as it is.
 
         Parameters
         ----------
         record : LayerRecord
             The layer; it counts as present.
-        packed : bytes or None
+        packed : bytes, CacheFile or None
             Its cache file; None for a layer without a TOC.
+        flat_entries : Entries, optional
+            Its TOC, where the layer's files lie flat: what `with_all_chunks` needs.
 
         Returns
         -------
         LayersCache
             Shares everything with this one.
         """
-        records = (*self.records, record)
         if packed is None:
             excluded = (*self.excluded, ExcludedLayer(record, "no TOC: pulled whole"))
-            return LayersCache(records, self.layers, excluded, self._index)
-        layer = CachedLayer(record, CacheFile.parse(packed), CacheSource.JOINED)
-        layers = (*self.layers, layer)
-        return LayersCache(records, layers, self.excluded, self.index.with_joined(layer.cache))
+            records = (*self.records, record)
+            return LayersCache(records, self.layers, excluded, self._index, self.store)
+        cache = packed if isinstance(packed, CacheFile) else CacheFile.parse(packed)
+        return self.join_layer(CachedLayer(record, cache, CacheSource.JOINED, "", flat_entries))
+
+    def join_layer(self, layer: CachedLayer) -> LayersCache:
+        """Give a set with one more layer at the end, as `join` does.
+
+        Parameters
+        ----------
+        layer : CachedLayer
+            The layer; it counts as present.
+
+        Returns
+        -------
+        LayersCache
+            Shares everything with this one.
+        """
+        records, layers = (*self.records, layer.record), (*self.layers, layer)
+        index = self.index.with_joined(layer.cache)
+        return LayersCache(records, layers, self.excluded, index, self.store)
+
+    def with_all_chunks(self) -> LayersCache:
+        """Give the same layers with the tags they would have in the plain layout.
+
+        Returns
+        -------
+        LayersCache
+            For asking what layers hold, not where; this set itself where no layer is flat.
+
+        Notes
+        -----
+        Reads the TOC of each flat layer, the first time; then builds an index anew.
+        """
+        layers = [layer.with_all_chunks for layer in self.layers]
+        if all(new is old for new, old in zip(layers, self.layers, strict=True)):
+            return self
+        return LayersCache(self.records, layers, self.excluded, store=self.store)
 
     def __repr__(self) -> str:
         return (
@@ -274,64 +349,6 @@ class LayersCache:
 
     def _repr_html_(self) -> str:
         return f"<p>{repr(self)[1:-1]}</p>"
-
-
-class Matches:
-    """Every match of a batch, one row each.
-
-    Parameters
-    ----------
-    query, layer, tag : (n_matches,) int64
-        Row of the query, place of the layer in `LayersCache.layers`, row of the tag in its file.
-    """
-
-    __slots__ = ("layer", "query", "tag")
-
-    def __init__(self, query: I64, layer: I64, tag: I64) -> None:
-        self.query, self.layer, self.tag = frozen(query), frozen(layer), frozen(tag)
-
-    def __len__(self) -> int:
-        return len(self.query)
-
-    def __repr__(self) -> str:
-        return f"<Matches: {len(self):,} rows>"
-
-
-class _Source:
-    """Where a set was loaded from, and how."""
-
-    __slots__ = ("_build", "_kept", "_present", "store")
-
-    def __init__(
-        self,
-        store: Store,
-        build: BuildMode,
-        present: Collection[str] | None,
-        kept: Path | str | None,
-    ) -> None:
-        self.store = store
-        self._build = build
-        self._present = None if present is None else frozenset(present)
-        self._kept = None if kept is None else KeptCaches(Path(kept))
-
-    def records(self) -> list[LayerRecord]:
-        present = self._present
-        return [r for r in self.store.layers() if present is None or r.id in present]
-
-    def open(self, record: LayerRecord) -> CachedLayer | ExcludedLayer:
-        return open_layer(self.store, record, self._build, self._kept)
-
-
-def _identity(records: Sequence[LayerRecord]) -> int:
-    """xxh3 over ids, and sizes and times of the cache files."""
-    lines = [f"{len(records)}"]
-    for record in records:
-        try:
-            status = record.big_data_path(CACHE_KEY).stat()
-            lines.append(f"{record.id} {status.st_size} {status.st_mtime_ns}")
-        except OSError:
-            lines.append(f"{record.id} none")
-    return xxhash.xxh3_64_intdigest("\n".join(lines).encode())
 
 
 def _as_digests(digests: Any) -> Digests:

@@ -23,13 +23,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vecache.arrays import ragged_arange
 from vecache.digest import PREFIX_BYTES, Algorithm
 from vecache.index.keys import build_keys
 from vecache.index.maps import LayerMaps
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from vecache.arrays import I64, U8, U64, Bool
     from vecache.cache.reader import CacheFile
@@ -41,6 +40,8 @@ __all__ = ["LayerIndex"]
 _MAX_ROUNDS = 8
 """Keys of one prefix that are verified in bulk before the layers are asked apart. Two sha256
 digests that share 30 bits are already rare; eight are somebody's work."""
+
+_MATCHES_PER_BLOCK = 1 << 20
 
 
 class LayerIndex:
@@ -142,20 +143,32 @@ class LayerIndex:
         query_row, layer_no, tag_row : (n_matches,) int64
             Ordered by query, then layer, then tag.
         """
-        rows = np.flatnonzero(digests.is_sha256)
-        raw = digests.raw[rows]
-        parts = [
-            self._find_all_by_key(column, first_layer, rows, raw)
-            for column, first_layer in ((self._base, 0), (self._joined, self._n_base))
-        ]
-        parts += [
-            _find_all_apart(digests, number, file)
-            for number, file in enumerate(self.files)
-            if file.n_tags and file.algorithm in (Algorithm.SHA384, Algorithm.SHA512)
-        ]
-        query_row, layer_no, tag_row = (np.concatenate(part) for part in zip(*parts, strict=True))
+        empty = np.empty(0, np.int64)
+        blocks = [(empty, empty, empty), *self.iter_all(digests)]
+        query_row, layer_no, tag_row = (np.concatenate(part) for part in zip(*blocks, strict=True))
         order = np.lexsort((tag_row, layer_no, query_row))
         return query_row[order], layer_no[order], tag_row[order]
+
+    def iter_all(self, digests: Digests) -> Iterator[tuple[I64, I64, I64]]:
+        """Find every tag with each digest, a block at a time.
+
+        Parameters
+        ----------
+        digests : Digests
+            n queries.
+
+        Yields
+        ------
+        query_row, layer_no, tag_row : (n_matches,) int64
+            A bounded number of matches, in no order.
+        """
+        rows = np.flatnonzero(digests.is_sha256)
+        raw = digests.raw[rows]
+        for column, first_layer in ((self._base, 0), (self._joined, self._n_base)):
+            yield from self._iter_by_key(column, first_layer, rows, raw)
+        for number, file in enumerate(self.files):  # hardly ever a layer
+            if file.n_tags and file.algorithm in (Algorithm.SHA384, Algorithm.SHA512):
+                yield from _iter_apart(digests, number, file)
 
     def _find_by_key(self, raw: U8) -> tuple[I64, I64, I64]:
         """First verified tag in the trusted layers, and the queries left open after all rounds."""
@@ -188,20 +201,21 @@ class LayerIndex:
             active = active[key_row[active] >= 0]
         return layer_no, tag_row, active
 
-    def _find_all_by_key(
+    def _iter_by_key(
         self, column: KeyColumn, first_layer: int, rows: I64, raw: U8
-    ) -> tuple[I64, I64, I64]:
+    ) -> Iterator[tuple[I64, I64, I64]]:
         prefixes = column.prefix(_read_prefixes(raw))
         first = column.find_first(prefixes)
         hit = np.flatnonzero(first >= 0)
         n_keys = column.find_end(prefixes[hit]) - first[hit]
-        layer_no, tag_row = column.unpack(ragged_arange(first[hit], n_keys))
-        layer_no += first_layer
-        query = np.repeat(hit, n_keys)
-        is_equal = self._is_equal(layer_no, tag_row, raw[query])
-        # A trusted layer's tags were seen to be sha256; another's may say anything in front.
-        is_equal &= self._is_trusted[layer_no] | self.maps.is_sha256(layer_no, tag_row)
-        return rows[query[is_equal]], layer_no[is_equal], tag_row[is_equal]
+        for run, key_row in _iter_runs(first[hit], n_keys):
+            query = hit[run]
+            layer_no, tag_row = column.unpack(key_row)
+            layer_no += first_layer
+            is_equal = self._is_equal(layer_no, tag_row, raw[query])
+            # A trusted layer's tags were seen to be sha256; another's may say anything in front.
+            is_equal &= self._is_trusted[layer_no] | self.maps.is_sha256(layer_no, tag_row)
+            yield rows[query[is_equal]], layer_no[is_equal], tag_row[is_equal]
 
     def _is_equal(self, layer_no: I64, tag_row: I64, raw: U8) -> Bool:
         """(n,) bool: whether each tag's whole digest is the query's."""
@@ -244,7 +258,7 @@ def _read_prefixes(raw: U8) -> U64:
     return prefixes
 
 
-def _find_all_apart(digests: Digests, number: int, file: CacheFile) -> tuple[I64, I64, I64]:
+def _iter_apart(digests: Digests, number: int, file: CacheFile) -> Iterator[tuple[I64, I64, I64]]:
     """Every match in one file of another algorithm: a sort of both sides, rare and small."""
     rows, packed = digests.packed(file.algorithm)
     width = file.digest_len
@@ -253,5 +267,15 @@ def _find_all_apart(digests: Digests, number: int, file: CacheFile) -> tuple[I64
     order = np.argsort(tags, kind="stable")
     start = np.searchsorted(tags, queries, side="left", sorter=order).astype(np.int64)
     n_found = np.searchsorted(tags, queries, side="right", sorter=order).astype(np.int64) - start
-    tag_row = order[ragged_arange(start, n_found)]
-    return np.repeat(rows, n_found), np.full(len(tag_row), number, np.int64), tag_row
+    for run, place in _iter_runs(start, n_found):
+        yield rows[run], np.full(len(run), number, np.int64), order[place]
+
+
+def _iter_runs(starts: I64, lengths: I64) -> Iterator[tuple[I64, I64]]:
+    """Yield (run, value) of all `arange(start, start + length)`, a block of rows at a time."""
+    ends = np.cumsum(lengths)
+    n_rows = int(ends[-1]) if len(ends) else 0
+    for begin in range(0, n_rows, _MATCHES_PER_BLOCK):
+        row = np.arange(begin, min(begin + _MATCHES_PER_BLOCK, n_rows))
+        run = np.searchsorted(ends, row, side="right")
+        yield run, starts[run] + row - (ends[run] - lengths[run])

@@ -21,6 +21,7 @@ import numpy as np
 from vecache.arrays import frozen, slices_to_binary
 from vecache.cache.locations import Section, decode_locations
 from vecache.digest import PREFIX_BYTES, RAW_BYTES, Algorithm
+from vecache.errors import LimitError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from vecache.cache.reader import CacheFile
 
 __all__ = ["LayerMaps", "MapWindow"]
+
+_MAX_COLUMN_BYTES = 2**31 - 1  # an Arrow binary column counts its bytes in 32 bits
 
 
 class MapWindow:
@@ -217,6 +220,11 @@ class LayerMaps:
         -------
         pyarrow.BinaryArray of n rows
             Names as the caches hold them.
+
+        Raises
+        ------
+        LimitError
+            If they exceed together what one Arrow column holds, 2 GiB.
         """
         is_named = name_offset >= 0
         starts = np.zeros(len(name_offset), np.int64)
@@ -224,6 +232,13 @@ class LayerMaps:
         length_place = self._fnames.start[layer_no[is_named]] + name_offset[is_named]
         lengths[is_named] = self._window.gather(length_place, 4).view(np.dtype("<u4"))[:, 0]
         starts[is_named] = length_place + 4
+        if int(lengths.sum()) > _MAX_COLUMN_BYTES:
+            raise LimitError(
+                f"names: found {int(lengths.sum())} bytes, wanted at most {_MAX_COLUMN_BYTES}; "
+                "ask for fewer rows at once",
+                section="fnames",
+                offset=0,
+            )
         return slices_to_binary(self._window.bytes, starts, lengths, is_named)
 
     def _place_of(self, layer_no: I64, tag_row: I64) -> I64:

@@ -30,7 +30,12 @@ if TYPE_CHECKING:
     from vecache.index.layers import CachedLayer
     from vecache.index.maps import LayerMaps
 
-__all__ = ["LookupResult", "LookupState"]
+__all__ = ["LookupResult", "LookupState", "Matches"]
+
+
+_NAME_OFFSET_BITS = 47
+"""As many as an address of a mapped file has; 16 are left for layers, and a process can have no
+more than 65,530 maps."""
 
 
 class LookupState(IntEnum):
@@ -124,11 +129,30 @@ class LookupResult:
         pyarrow.BinaryArray of n rows
             Path under the layer's target, as the cache holds it; null where absent or corrupt.
         """
+        return self.path_dictionary().dictionary_decode()
+
+    def path_dictionary(self) -> Any:
+        """Read each name that the locations point at once.
+
+        Returns
+        -------
+        pyarrow.DictionaryArray of n rows
+            As `paths`; most files have many chunks, so there are fewer names than rows.
+
+        Raises
+        ------
+        LimitError
+            If the names together exceed what one Arrow column holds, 2 GiB.
+        """
         hit = np.flatnonzero(self.layer >= 0)
-        names = self._maps.names(self.layer[hit], self._located.name_offset)
+        hit = hit[self._located.name_offset >= 0]
+        layer, name_offset = self.layer[hit], self._spread(self._located.name_offset)[hit]
         place = np.full(len(self), -1, np.int64)
-        place[hit] = np.arange(len(hit))
-        return names.take(pa.array(place, mask=place < 0))
+        _, first, place[hit] = np.unique(
+            (layer << _NAME_OFFSET_BITS) | name_offset, return_index=True, return_inverse=True
+        )
+        names = self._maps.names(layer[first], name_offset[first])
+        return pa.DictionaryArray.from_arrays(pa.array(place, mask=place < 0), names)
 
     def to_arrow(self) -> Any:
         r"""Export all columns.
@@ -198,6 +222,27 @@ class LookupResult:
 
     def _repr_html_(self) -> str:
         return f"<p>{repr(self)[1:-1]}</p>"
+
+
+class Matches:
+    """Every match of a batch, one row each.
+
+    Parameters
+    ----------
+    query, layer, tag : (n_matches,) int64
+        Row of the query, place of the layer in `LayersCache.layers`, row of the tag in its file.
+    """
+
+    __slots__ = ("layer", "query", "tag")
+
+    def __init__(self, query: I64, layer: I64, tag: I64) -> None:
+        self.query, self.layer, self.tag = frozen(query), frozen(layer), frozen(tag)
+
+    def __len__(self) -> int:
+        return len(self.query)
+
+    def __repr__(self) -> str:
+        return f"<Matches: {len(self):,} rows>"
 
 
 def _dictionary(layer: Any, values: list[str]) -> Any:
