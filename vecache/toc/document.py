@@ -1,8 +1,10 @@
 """A table of contents: from the bytes of its JSON to columns.
 
 1. Refuse what is larger than containers/storage takes, or holds more objects than any TOC.
-2. `fast`: plain documents, about 5 ms a megabyte. 3. `exact`: all others, as Go reads them.
-4. `columns`: defaults, codes, digests and checks, the same for both.
+2. `fast` parses plain documents; `exact` all others, as Go reads them.
+3. `columns` fills in defaults, codes and digests, and checks times: the same for both.
+
+About 8 ms a megabyte for a plain document, 25 for another (2 cores, Python 3.11, pyarrow 26).
 
 Does not check a TOC against its digest: whoever fetched it does.
 """

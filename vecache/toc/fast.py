@@ -10,7 +10,7 @@ differ. `parse_fast` returns None, and never an error, wherever there is a doubt
    a field given twice or a value of another type is an error, and no number of distinct names can
    make Arrow guess a schema (which takes quadratic time). One document must give one row.
 
-About 5 ms a megabyte. Three fields of eStargz that Go skips are in the schema and dropped.
+About 6 ms a megabyte, of which Arrow takes 4.8. Three fields of eStargz that Go skips are in the schema and dropped.
 """
 
 from __future__ import annotations
@@ -90,8 +90,8 @@ def _find_xattr_names(data: bytes) -> list[bytes] | None:
     return sorted(names)
 
 
-def _read_one_row(data: bytes, xattr_names: list[bytes]) -> dict[str, Any] | None:
-    """Read the document against the schema: its three columns, or None."""
+def _read_one_row(data: bytes, xattr_names: list[bytes]) -> Any:
+    """Read the document against the schema: a record batch of one row, or None."""
     import pyarrow.json as pj  # noqa: PLC0415 - only parsing needs it
 
     try:
@@ -106,9 +106,8 @@ def _read_one_row(data: bytes, xattr_names: list[bytes]) -> dict[str, Any] | Non
         )
     except (pa.ArrowException, UnicodeDecodeError):
         return None
-    if table.num_rows != 1:
-        return None
-    return {name: table.column(name).combine_chunks() for name in table.column_names}
+    batches = table.to_batches()
+    return batches[0] if len(batches) == 1 and table.num_rows == 1 else None
 
 
 def _schema(xattr_names: list[str]) -> Any:
