@@ -222,7 +222,8 @@ def replay_layer(files: LayerFiles, cache: LayersCache, options: PlanOptions) ->
     # Only plain data is looked up, and only where a reflink can reuse it.
     asked = missing_rows[kind == ChunkKind.DATA] if options.reflink else missing_rows[:0]
     chunk_hits = cache.find_chunks(files.chunk_digests(asked), strict=True)
-    chunk_action[asked[chunk_hits.is_found & (chunk_hits.offset >= 0)]] = Action.REUSED
+    is_local = chunk_hits.is_found & (chunk_hits.offset >= 0) & _can_rehash(files, asked)
+    chunk_action[asked[is_local]] = Action.REUSED
     is_fetched = chunk_action[missing_rows] == Action.FETCHED
     saved_bytes = int(chunks.size[missing_rows][~is_fetched].sum())
     parts = join_parts(
@@ -246,6 +247,18 @@ def replay_layer(files: LayerFiles, cache: LayersCache, options: PlanOptions) ->
         parts=parts,
         ranges=merge_ranges(parts, options.max_ranges, options.gap_bytes),
     )
+
+
+def _can_rehash(files: LayerFiles, chunks: I64) -> Bool:
+    """(n,) bool: chunks that can pass the check before they are trusted.
+
+    Go reads `chunkSize` bytes of the local file and takes their sha256. Where the TOC gives no
+    size, as eStargz does for the last chunk of a file, it reads nothing, and the chunk is fetched.
+    Source: containers/storage pkg/chunked/storage_linux.go validateChunkChecksum.
+    """
+    entries, entry_row = files.merged.entries, files.merged.chunks.entry_row[chunks]
+    mask: Bool = (entries.chunk_size[entry_row] > 0) & entries.chunk_digest.is_sha256[entry_row]
+    return mask
 
 
 def _file_queries(files: LayerFiles, options: PlanOptions) -> Digests:
