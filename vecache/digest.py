@@ -2,11 +2,11 @@
 
 A digest is written `algorithm:hex`; a cache file packs it as the algorithm's name, a colon and the
 raw bytes. `Digests` holds one column of them: the algorithm of each row, and the 32 raw bytes of
-the sha256 ones, which are all but all of them. Other algorithms keep their text and are packed when
-somebody asks.
+the sha256 ones, which are all but all of them. Other algorithms keep their text and are packed
+when somebody asks.
 
-33 bytes a row, and the text where it was given. Hex becomes bytes through a 256-entry table:
-`bytes.fromhex` skips white space and takes capitals, and so would accept what is no digest.
+33 bytes a row, and the text where it was given. Hex becomes bytes through one table of all digit
+pairs: `bytes.fromhex` skips white space and takes capitals, and so would accept what is no digest.
 
 Source: github.com/opencontainers/go-digest digest.go Validate, algorithm.go.
 """
@@ -25,6 +25,8 @@ from vecache.errors import DigestError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import numpy.typing as npt
 
     from vecache.arrays import I64, U8, BinaryColumn, Bool
 
@@ -57,10 +59,10 @@ RAW_BYTES = {Algorithm.SHA256: 32, Algorithm.SHA384: 48, Algorithm.SHA512: 64}
 
 PREFIX_BYTES = 7
 
-_BAD = 0xFF
-_NIBBLE = np.full(256, _BAD, np.uint8)
-_NIBBLE[np.frombuffer(b"0123456789abcdef", np.uint8)] = np.arange(16)
 _HEX = np.frombuffer("".join(f"{i:02x}" for i in range(256)).encode(), np.uint16)
+_BAD = 0x100
+_BYTE = np.full(1 << 16, _BAD, np.uint16)  # two digits of hex, as they lie -> the byte, or _BAD
+_BYTE[_HEX] = np.arange(256)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -196,10 +198,8 @@ class Digests:
     def _decode(self, rows: I64, algorithm: Algorithm) -> U8:
         assert self.text is not None  # only sha256 comes packed
         starts, _, data = binary_buffers(self.text)
-        n_hex = 2 * RAW_BYTES[algorithm]
-        nibbles = _NIBBLE[data[starts[rows][:, None] + PREFIX_BYTES + np.arange(n_hex)]]
-        raw: U8 = (nibbles[:, ::2] << 4) | nibbles[:, 1::2]
-        return raw
+        n_text = PREFIX_BYTES + 2 * RAW_BYTES[algorithm]
+        return _read_hex(_fixed_width(data, starts[rows], n_text)).astype(np.uint8)
 
     def __len__(self) -> int:
         return len(self.algorithm)
@@ -242,11 +242,11 @@ def parse_digests(texts: Sequence[str | bytes | None] | Any) -> Digests:
             continue
         text = _fixed_width(data, starts[rows], n_text)
         prefix = np.frombuffer(f"{which.name.lower()}:".encode(), np.uint8)
-        nibbles = _NIBBLE[text[:, PREFIX_BYTES:]]
-        good = (text[:, :PREFIX_BYTES] == prefix).all(axis=1) & (nibbles != _BAD).all(axis=1)
+        values = _read_hex(text)
+        good = (text[:, :PREFIX_BYTES] == prefix).all(axis=1) & (values < _BAD).all(axis=1)
         algorithm[rows[good]] = which
         if which is Algorithm.SHA256:
-            raw[rows[good]] = ((nibbles[:, ::2] << 4) | nibbles[:, 1::2])[good]
+            raw[rows[good]] = values[good]
     return Digests(frozen(algorithm), frozen(raw), array)
 
 
@@ -291,8 +291,18 @@ def _as_binary(texts: Any) -> Any:
     return texts.cast(pa.binary())
 
 
+def _read_hex(text: U8) -> npt.NDArray[np.uint16]:
+    """(n, n_raw) uint16: the bytes that the hex behind the prefix means, _BAD where it is none."""
+    values: npt.NDArray[np.uint16] = _BYTE[
+        np.ascontiguousarray(text[:, PREFIX_BYTES:]).view(np.uint16)
+    ]
+    return values
+
+
 def _fixed_width(data: U8, starts: I64, width: int) -> U8:
     """(n, width) uint8: runs of one width, without an index where they touch."""
+    if not len(starts):
+        return np.empty((0, width), np.uint8)
     first = int(starts[0])
     if int(starts[-1]) - first == (len(starts) - 1) * width and (np.diff(starts) == width).all():
         return data[first : first + len(starts) * width].reshape(len(starts), width)
