@@ -165,9 +165,9 @@ def _matching_keys(auths: Fields, name: RegistryName) -> Iterator[str]:
 
 def _decode(entry: Fields) -> Credentials | None:
     """Read one entry; None if it holds nothing, as where a helper keeps the secret."""
-    token = entry.text("identitytoken", "")
+    token, text = entry.text("identitytoken", ""), entry.text("auth", "")
     try:
-        packed = base64.b64decode(entry.text("auth", ""), validate=True)
+        packed = base64.b64decode(text, validate=True)
         user, colon, password = packed.decode().partition(":")
     except (binascii.Error, ValueError):
         raise ConfigError(f"{entry.where}: auth is not base64 of USER:PASSWORD") from None

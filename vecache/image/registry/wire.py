@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, field
+from http.client import IncompleteRead
 from typing import TYPE_CHECKING, Self
 from urllib.parse import urljoin, urlsplit
 
@@ -104,8 +105,6 @@ class Answer:
             except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
                 raise InterruptedRequestError(_explain(error)) from error
             if not piece:
-                if self.response.length_remaining:
-                    raise InterruptedRequestError("the connection ended in the middle of an answer")
                 break
             pieces.append(piece)
             n_left -= len(piece)
@@ -191,10 +190,10 @@ class Wire:
         body: str | None = None,
     ) -> Answer:
         """Make one request, following nothing; parameters and errors as for `get`."""
+        deadline.check(show_url(url))
+        manager = self.pools.manager(url)  # before the import: it says what to do without urllib3
         import urllib3  # noqa: PLC0415 - see `pools`
 
-        deadline.check(show_url(url))
-        manager = self.pools.manager(url)
         timeout = urllib3.Timeout(
             connect=min(self.connect_seconds, deadline.left()),
             read=min(self.read_seconds, deadline.left()),
@@ -268,12 +267,14 @@ def _explain(error: Exception) -> str:
     kinds = urllib3.exceptions
     if isinstance(error, kinds.NameResolutionError):
         return "the host's name cannot be resolved"
-    if isinstance(error, (kinds.ConnectTimeoutError, kinds.ReadTimeoutError, TimeoutError)):
-        return "no answer in time"
     if isinstance(error, kinds.NewConnectionError):
         cause = error.__cause__
         detail = cause.strerror if isinstance(cause, OSError) else None
         return f"cannot connect: {(detail or 'unknown reason').lower()}"
+    if isinstance(error, (kinds.TimeoutError, TimeoutError)):  # the one above is one of them
+        return "no answer in time"
+    if any(isinstance(each, IncompleteRead) for each in error.args):
+        return "the connection ended in the middle of an answer"
     if isinstance(error, kinds.ProxyError):
         return "the proxy refused or failed"
     if isinstance(error, kinds.SSLError):

@@ -1,0 +1,29 @@
+"""A clock for tests: waiting takes no time, and is written down."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from vecache.image.registry.retry import Clock, RetryPolicy
+
+
+@dataclass
+class FakeTime:
+    seconds: float = 1000.0
+    waits: list[float] = field(default_factory=list)
+    step: float = 0.0
+
+    def now(self) -> float:
+        self.seconds += self.step
+        return self.seconds
+
+    def sleep(self, seconds: float) -> None:
+        self.waits.append(seconds)
+        self.seconds += seconds
+
+    @property
+    def clock(self) -> Clock:
+        return Clock(self.now, self.now, self.sleep)
+
+    def policy(self, **changes: float) -> RetryPolicy:
+        return RetryPolicy(clock=self.clock, **changes)  # type: ignore[arg-type]

@@ -1,0 +1,95 @@
+"""Protects: interrupted requests are made again, patiently but not for ever."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.image.registry.clock import FakeTime
+from vecache.errors import RegistryError
+from vecache.image.registry.retry import Deadline, InterruptedRequestError, parse_retry_after
+
+
+def test_waits_double_and_then_it_gives_up() -> None:
+    time = FakeTime()
+
+    def fail(_: Deadline) -> None:
+        raise InterruptedRequestError("the server failed")
+
+    with pytest.raises(RegistryError, match="host: the server failed; asked 4 times"):
+        time.policy().run(fail, "host")
+    assert time.waits == [0.5, 1.0, 2.0]
+
+
+def test_it_stops_when_it_went_well() -> None:
+    time = FakeTime()
+    outcomes = iter([InterruptedRequestError("a"), InterruptedRequestError("b"), None])
+
+    def act(_: Deadline) -> str:
+        outcome = next(outcomes)
+        if outcome is not None:
+            raise outcome
+        return "done"
+
+    assert time.policy().run(act, "host") == "done"
+    assert time.waits == [0.5, 1.0]
+
+
+@pytest.mark.parametrize(("asked", "waited"), [(0.0, 0.0), (7.0, 7.0), (3600.0, 60.0)])
+def test_the_server_says_how_long_up_to_a_cap(asked: float, waited: float) -> None:
+    time = FakeTime()
+
+    def fail(_: Deadline) -> None:
+        raise InterruptedRequestError("busy", asked)
+
+    with pytest.raises(RegistryError):
+        time.policy().run(fail, "host")
+    assert time.waits == [waited] * 3
+
+
+def test_no_wait_goes_past_the_deadline() -> None:
+    time = FakeTime()
+
+    def fail(_: Deadline) -> None:
+        raise InterruptedRequestError("busy", 50.0)
+
+    with pytest.raises(RegistryError, match="asked 2 times"):
+        time.policy(total_seconds=80.0).run(fail, "host")
+    assert time.waits == [50.0]
+
+
+def test_a_deadline_that_is_past_is_an_error() -> None:
+    time = FakeTime()
+    deadline = Deadline(time.clock, time.now() + 5)
+    deadline.check("host")
+    time.sleep(5)
+    with pytest.raises(RegistryError, match="took too long"):
+        deadline.check("host")
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        (None, None),
+        ("5", 5.0),
+        (" 120 ", 120.0),
+        ("9" * 400, 999_999_999.0),
+        ("-5", None),
+        ("1.5", None),
+        ("²", None),
+        ("soon", None),
+        ("", None),
+        ("Thu, 01 Jan 1970 00:17:00 GMT", 20.0),
+        ("Thu, 01 Jan 1970 00:00:00 GMT", 0.0),
+        ("Thu, 01 Jan 99999 00:00:00 GMT", None),
+    ],
+)
+def test_retry_after_is_seconds_or_a_date(text: str | None, seconds: float | None) -> None:
+    assert parse_retry_after(text, 1000.0) == seconds
+
+
+@given(st.text())
+def test_any_retry_after_is_a_wait_or_nothing(text: str) -> None:
+    seconds = parse_retry_after(text, 0.0)
+    assert seconds is None or seconds >= 0

@@ -1,0 +1,148 @@
+"""Protects: images are named as Skopeo names them, and nothing else is taken for a name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vecache.errors import ImageError
+from vecache.image.integrity import is_digest
+from vecache.image.local import parse_store_name
+from vecache.image.reference import Transport, parse_reference, split_tag
+from vecache.image.registry_name import parse_registry_name
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DIGEST = "sha256:" + "ab" * 32
+
+
+@pytest.mark.parametrize(
+    ("text", "transport", "rest"),
+    [
+        ("oci:images:app", Transport.OCI, "images:app"),
+        ("oci-archive:/tmp/x.tar", Transport.OCI_ARCHIVE, "/tmp/x.tar"),
+        ("dir:/srv/a:b", Transport.DIR, "/srv/a:b"),
+        ("docker://quay.io/a/b:1", Transport.DOCKER, "quay.io/a/b:1"),
+        ("containers-storage:[overlay@/x]app", Transport.STORAGE, "[overlay@/x]app"),
+    ],
+)
+def test_a_reference_is_split_at_its_transport(text: str, transport: Transport, rest: str) -> None:
+    parsed = parse_reference(text)
+    assert (parsed.text, parsed.transport, parsed.rest) == (text, transport, rest)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "named with its transport"),
+        ("debian", "write docker://debian"),
+        ("debian:12", "write docker://debian:12"),
+        ("quay.io/a/b:1", "write docker://quay.io/a/b:1"),
+        ("docker-daemon:app", "unknown transport 'docker-daemon'"),
+        ("docker:quay.io/a", "two slashes"),
+        ("docker://", "nothing"),
+        ("oci:", "nothing"),
+        ("dir:a\0b", "nothing"),
+    ],
+)
+def test_what_is_no_reference_is_refused_with_advice(text: str, message: str) -> None:
+    with pytest.raises(ImageError, match=message):
+        parse_reference(text)
+
+
+def test_unknown_transports_are_told_what_there_is() -> None:
+    with pytest.raises(ImageError, match=r"wanted one of oci:DIR.*containers-storage:NAME"):
+        parse_reference("ostree:x")
+
+
+def test_a_tag_stands_behind_the_first_colon_that_leaves_a_path(tmp_path: Path) -> None:
+    (tmp_path / "a:b").mkdir()
+    (tmp_path / "c").mkdir()
+    assert split_tag(f"{tmp_path}/c:reg.io/x:1") == (f"{tmp_path}/c", "reg.io/x:1")
+    assert split_tag(f"{tmp_path}/a:b:tag") == (f"{tmp_path}/a:b", "tag")
+    assert split_tag(f"{tmp_path}/a:b") == (f"{tmp_path}/a:b", "")
+    assert split_tag("missing:a:b") == ("missing", "a:b")
+    assert split_tag("missing") == ("missing", "")
+
+
+@pytest.mark.parametrize(
+    ("text", "full", "host"),
+    [
+        ("debian", "docker.io/library/debian:latest", "registry-1.docker.io"),
+        ("a/b:1.0", "docker.io/a/b:1.0", "registry-1.docker.io"),
+        ("index.docker.io/x", "docker.io/library/x:latest", "registry-1.docker.io"),
+        ("docker.io/x", "docker.io/library/x:latest", "registry-1.docker.io"),
+        ("localhost/x", "localhost/x:latest", "localhost"),
+        ("localhost:5000/x:y", "localhost:5000/x:y", "localhost:5000"),
+        ("[::1]:5000/x", "[::1]:5000/x:latest", "[::1]:5000"),
+        ("Upper/x", "Upper/x:latest", "Upper"),
+        (f"quay.io/a/b/c@{DIGEST}", f"quay.io/a/b/c@{DIGEST}", "quay.io"),
+    ],
+)
+def test_registry_names_are_written_out_in_full(text: str, full: str, host: str) -> None:
+    name = parse_registry_name(text)
+    assert (str(name), name.host) == (full, host)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("quay.io/A/b", "not a repository"),
+        ("quay.io/a//b", "not a repository"),
+        ("quay.io/a..b", "not a repository"),
+        ("quay.io/../../etc", "not a repository"),
+        ("quay.io/a b", "not a repository"),
+        ("quay.io/a:b/c", "not a repository"),
+        ("quay.io/" + "a" * 250, "not a repository"),
+        ("quay.io/a:", "not a tag"),
+        ("quay.io/a:" + "t" * 129, "not a tag"),
+        ("quay.io/a:.x", "not a tag"),
+        ("quay.io/a:x\n", "not a tag"),
+        ("quay.io/a@sha256:12", "not a digest"),
+        (f"quay.io/a:1@{DIGEST}", "both a tag and a digest"),
+        ("us er@host.io/a", "not a digest"),
+        ("host.io:port/a", "not a host"),
+        ("-a.io/a", "not a host"),
+        ("ab" * 32, "image's ID"),
+    ],
+)
+def test_what_is_no_registry_name_is_refused(text: str, message: str) -> None:
+    with pytest.raises(ImageError, match=message):
+        parse_registry_name(text)
+
+
+@given(st.text(alphabet="ab.:/@-_[]LS0\n é", max_size=30))
+def test_any_text_is_a_full_name_or_an_error(text: str) -> None:
+    try:
+        name = parse_registry_name(text)
+    except ImageError:
+        return
+    assert parse_registry_name(str(name)) == name
+    assert is_digest(name.version) == name.is_pinned
+
+
+@pytest.mark.parametrize(
+    ("text", "root", "name"),
+    [
+        ("app:1", None, "app:1"),
+        ("[overlay@/srv/a b]app", "/srv/a b", "app"),
+        ("[/srv/s]app", "/srv/s", "app"),
+        ("[overlay@/s+/run/s:a=b,c=d]localhost:5000/app", "/s", "localhost:5000/app"),
+        ("@" + "ab" * 32, None, "ab" * 32),
+        ("[overlay@/s]app@" + "ab" * 32, "/s", "ab" * 32),
+        (f"app@{DIGEST}", None, f"app@{DIGEST}"),
+    ],
+)
+def test_store_names_may_say_which_store(text: str, root: str | None, name: str) -> None:
+    parsed = parse_store_name(text)
+    assert (str(parsed.graph_root) if parsed.graph_root else None, parsed.name) == (root, name)
+
+
+@pytest.mark.parametrize("text", ["[overlay@/s]", "[overlay@/s", "[overlay@rel]x", "[]x", "@"])
+def test_what_is_no_store_name_is_refused(text: str) -> None:
+    with pytest.raises(ImageError):
+        parse_store_name(text)
