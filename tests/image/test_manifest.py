@@ -49,6 +49,13 @@ def test_images_of_both_makes_are_read(kind: str) -> None:
     assert manifest.layers[0].annotations == (layer.annotations if kind == OCI_IMAGE else {})
 
 
+def test_a_manifest_without_a_media_type_is_what_its_fields_say() -> None:
+    for kind in ("", "application/octet-stream"):
+        image = make_image([], mediaType="").manifest
+        assert isinstance(parse_manifest(image, kind, "m"), ImageManifest)
+        assert isinstance(parse_manifest(b'{"manifests": []}', kind, "m"), ManifestList)
+
+
 @pytest.mark.parametrize("kind", [OCI_INDEX, DOCKER_LIST])
 @pytest.mark.parametrize("is_inside", [True, False], ids=["in the document", "from the carrier"])
 def test_lists_of_both_makes_are_read(kind: str, is_inside: bool) -> None:

@@ -12,10 +12,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from vecache.errors import ImageError
+from vecache.toc.document import Toc
 
 if TYPE_CHECKING:
     from vecache.image.toc_reader import TocReader
-    from vecache.toc.document import Toc
     from vecache.toc.merge import TocFormat
 
 __all__ = ["Image", "ImageLayer"]
@@ -78,8 +78,6 @@ class ImageLayer:
         TocError
             If it is not what its digest promised, or breaks a rule.
         """
-        from vecache.toc.document import Toc  # noqa: PLC0415 - slow to import, and often not needed
-
         if self.reader is None:
             raise ImageError(f"layer {self.blob}: has no table of contents, it is pulled whole")
         return Toc.parse(self.reader.read(), path=f"TOC of layer {self.blob}")

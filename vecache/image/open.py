@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING
 from vecache.image.archive import TarFiles
 from vecache.image.folder import DirFolder
 from vecache.image.layout import FolderFiles, OciLayout
+from vecache.image.local import StoreImage, parse_store_name
 from vecache.image.platform import machine_platform, parse_platform
 from vecache.image.reference import Reference, Transport, parse_reference, split_tag
+from vecache.image.registry_name import parse_registry_name
 from vecache.image.source import load_image
+from vecache.store.graphroot import Store, open_store
 
 if TYPE_CHECKING:
     from vecache.image.model import Image
     from vecache.image.registry.retry import RetryPolicy
     from vecache.image.source import ImageSource
-    from vecache.store.graphroot import Store
 
 __all__ = ["open_image"]
 
@@ -88,23 +90,18 @@ def open_image(
 
 
 def _open_stored(reference: Reference, store: Store | str | os.PathLike[str] | None) -> ImageSource:
-    # What only some images need is imported for them.
-    from vecache.image.local import StoreImage, parse_store_name  # noqa: PLC0415
-    from vecache.store.graphroot import open_store  # noqa: PLC0415
-
     name = parse_store_name(reference.rest)
     if name.graph_root is not None:
         store = name.graph_root
-    opened = open_store(store) if store is None or isinstance(store, (str, os.PathLike)) else store
+    opened = store if isinstance(store, Store) else open_store(store)
     return StoreImage(opened, opened.find_image(name.name))
 
 
 def _open_registry(
     reference: Reference, auth_file: Path | None, retry: RetryPolicy | None, *, tls_verify: bool
 ) -> ImageSource:
-    # What only some images need is imported for them.
+    # TLS and HTTP are slow to import, and only a registry needs them.
     from vecache.image.registry.connect import connect  # noqa: PLC0415
-    from vecache.image.registry_name import parse_registry_name  # noqa: PLC0415
 
     image = parse_registry_name(reference.rest)
     return connect(image, os.environ, auth_file=auth_file, retry=retry, tls_verify=tls_verify)

@@ -28,7 +28,7 @@ ZSTD_ANNOTATION = "io.github.containers.compression.zstd"  # OCI1InstanceAnnotat
 _VARIANTS = {"arm": ("v8", "v7", "v6", "v5"), "arm64": ("v8",)}  # upstream: compatibility
 _MACHINES = {
     "x86_64": ("amd64", ""),
-    "aarch64": ("arm64", ""),
+    "aarch64": ("arm64", "v8"),
     "armv8l": ("arm", "v8"),
     "armv7l": ("arm", "v7"),
     "armv6l": ("arm", "v6"),

@@ -86,14 +86,10 @@ def parse_reference(text: str) -> Reference:
     try:
         transport = Transport(name)
     except ValueError:
+        problem = f"unknown transport {name[:50]!r}"
         if not colon or "/" in name or "." in name or rest[:1].isdigit():
-            problem = "an image is named with its transport"
-        else:
-            problem = f"unknown transport {name[:50]!r}"
-        advice = f"for an image in a registry, write docker://{text[:200]}" if text else ""
-        raise ImageError(
-            f"{shown}: {problem}; wanted one of {_FORMS}" + (f" ({advice})" if advice else "")
-        ) from None
+            problem = "no transport; for an image in a registry, put docker:// before the name"
+        raise ImageError(f"{shown}: {problem}; wanted one of {_FORMS}") from None
     if transport is Transport.DOCKER:
         if not rest.startswith("//"):
             raise ImageError(f"{shown}: docker needs two slashes, as in docker://{rest[:200]}")

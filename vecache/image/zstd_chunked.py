@@ -19,6 +19,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
+
 from vecache.errors import ImageError, TocError
 from vecache.image.integrity import check_digest
 from vecache.toc.merge import TocFormat
@@ -180,8 +182,6 @@ def decompress_zstd(packed: bytes, n_bytes: int, where: str) -> bytes:
     TocError
         If it is no zstd, or gives fewer or more bytes.
     """
-    import pyarrow as pa  # noqa: PLC0415 - slow to import; most of a TOC's users have it anyway
-
     try:
         with pa.CompressedInputStream(pa.BufferReader(packed), "zstd") as stream:
             data = stream.read(n_bytes)

@@ -65,6 +65,7 @@ class Registry:
         self.sample = sample
         self.rules: list[Rule] = []
         self.requests: list[Request] = []
+        self.n_connections = 0
         self.address = ""
 
     @property
@@ -122,6 +123,10 @@ def serve(registry: Registry, context: ssl.SSLContext | None = None) -> Iterator
         protocol_version = "HTTP/1.1"
         wbufsize = 1 << 16  # one packet an answer: two would wait for the client's delayed ACK
 
+        def setup(self) -> None:
+            registry.n_connections += 1
+            super().setup()
+
         def do_GET(self) -> None:
             n_body = int(self.headers.get("Content-Length", 0))
             headers = {name.lower(): value for name, value in self.headers.items()}
@@ -134,7 +139,8 @@ def serve(registry: Registry, context: ssl.SSLContext | None = None) -> Iterator
             time.sleep(reply.seconds_before)
             self.send_response(reply.status)
             for name, value in reply.headers.items():
-                self.send_header(name, value)
+                if value:  # an empty one only keeps the usual one out
+                    self.send_header(name, value)
             if not reply.endless and "Content-Length" not in reply.headers:
                 self.send_header("Content-Length", str(len(reply.body)))
             if reply.endless or reply.cut is not None:

@@ -99,6 +99,7 @@ def test_an_image_costs_one_request_a_document_and_one_or_two_a_toc(
     size, start = len(LAYERS[1].blob), image.layers[1].toc_offset
     assert asked == [(100, 99 + n_packed), (size - 51, size - 1), (start, size - 52)]
     assert time.waits == []
+    assert registry.n_connections == 2  # the try with TLS, and one kept open for all requests
     accept = next(each for each in registry.requests if each.is_manifest).headers["accept"]
     assert "application/vnd.oci.image.index.v1+json" in accept
     assert all("authorization" not in each.headers for each in registry.requests)
@@ -351,6 +352,20 @@ def test_nobody_listening_is_a_clear_error(time: FakeTime) -> None:
         pass
     with pytest.raises(RegistryError, match="cannot connect: connection refused; asked 4 times"):
         read_all(gone, time)
+
+
+def test_a_host_that_cannot_be_is_a_clear_error(time: FakeTime) -> None:
+    with pytest.raises(RegistryError, match="not a URL that can be asked"):
+        open_image(f"docker://{'a' * 70}.test/x", retry=time.policy())
+
+
+def test_a_whole_blob_that_is_too_short_is_a_clear_error(
+    registry: Registry, time: FakeTime
+) -> None:
+    chunked = {"Transfer-Encoding": "chunked", "Content-Length": ""}
+    registry.rules = [only("range", Reply(headers=chunked, body=b"2\r\nab\r\n0\r\n\r\n"))]
+    with pytest.raises(RegistryError, match="the answer is shorter than the blob"):
+        read_all(registry, time)
 
 
 # Redirects
@@ -696,6 +711,17 @@ def test_a_proxy_is_used_with_its_own_login() -> None:
     manager = Pools(True, (), environ).manager("https://quay.io/v2/")
     assert manager.proxy is not None
     assert manager.proxy.host == "proxy"
+
+
+def test_a_proxy_that_is_gone_is_a_clear_error(
+    time: FakeTime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serve(Registry(SAMPLE)) as gone:
+        pass
+    monkeypatch.setenv("HTTPS_PROXY", f"http://user:{SECRET}@{gone.address}")
+    with pytest.raises(RegistryError, match="the proxy refused or failed") as caught:
+        open_image("docker://registry.test/x", retry=time.policy())
+    assert SECRET not in str(caught.value)
 
 
 @pytest.mark.parametrize(

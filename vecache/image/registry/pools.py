@@ -140,8 +140,10 @@ def _is_loopback(host: str) -> bool:
 
 
 def _tls_context(folders: tuple[Path, ...], host: str, *, tls_verify: bool) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    if not tls_verify:
+    if tls_verify:
+        context = ssl.create_default_context()
+    else:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     folder = next((each / host for each in folders if (each / host).is_dir()), None)

@@ -12,7 +12,7 @@ are shown without their query, since that is where stores of others put signatur
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http.client import IncompleteRead
 from typing import TYPE_CHECKING, Self
 from urllib.parse import urljoin, urlsplit
@@ -28,19 +28,11 @@ if TYPE_CHECKING:
     from vecache.image.registry.pools import Pools
     from vecache.image.registry.retry import Deadline
 
-__all__ = ["Answer", "Traffic", "Wire", "origin_of", "show_url"]
+__all__ = ["Answer", "Wire", "origin_of", "show_url"]
 
 _MAX_REDIRECTS = 5
 _REDIRECTS = (301, 302, 303, 307, 308)
 _PIECE_BYTES = 1 << 16
-
-
-@dataclass(slots=True)
-class Traffic:
-    """What went over the wire so far."""
-
-    n_requests: int = 0
-    n_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +47,11 @@ class Answer:
         The open response.
     deadline : Deadline
         When to stop reading.
-    traffic : Traffic
-        What counts the bytes.
     """
 
     url: str
     response: urllib3.BaseHTTPResponse
     deadline: Deadline
-    traffic: Traffic
 
     @property
     def status(self) -> int:
@@ -108,7 +97,6 @@ class Answer:
                 break
             pieces.append(piece)
             n_left -= len(piece)
-            self.traffic.n_bytes += len(piece)
         return b"".join(pieces)
 
     def skip(self, n_bytes: int) -> None:
@@ -136,14 +124,11 @@ class Wire:
         Connections.
     connect_seconds, read_seconds : float
         How long to wait for a connection, and for the next bytes.
-    traffic : Traffic
-        Counts requests and bytes of bodies.
     """
 
     pools: Pools
     connect_seconds: float = 15.0
     read_seconds: float = 60.0
-    traffic: Traffic = field(default_factory=Traffic)
 
     def get(self, url: str, headers: Mapping[str, str], deadline: Deadline) -> Answer:
         """Ask, and follow redirects.
@@ -198,7 +183,6 @@ class Wire:
             connect=min(self.connect_seconds, deadline.left()),
             read=min(self.read_seconds, deadline.left()),
         )
-        self.traffic.n_requests += 1
         try:
             with warnings.catch_warnings():
                 # The caller asked for no verification and need not be told at each request.
@@ -223,7 +207,7 @@ class Wire:
             raise RegistryError(f"{show_url(url)}: not a URL that can be asked") from error
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             raise InterruptedRequestError(_explain(error)) from error
-        return Answer(url, response, deadline, self.traffic)
+        return Answer(url, response, deadline)
 
     def _redirected(self, url: str, location: str | None) -> str:
         shown = show_url(url)
