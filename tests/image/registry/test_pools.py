@@ -1,0 +1,180 @@
+"""Protects: servers prove who they are, and proxies are used as the environment says."""
+
+from __future__ import annotations
+
+import shutil
+import ssl
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.image.registry.cases import (
+    SAMPLE,
+    SECRET,
+    only,
+    read_all,
+    write_login,
+)
+from tests.image.registry.server import Registry, Reply, serve
+from vecache.errors import (
+    ConfigError,
+    ImageError,
+    RegistryError,
+)
+from vecache.image.open import open_image
+from vecache.image.registry.pools import Pools, find_proxy
+from vecache.image.registry.wire import show_url
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.image.registry.clock import FakeTime
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a certificate for 127.0.0.1 that only itself vouches for."""
+    program = shutil.which("openssl")
+    if program is None:
+        pytest.skip("openssl, which makes the test's certificate, is not installed")
+    folder = tmp_path_factory.mktemp("tls")
+    command = [program, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+    command += ["-nodes", "-days", "2", "-subj", "/CN=test", "-addext"]
+    command += ["subjectAltName=IP:127.0.0.1", "-keyout", "key.pem", "-out", "cert.pem"]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    return folder
+
+
+@pytest.fixture
+def tls_registry(certificate: Path) -> Iterator[Registry]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate / "cert.pem", certificate / "key.pem")
+    with serve(Registry(SAMPLE), context) as running:
+        yield running
+
+
+def test_an_unknown_certificate_is_refused_at_once(tls_registry: Registry, time: FakeTime) -> None:
+    with pytest.raises(RegistryError, match=r"TLS failed: self.signed certificate; .*certs.d"):
+        open_image(tls_registry.reference, retry=time.policy())
+    assert time.waits == []
+
+
+def test_an_unknown_certificate_is_taken_where_verification_is_off(
+    tls_registry: Registry, time: FakeTime
+) -> None:
+    read_all(tls_registry, time)
+    assert tls_registry.requests[0].path == "/v2/"
+
+
+def test_a_certificate_in_certs_d_is_trusted(
+    tls_registry: Registry,
+    time: FakeTime,
+    certificate: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = tmp_path / ".config/containers/certs.d" / tls_registry.address
+    folder.mkdir(parents=True)
+    shutil.copy(certificate / "cert.pem", folder / "ca.crt")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    image = open_image(tls_registry.reference, retry=time.policy())
+    assert image.digest == SAMPLE.digest
+    (folder / "ca.crt").write_text("rubbish")
+    with pytest.raises(ConfigError, match="certificate cannot be read"):
+        open_image(tls_registry.reference, retry=time.policy())
+
+
+def test_a_redirect_from_https_to_http_is_not_followed(
+    tls_registry: Registry,
+    registry: Registry,
+    time: FakeTime,
+    certificate: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = tmp_path / ".config/containers/certs.d" / tls_registry.address
+    folder.mkdir(parents=True)
+    shutil.copy(certificate / "cert.pem", folder / "ca.crt")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    target = {"Location": f"http://{registry.address}/x"}
+    tls_registry.rules = [only("manifest", Reply(307, target))]
+    with pytest.raises(RegistryError, match="from https to plain http"):
+        open_image(tls_registry.reference, retry=time.policy())
+    challenge = {"WWW-Authenticate": f'Bearer realm="http://{registry.address}/token"'}
+    tls_registry.rules = [only("manifest", Reply(401, challenge))]
+    auth = write_login(tmp_path / "auth", tls_registry)
+    with pytest.raises(RegistryError, match="no credentials are sent there"):
+        open_image(tls_registry.reference, retry=time.policy(), auth_file=auth)
+    assert registry.requests == []
+
+
+def test_plain_http_is_not_tried_where_verification_is_on(
+    registry: Registry, time: FakeTime
+) -> None:
+    with pytest.raises(RegistryError, match="turn tls_verify off"):
+        open_image(registry.reference, retry=time.policy())
+    assert registry.requests == []
+
+
+def test_without_urllib3_it_says_what_to_install(
+    time: FakeTime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "urllib3", None)
+    with pytest.raises(ImageError, match=r"pip install 'vecache\[registry\]'"):
+        open_image("docker://127.0.0.1:1/x", retry=time.policy())
+
+
+@pytest.mark.parametrize(
+    ("url", "environ", "proxy"),
+    [
+        ("https://quay.io/", {}, None),
+        ("https://quay.io/", {"HTTPS_PROXY": "http://p:1"}, "http://p:1"),
+        ("https://quay.io/", {"https_proxy": "p:1"}, "http://p:1"),
+        ("https://quay.io/", {"HTTP_PROXY": "http://p:1"}, None),
+        ("http://quay.io/", {"HTTP_PROXY": "http://p:1"}, "http://p:1"),
+        ("https://quay.io/", {"HTTPS_PROXY": "http://p:1", "NO_PROXY": "x,quay.io"}, None),
+        ("https://cdn.quay.io/", {"HTTPS_PROXY": "http://p:1", "NO_PROXY": ".quay.io"}, None),
+        ("https://notquay.io/", {"HTTPS_PROXY": "http://p:1", "NO_PROXY": "quay.io"}, "http://p:1"),
+        ("https://quay.io/", {"HTTPS_PROXY": "http://p:1", "no_proxy": "*"}, None),
+        ("https://localhost:5000/", {"HTTPS_PROXY": "http://p:1"}, None),
+        ("https://127.0.0.9/", {"HTTPS_PROXY": "http://p:1"}, None),
+        ("https://[::1]:5000/", {"HTTPS_PROXY": "http://p:1"}, None),
+    ],
+)
+def test_proxies_are_found_as_go_programs_do(
+    url: str, environ: dict[str, str], proxy: str | None
+) -> None:
+    assert find_proxy(url, environ) == proxy
+
+
+def test_a_proxy_is_used_with_its_own_login() -> None:
+    environ = {"HTTPS_PROXY": f"http://user:{SECRET}@proxy:3128"}
+    manager = Pools(True, (), environ).manager("https://quay.io/v2/")
+    assert manager.proxy is not None
+    assert manager.proxy.host == "proxy"
+
+
+def test_a_proxy_that_is_gone_is_a_clear_error(
+    time: FakeTime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serve(Registry(SAMPLE)) as gone:
+        pass
+    monkeypatch.setenv("HTTPS_PROXY", f"http://user:{SECRET}@{gone.address}")
+    with pytest.raises(RegistryError, match="the proxy refused or failed") as caught:
+        open_image("docker://registry.test/x", retry=time.policy())
+    assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://user:pw@host:1/a/b?Signature=x#y", "https://host:1/a/b"),
+        ("http://[::1/x", "a malformed URL"),
+        ("https://host/\x1b[2J", r"https://host/\x1b[2J"),
+    ],
+)
+def test_urls_are_shown_without_secrets(url: str, shown: str) -> None:
+    assert show_url(url) == shown
