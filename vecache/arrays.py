@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = [
+    "F64",
     "I32",
     "I64",
+    "MAX_COLUMN_BYTES",
     "U8",
     "U32",
     "U64",
@@ -40,8 +42,12 @@ U32: TypeAlias = npt.NDArray[np.uint32]
 U64: TypeAlias = npt.NDArray[np.uint64]
 I32: TypeAlias = npt.NDArray[np.int32]
 I64: TypeAlias = npt.NDArray[np.int64]
+F64: TypeAlias = npt.NDArray[np.float64]
 BinaryColumn: TypeAlias = Any
 """A `pyarrow.BinaryArray`: one run of bytes a row. pyarrow ships no types to name it with."""
+
+MAX_COLUMN_BYTES = 2**31 - 1
+"""What one Arrow binary column holds: it counts its bytes in 32 bits."""
 
 _ROWS_PER_BLOCK = 1 << 16
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vecache.arrays import frozen, slices_to_binary
+from vecache.arrays import MAX_COLUMN_BYTES, frozen, slices_to_binary
 from vecache.cache.bloom import BloomFilter
 from vecache.cache.format import LOCATION_BYTES, tag_dtype
 from vecache.cache.header import parse_header
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     from vecache.cache.locations import Locations
 
 __all__ = ["CacheFile"]
-
-_MAX_COLUMN_BYTES = 2**31 - 1  # an Arrow binary column counts its bytes in 32 bits
 
 
 class CacheFile:
@@ -278,9 +276,9 @@ class CacheFile:
         if ((n_bytes < 0) & ~is_null).any():
             raise ValueError("name_offset: wanted offsets that locate() gave, found others")
         n_bytes[is_null] = 0
-        if int(n_bytes.sum()) > _MAX_COLUMN_BYTES:
+        if int(n_bytes.sum()) > MAX_COLUMN_BYTES:
             raise LimitError(
-                f"names: found {int(n_bytes.sum())} bytes, wanted at most {_MAX_COLUMN_BYTES}; "
+                f"names: found {int(n_bytes.sum())} bytes, wanted at most {MAX_COLUMN_BYTES}; "
                 "ask for fewer rows at once",
                 section="fnames",
                 offset=self.header.fnames_offset,

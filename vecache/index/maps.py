@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vecache.arrays import frozen, slices_to_binary
+from vecache.arrays import MAX_COLUMN_BYTES, frozen, slices_to_binary
 from vecache.cache.locations import Section, decode_locations
 from vecache.digest import PREFIX_BYTES, RAW_BYTES, Algorithm
 from vecache.errors import LimitError
@@ -232,10 +232,10 @@ class LayerMaps:
         length_place = self._fnames.start[layer_no[is_named]] + name_offset[is_named]
         lengths[is_named] = self._window.gather(length_place, 4).view(np.dtype("<u4"))[:, 0]
         starts[is_named] = length_place + 4
-        if int(lengths.sum()) > _MAX_COLUMN_BYTES:
+        if int(lengths.sum()) > MAX_COLUMN_BYTES:
             raise LimitError(
-                f"names: found {int(lengths.sum())} bytes, wanted at most {_MAX_COLUMN_BYTES}; "
-                "ask for fewer rows at once",
+                f"names: found {int(lengths.sum()):,} bytes, wanted at most {MAX_COLUMN_BYTES:,}; "
+                "ask for fewer digests at once",
                 section="fnames",
                 offset=0,
             )

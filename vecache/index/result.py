@@ -131,6 +131,17 @@ class LookupResult:
         """
         return self.path_dictionary().dictionary_decode()
 
+    def layer_dictionary(self) -> Any:
+        """Name the layers.
+
+        Returns
+        -------
+        pyarrow.DictionaryArray of n rows
+            Id of the layer in its store; null where absent.
+        """
+        layer = pa.array(self.layer, mask=self.layer < 0)
+        return _dictionary(layer, [item.id for item in self._layers])
+
     def path_dictionary(self) -> Any:
         """Read each name that the locations point at once.
 
@@ -171,7 +182,7 @@ class LookupResult:
             {
                 "state": pa.DictionaryArray.from_arrays(pa.array(self.state), states),
                 "layer": layer,
-                "layer_id": _dictionary(layer, [item.id for item in self._layers]),
+                "layer_id": self.layer_dictionary(),
                 "target": _dictionary(layer, [item.target for item in self._layers]),
                 "path": binary_to_text(self.paths()),
                 "offset": pa.array(self.offset, mask=is_unread),
