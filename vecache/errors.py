@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ConfigError",
+    "DatasetError",
     "DigestError",
     "FormatError",
     "ImageError",
@@ -24,6 +25,7 @@ __all__ = [
     "LayerNotFoundError",
     "LimitError",
     "LocationError",
+    "PathNotFoundError",
     "RegistryError",
     "StoreError",
     "TagOrderError",
@@ -113,6 +115,16 @@ class ConfigError(VecacheError, ValueError):
 
 class LayerNotFoundError(VecacheError, KeyError):
     """A layer that was asked for by name is not in the store."""
+
+    exit_code = 1
+
+
+class DatasetError(VecacheError, ValueError):
+    """A folder is no data set that `vecache export` wrote, or is damaged."""
+
+
+class PathNotFoundError(VecacheError, KeyError):
+    """No layer of an image has the path that was asked for."""
 
     exit_code = 1
 

@@ -12,114 +12,25 @@ itself; an image gives its TOCs when asked.
 
 from __future__ import annotations
 
+import html
 from dataclasses import dataclass
-from enum import StrEnum
-from pathlib import Path
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from vecache.cache.writer import pack_cache
+from vecache.plan.layer_plan import LayerPlan, LayerState
 from vecache.plan.options import PlanOptions
-from vecache.plan.replay import Action, replay_layer, select_files
-from vecache.store.records import LayerRecord
+from vecache.plan.prepare import Preparer, joining_record
+from vecache.plan.replay import replay_layer
 from vecache.toc.layout import Layout
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from vecache.arrays import I64
     from vecache.image.model import Image, ImageLayer
     from vecache.index.layers_cache import LayersCache
-    from vecache.plan.replay import Replay
+    from vecache.plan.best import Best
 
 __all__ = ["ImagePlan", "LayerPlan", "LayerState", "plan_image", "plan_images", "plan_with"]
-
-
-class LayerState(StrEnum):
-    """How a layer is pulled."""
-
-    PRESENT = "present"
-    """Not at all: the store has it."""
-    PARTIAL = "partial"
-    """By its TOC."""
-    WHOLE = "whole"
-    """All of the blob: it has no TOC, or the registry sends no ranges."""
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class LayerPlan:
-    """The pull of one layer.
-
-    Attributes
-    ----------
-    layer : ImageLayer
-        The layer of the image.
-    state : LayerState
-        How it is pulled.
-    replay : Replay or None
-        The decisions; only where the state is PARTIAL.
-    cache : LayersCache
-        What it was held against.
-    """
-
-    layer: ImageLayer
-    state: LayerState
-    replay: Replay | None
-    cache: LayersCache
-
-    @property
-    def total_bytes(self) -> int:
-        """Uncompressed bytes of all files, as Podman logs them; 0 where it logs none."""
-        return self.replay.files.total_bytes if self.replay else 0
-
-    @property
-    def missing_bytes(self) -> int:
-        """Uncompressed bytes that no local layer gives, as Podman logs them."""
-        return self.replay.missing_bytes if self.replay else 0
-
-    @property
-    def fetch_bytes(self) -> int:
-        """Bytes over the wire for data: all ranges, or the whole blob."""
-        if self.state is LayerState.WHOLE:
-            return self.layer.blob_bytes
-        return self.replay.ranges.fetch_bytes if self.replay else 0
-
-    @property
-    def slack_bytes(self) -> int:
-        """Bytes over the wire that are there only because gaps are fetched along."""
-        return self.replay.ranges.slack_bytes if self.replay else 0
-
-    @property
-    def ranges(self) -> I64:
-        """(n_ranges, 2) int64, first and last byte of each range asked for, both included."""
-        return self.replay.ranges.bounds if self.replay else np.empty((0, 2), np.int64)
-
-    @property
-    def toc_bytes(self) -> int:
-        """Bytes over the wire for the TOC, with tar-split and footer."""
-        return self.layer.toc_bytes if self.state is LayerState.PARTIAL else 0
-
-    @property
-    def requests(self) -> int:
-        """Requests: those for the TOC, and one for data where there is any to fetch."""
-        if self.state is LayerState.PARTIAL:
-            return self.layer.toc_requests + bool(len(self.ranges))
-        return int(self.state is LayerState.WHOLE)
-
-    def count_files(self, action: Action) -> int:
-        """Count the files with an action; 0 where the layer is not replayed."""
-        return self.replay.count_files(action) if self.replay else 0
-
-    def count_chunks(self, action: Action) -> int:
-        """Count the chunks with an action, of files that no layer holds."""
-        return self.replay.count_chunks(action) if self.replay else 0
-
-    def __repr__(self) -> str:
-        return (
-            f"<LayerPlan {self.layer.blob[:19]}: {self.state}, "
-            f"{self.missing_bytes:,} of {self.total_bytes:,} bytes missing>"
-        )
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -173,6 +84,71 @@ class ImagePlan:
         """Requests for TOCs and data; manifest and config not counted."""
         return sum(layer.requests for layer in self.layers)
 
+    @cached_property
+    def best(self) -> Best:
+        """The least that any client could fetch given the same layers, and the gap to it."""
+        from vecache.plan.best import find_best  # noqa: PLC0415 - a plan does without
+
+        return find_best(self)
+
+    def to_arrow(self) -> Any:
+        """Export every file and chunk.
+
+        Returns
+        -------
+        pyarrow.Table of one row a file and chunk
+            As `plan.table` describes.
+        """
+        from vecache.plan.table import plan_to_arrow  # noqa: PLC0415 - a plan does without
+
+        return plan_to_arrow(self)
+
+    def to_json_dict(self) -> dict[str, Any]:
+        """Describe the plan as `vecache plan --json` prints it.
+
+        Returns
+        -------
+        dict
+            Dicts, lists, texts and numbers.
+        """
+        from vecache.plan.document import plan_to_json_dict  # noqa: PLC0415 - a plan does without
+
+        return plan_to_json_dict(self)
+
+    def explain(self, path: str | bytes) -> list[str]:
+        """Tell the story of one file.
+
+        Parameters
+        ----------
+        path : str or bytes
+            Path in the image; where it begins makes no difference: `/`, `./` or neither.
+
+        Returns
+        -------
+        list of str
+            Plain sentences, layer by layer from the bottom up.
+
+        Raises
+        ------
+        PathNotFoundError
+            If no layer has the path; the message has similar ones.
+        """
+        from vecache.plan.explain import explain  # noqa: PLC0415 - a plan does without
+
+        return explain(self, path)
+
+    def _repr_html_(self) -> str:
+        titles = ("layer", "state", "bytes", "missing", "to fetch", "ranges")
+        head = "".join(f"<th>{title}</th>" for title in titles)
+        rows = "".join(
+            f"<tr><td>{layer.layer.blob[:19]}</td><td>{layer.state}</td>"
+            f"<td>{layer.total_bytes:,}</td><td>{layer.missing_bytes:,}</td>"
+            f"<td>{layer.fetch_bytes:,}</td><td>{len(layer.ranges):,}</td></tr>"
+            for layer in self.layers
+        )
+        caption = html.escape(repr(self)[1:-1])
+        return f"<table><caption>{caption}</caption><tr>{head}</tr>{rows}</table>"
+
     def __repr__(self) -> str:
         return (
             f"<ImagePlan {self.image.reference}: {self.missing_bytes:,} of {self.total_bytes:,} "
@@ -221,7 +197,9 @@ def plan_image(
     return plan_with(image, cache, PlanOptions(reflink, hard_links, Layout(layout), **options))
 
 
-def plan_with(image: Image, cache: LayersCache, options: PlanOptions) -> ImagePlan:
+def plan_with(
+    image: Image, cache: LayersCache, options: PlanOptions, preparer: Preparer | None = None
+) -> ImagePlan:
     """Plan the pull of an image, as `plan_image` does, with options made beforehand.
 
     Parameters
@@ -232,31 +210,39 @@ def plan_with(image: Image, cache: LayersCache, options: PlanOptions) -> ImagePl
         The layers that count as present.
     options : PlanOptions
         Machine and registry.
+    preparer : Preparer, optional
+        Of the same layout; spares the work on layers that it has prepared already.
 
     Returns
     -------
     ImagePlan
         What Podman will reuse, fetch and ask for.
+
+    Raises
+    ------
+    ImageError, TocError, DigestError, LocationError
+        As `plan_image`.
     """
+    preparer = preparer or Preparer(options.layout)
     plans = []
     for layer in image.layers:  # each is held against what the ones before it left
-        plan, cache = _plan_layer(layer, cache, options)
+        plan, cache = _plan_layer(layer, cache, options, preparer)
         plans.append(plan)
     return ImagePlan(image, options, tuple(plans), cache)
 
 
 def _plan_layer(
-    layer: ImageLayer, cache: LayersCache, options: PlanOptions
+    layer: ImageLayer, cache: LayersCache, options: PlanOptions, preparer: Preparer
 ) -> tuple[LayerPlan, LayersCache]:
     if _is_present(layer, cache):
         return LayerPlan(layer, LayerState.PRESENT, None, cache), cache
-    record = _joining_record(layer)
     if layer.toc_format is None or options.whole_blobs:
-        return LayerPlan(layer, LayerState.WHOLE, None, cache), cache.join(record, None)
-    files = select_files(layer.toc, layer.toc_format, layer.toc_offset, options.layout)
-    replay = replay_layer(files, cache, options)
-    packed = pack_cache(layer.toc.entries, options.layout)
-    return LayerPlan(layer, LayerState.PARTIAL, replay, cache), cache.join(record, packed)
+        after = cache.join(joining_record(layer), None)
+        return LayerPlan(layer, LayerState.WHOLE, None, cache), after
+    prepared = preparer.prepare(layer)
+    replay = replay_layer(prepared.files, cache, options)
+    after = prepared.join(cache, options.layout)
+    return LayerPlan(layer, LayerState.PARTIAL, replay, cache), after
 
 
 def plan_images(
@@ -283,9 +269,10 @@ def plan_images(
     ImageError, TocError, DigestError, LocationError
         As `plan_image`.
     """
+    preparer = Preparer(options.layout)
     plans = []
     for image in images:
-        plans.append(plan_with(image, cache, options))
+        plans.append(plan_with(image, cache, options, preparer))
         cache = plans[-1].cache_after
     return tuple(plans)
 
@@ -296,22 +283,4 @@ def _is_present(layer: ImageLayer, cache: LayersCache) -> bool:
         or record.compressed_diff_digest == layer.blob
         or (layer.toc_digest is not None and record.toc_digest == layer.toc_digest)
         for record in cache.records
-    )
-
-
-def _joining_record(layer: ImageLayer) -> LayerRecord:
-    """Make the record that the store will have of a pulled layer, as far as a plan needs it."""
-    return LayerRecord(
-        id=layer.diff_id.partition(":")[2],
-        parent=None,
-        names=(),
-        diff_digest=layer.diff_id,
-        compressed_diff_digest=layer.blob,
-        toc_digest=layer.toc_digest,
-        expected_diff_digest=None,
-        diff_size=-1,
-        big_data_names=(),
-        store_root=Path(),
-        files_root=Path(),
-        is_read_only=False,
     )

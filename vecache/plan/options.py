@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from vecache.toc.layout import Layout
 
-__all__ = ["GAP_BYTES", "MAX_RANGES", "PlanOptions"]
+__all__ = ["GAP_BYTES", "MAX_RANGES", "PlanOptions", "parse_ranges"]
 
 MAX_RANGES = 1024
 """Parts that one request may have (upstream: maxNumberMissingChunks)."""
@@ -48,3 +49,34 @@ class PlanOptions:
             raise ValueError(f"max_ranges: found {self.max_ranges}, wanted at least 1")
         if self.gap_bytes < 0:
             raise ValueError(f"gap_bytes: found {self.gap_bytes}, wanted at least 0")
+
+
+def parse_ranges(text: str) -> dict[str, int | bool]:
+    """Read what a registry takes, as `--ranges` says it.
+
+    Parameters
+    ----------
+    text : str
+        A number of ranges in one request, `one`, or `whole` for nothing but whole blobs.
+
+    Returns
+    -------
+    dict
+        Fields of `PlanOptions`.
+
+    Raises
+    ------
+    ValueError
+        If it is none of the three.
+
+    Examples
+    --------
+    >>> parse_ranges("one"), parse_ranges("whole"), parse_ranges("64")
+    ({'max_ranges': 1}, {'whole_blobs': True}, {'max_ranges': 64})
+    """
+    if text == "whole":
+        return {"whole_blobs": True}
+    number = "1" if text == "one" else text
+    if not re.fullmatch("[0-9]{1,9}", number) or not int(number):
+        raise ValueError(f"ranges: found {text!r}, wanted a number from 1, `one` or `whole`")
+    return {"max_ranges": int(number)}

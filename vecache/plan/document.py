@@ -1,0 +1,93 @@
+"""What does `vecache plan --json` print? Plans as dicts, lists, texts and numbers.
+
+The shape is a contract: scripts read it. Ranges are inclusive, as in HTTP.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from vecache.plan.replay import Action
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from vecache.plan.image_plan import ImagePlan
+    from vecache.plan.layer_plan import LayerPlan
+
+__all__ = ["plan_to_json_dict", "plans_to_json_dict"]
+
+_SUMS = ("total_bytes", "missing_bytes", "fetch_bytes", "toc_bytes", "requests")
+
+
+def plan_to_json_dict(plan: ImagePlan) -> dict[str, Any]:
+    """Describe the plan of one image.
+
+    Parameters
+    ----------
+    plan : ImagePlan
+        The plan.
+
+    Returns
+    -------
+    dict
+        `image`, `store` (null for layers that came from none), `options`, the five figures,
+        `layers` and `best`.
+    """
+    store = (plan.layers[0].cache if plan.layers else plan.cache_after).store
+    return {
+        "image": plan.image.reference,
+        "store": None if store is None else str(store.root),
+        "options": {
+            "reflink": plan.options.reflink,
+            "hard_links": plan.options.hard_links,
+            "layout": str(plan.options.layout),
+        },
+        **{name: getattr(plan, name) for name in _SUMS},
+        "layers": [_layer_dict(layer) for layer in plan.layers],
+        "best": {"missing_bytes": plan.best.missing_bytes, "gap": plan.best.gap},
+    }
+
+
+def plans_to_json_dict(plans: Sequence[ImagePlan]) -> dict[str, Any]:
+    """Describe the plans of several images.
+
+    Parameters
+    ----------
+    plans : sequence of ImagePlan
+        In the order of the pulls.
+
+    Returns
+    -------
+    dict
+        `images`, each as `plan_to_json_dict` describes it, and the sums of the five figures.
+    """
+    sums = {name: sum(getattr(plan, name) for plan in plans) for name in _SUMS}
+    return {"images": [plan_to_json_dict(plan) for plan in plans], **sums}
+
+
+def _layer_dict(plan: LayerPlan) -> dict[str, Any]:
+    layer = plan.layer
+    return {
+        "blob": layer.blob,
+        "diff_id": layer.diff_id,
+        "toc": None if layer.toc_format is None else str(layer.toc_format),
+        "state": str(plan.state),
+        "total_bytes": plan.total_bytes,
+        "missing_bytes": plan.missing_bytes,
+        "fetch_bytes": plan.fetch_bytes,
+        "slack_bytes": plan.slack_bytes,
+        "toc_bytes": plan.toc_bytes,
+        "ranges": plan.ranges.tolist(),
+        "requests": plan.requests,
+        "files": {
+            "reused": plan.count_files(Action.REUSED),
+            "fetched": plan.count_files(Action.FETCHED),
+            "empty": plan.count_files(Action.EMPTY),
+        },
+        "chunks": {
+            "reused": plan.count_chunks(Action.REUSED),
+            "fetched": plan.count_chunks(Action.FETCHED),
+            "holes": plan.count_chunks(Action.HOLE),
+        },
+    }

@@ -1,0 +1,119 @@
+"""What will the pull of one layer of an image cost? Its decisions, and the figures of them."""
+
+from __future__ import annotations
+
+import html
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vecache.plan.replay import Action
+
+if TYPE_CHECKING:
+    from vecache.arrays import I64
+    from vecache.image.model import ImageLayer
+    from vecache.index.layers_cache import LayersCache
+    from vecache.plan.replay import Replay
+
+__all__ = ["LayerPlan", "LayerState"]
+
+
+class LayerState(StrEnum):
+    """How a layer is pulled."""
+
+    PRESENT = "present"
+    """Not at all: the store has it."""
+    PARTIAL = "partial"
+    """By its TOC."""
+    WHOLE = "whole"
+    """All of the blob: it has no TOC, or the registry sends no ranges."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class LayerPlan:
+    """The pull of one layer.
+
+    Attributes
+    ----------
+    layer : ImageLayer
+        The layer of the image.
+    state : LayerState
+        How it is pulled.
+    replay : Replay or None
+        The decisions; only where the state is PARTIAL.
+    cache : LayersCache
+        What it was held against.
+    """
+
+    layer: ImageLayer
+    state: LayerState
+    replay: Replay | None
+    cache: LayersCache
+
+    @property
+    def total_bytes(self) -> int:
+        """Uncompressed bytes of all files, as Podman logs them; 0 where it logs none."""
+        return self.replay.files.total_bytes if self.replay else 0
+
+    @property
+    def missing_bytes(self) -> int:
+        """Uncompressed bytes that no local layer gives, as Podman logs them."""
+        return self.replay.missing_bytes if self.replay else 0
+
+    @property
+    def fetch_bytes(self) -> int:
+        """Bytes over the wire for data: all ranges, or the whole blob."""
+        if self.state is LayerState.WHOLE:
+            return self.layer.blob_bytes
+        return self.replay.ranges.fetch_bytes if self.replay else 0
+
+    @property
+    def slack_bytes(self) -> int:
+        """Bytes over the wire that are there only because gaps are fetched along."""
+        return self.replay.ranges.slack_bytes if self.replay else 0
+
+    @property
+    def ranges(self) -> I64:
+        """(n_ranges, 2) int64, first and last byte of each range asked for, both included."""
+        return self.replay.ranges.bounds if self.replay else np.empty((0, 2), np.int64)
+
+    @property
+    def toc_bytes(self) -> int:
+        """Bytes over the wire for the TOC, with tar-split and footer."""
+        return self.layer.toc_bytes if self.state is LayerState.PARTIAL else 0
+
+    @property
+    def requests(self) -> int:
+        """Requests: those for the TOC, and one for data where there is any to fetch."""
+        if self.state is LayerState.PARTIAL:
+            return self.layer.toc_requests + bool(len(self.ranges))
+        return int(self.state is LayerState.WHOLE)
+
+    def count_files(self, action: Action) -> int:
+        """Count the files with an action; 0 where the layer is not replayed."""
+        return self.replay.count_files(action) if self.replay else 0
+
+    def count_chunks(self, action: Action) -> int:
+        """Count the chunks with an action, of files that no layer holds."""
+        return self.replay.count_chunks(action) if self.replay else 0
+
+    def __repr__(self) -> str:
+        return (
+            f"<LayerPlan {self.layer.blob[:19]}: {self.state}, "
+            f"{self.missing_bytes:,} of {self.total_bytes:,} bytes missing>"
+        )
+
+    def _repr_html_(self) -> str:
+        rows = (
+            ("state", str(self.state)),
+            ("files reused", f"{self.count_files(Action.REUSED):,}"),
+            ("files fetched", f"{self.count_files(Action.FETCHED):,}"),
+            ("bytes of files", f"{self.total_bytes:,}"),
+            ("bytes missing", f"{self.missing_bytes:,}"),
+            ("bytes to fetch", f"{self.fetch_bytes:,}"),
+            ("ranges", f"{len(self.ranges):,}"),
+        )
+        cells = "".join(f"<tr><th>{name}</th><td>{value}</td></tr>" for name, value in rows)
+        return f"<table><caption>{html.escape(self.layer.blob)}</caption>{cells}</table>"

@@ -1,0 +1,135 @@
+"""What is a layer to a plan, whatever it is held against? Its files, and the cache it leaves.
+
+The same layer is planned many times over: by several images, and by every order of them that is
+tried. What does not depend on the layers of the store is worked out once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vecache.cache.reader import CacheFile
+from vecache.cache.writer import pack_cache
+from vecache.plan.replay import select_files
+from vecache.store.records import LayerRecord
+from vecache.toc.layout import Layout
+
+if TYPE_CHECKING:
+    from vecache.image.model import ImageLayer
+    from vecache.index.layers_cache import LayersCache
+    from vecache.plan.replay import LayerFiles
+
+__all__ = ["PreparedLayer", "Preparer", "joining_record"]
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedLayer:
+    """A layer with a TOC, ready to be replayed and to join.
+
+    Attributes
+    ----------
+    layer : ImageLayer
+        The layer of the image.
+    files : LayerFiles
+        What a pull walks through.
+    cache : CacheFile
+        What Podman will write once the layer is pulled.
+    """
+
+    layer: ImageLayer
+    files: LayerFiles
+    cache: CacheFile
+
+    def join(self, cache: LayersCache, layout: Layout) -> LayersCache:
+        """Add the layer at the end of a set, as a pull does.
+
+        Parameters
+        ----------
+        cache : LayersCache
+            The set; it stays as it is.
+        layout : Layout
+            How the layer is stored.
+
+        Returns
+        -------
+        LayersCache
+            With one more layer.
+        """
+        entries = self.layer.toc.entries if layout is Layout.FLAT else None
+        return cache.join(joining_record(self.layer), self.cache, entries)
+
+
+class Preparer:
+    """Prepares layers, each once.
+
+    Parameters
+    ----------
+    layout : Layout
+        How pulled layers are stored.
+    """
+
+    __slots__ = ("_prepared", "layout")
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self._prepared: dict[tuple[str, str, str | None], PreparedLayer] = {}
+
+    def prepare(self, layer: ImageLayer) -> PreparedLayer:
+        """Prepare a layer that has a TOC, or give what was prepared.
+
+        Parameters
+        ----------
+        layer : ImageLayer
+            The layer; the same blob in another image is the same layer.
+
+        Returns
+        -------
+        PreparedLayer
+            Ready to be replayed.
+
+        Raises
+        ------
+        ImageError, TocError, DigestError
+            If its TOC cannot be read or breaks a rule.
+        """
+        key = (layer.blob, layer.diff_id, layer.toc_digest)
+        if key not in self._prepared:
+            self._prepared[key] = self._prepare(layer)
+        return self._prepared[key]
+
+    def _prepare(self, layer: ImageLayer) -> PreparedLayer:
+        assert layer.toc_format is not None  # others are pulled whole
+        files = select_files(layer.toc, layer.toc_format, layer.toc_offset, self.layout)
+        cache = CacheFile.parse(pack_cache(layer.toc.entries, self.layout))
+        return PreparedLayer(layer, files, cache)
+
+
+def joining_record(layer: ImageLayer) -> LayerRecord:
+    """Make the record that the store will have of a pulled layer, as far as a plan needs it.
+
+    Parameters
+    ----------
+    layer : ImageLayer
+        The layer.
+
+    Returns
+    -------
+    LayerRecord
+        By its three digests the layer counts as present from then on.
+    """
+    return LayerRecord(
+        id=layer.diff_id.partition(":")[2],
+        parent=None,
+        names=(),
+        diff_digest=layer.diff_id,
+        compressed_diff_digest=layer.blob,
+        toc_digest=layer.toc_digest,
+        expected_diff_digest=None,
+        diff_size=-1,
+        big_data_names=(),
+        store_root=Path(),
+        files_root=Path(),
+        is_read_only=False,
+    )
