@@ -128,6 +128,7 @@ def test_all_settings_of_an_own_file(
     assert config.additional_stores == (Path("/a"), Path("/b"))
     assert (config.enable_partial_images, config.use_hard_links) == (True, True)
     assert config.convert_images is False
+    assert config.allow_unpredictable is False
     assert config.use_composefs
 
 

@@ -37,6 +37,10 @@ if TYPE_CHECKING:
 __all__ = ["VERBS", "Verb", "first_screen", "main"]
 
 VERBS: dict[str, dict[str, str]] = {
+    "Before a pull": {
+        "plan": "what it will reuse, fetch and ask for, and what would be best",
+        "demo": "the same on a small sample that ships inside",
+    },
     "In a store": {
         "layers": "what each layer holds, and why one has no cache",
         "lookup": "which layer, path and offset hold a digest",
@@ -49,8 +53,8 @@ VERBS: dict[str, dict[str, str]] = {
 """Title of a group -> verb -> summary: the first screen, in this order."""
 
 _EXAMPLES = {
-    "vecache layers": "this machine's own store",
-    "vecache layers --store DIR --json": "another one, for jq",
+    "vecache plan docker://HOST/NAME": "what would pulling it cost here?",
+    "vecache layers --store DIR --json": "another store than this machine's, for jq",
 }
 
 

@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
 __all__ = ["LayerMaps", "MapWindow"]
 
-_MAX_COLUMN_BYTES = 2**31 - 1  # an Arrow binary column counts its bytes in 32 bits
-
 
 class MapWindow:
     """A read-only array over all bytes from the lowest buffer to the end of the highest.

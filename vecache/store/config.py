@@ -61,6 +61,9 @@ class StorageConfig:
         Graph roots that are only read.
     use_hard_links, enable_partial_images, convert_images : bool
         The pull options of these names.
+    allow_unpredictable : bool
+        The pull option `insecure_allow_unpredictable_image_contents`, which partial pulls of
+        eStargz layers need.
     use_composefs : bool
         Whether layers are kept in the flat layout.
     path : pathlib.Path or None
@@ -74,6 +77,7 @@ class StorageConfig:
     use_hard_links: bool
     enable_partial_images: bool
     convert_images: bool
+    allow_unpredictable: bool
     use_composefs: bool
     path: Path | None
 
@@ -133,6 +137,7 @@ def load_config(environ: Mapping[str, str], uid: int) -> StorageConfig:
         use_hard_links=pull.flag("use_hard_links"),
         enable_partial_images=pull.flag("enable_partial_images"),
         convert_images=pull.flag("convert_images"),
+        allow_unpredictable=pull.flag("insecure_allow_unpredictable_image_contents"),
         use_composefs=own_options.table("overlay").flag("use_composefs"),
         path=path,
     )

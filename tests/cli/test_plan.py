@@ -1,0 +1,212 @@
+"""Protects `vecache plan` as scripts and people use it: recorded figures, forms, refusals."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pyarrow.parquet
+import pytest
+
+from tests.golden import GOLDEN_SMALL, pulls
+from vecache.cli.main import main
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+STORE = str(GOLDEN_SMALL / "stores" / "dir")
+APP1 = f"oci:{GOLDEN_SMALL / 'oci'}:app1"
+BASE_ID = "dd95d764c505"
+
+
+def plan(capsys: pytest.CaptureFixture[str], *words: str, code: int = 0) -> str:
+    assert main(["plan", *words]) == code
+    return capsys.readouterr().out
+
+
+def plan_json(capsys: pytest.CaptureFixture[str], *words: str) -> Any:
+    return json.loads(plan(capsys, *words, "--json"))
+
+
+@pytest.mark.parametrize("pull", pulls(GOLDEN_SMALL), ids=lambda p: f"{p['config']}-{p['image']}")
+def test_recorded_pulls_come_out_the_same(
+    pull: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = "oci-estargz" if pull["toc"] == "estargz" else "oci"
+    document = plan_json(
+        capsys,
+        f"oci:{GOLDEN_SMALL / folder}:{pull['image']}",
+        "--store",
+        str(GOLDEN_SMALL / "stores" / pull["store"]),
+        "--reflink",
+        "yes" if pull["reflink"] else "no",
+        "--hard-links" if pull["use_hard_links"] else "--no-hard-links",
+        "--layout",
+        pull["format"],
+        "--present",
+        *pull["layers_before"],
+    )
+    (layer,) = [layer for layer in document["layers"] if layer["blob"] == pull["blob"]]
+    assert layer["state"] == "partial"
+    assert layer["toc"] == pull["toc"]
+    assert (layer["missing_bytes"], layer["total_bytes"]) == (pull["missing"], pull["total"])
+    assert [f"{first}-{last}" for first, last in layer["ranges"]] == pull["ranges"]
+    assert document["missing_bytes"] == pull["missing"]  # all other layers are present
+
+
+def test_the_document_has_the_promised_shape(capsys: pytest.CaptureFixture[str]) -> None:
+    document = plan_json(capsys, APP1, "--store", STORE, "--present", BASE_ID, "--reflink", "no")
+    assert list(document) == [
+        "image",
+        "store",
+        "options",
+        "total_bytes",
+        "missing_bytes",
+        "fetch_bytes",
+        "toc_bytes",
+        "requests",
+        "layers",
+        "best",
+    ]
+    assert document["options"] == {"reflink": False, "hard_links": False, "layout": "dir"}
+    present, partial = document["layers"]
+    assert present["state"] == "present"
+    assert present["ranges"] == []
+    assert list(partial) == [
+        "blob",
+        "diff_id",
+        "toc",
+        "state",
+        "total_bytes",
+        "missing_bytes",
+        "fetch_bytes",
+        "slack_bytes",
+        "toc_bytes",
+        "ranges",
+        "requests",
+        "files",
+        "chunks",
+    ]
+    gap = document["best"]["gap"]
+    assert list(gap) == ["no_reflink", "flat_layout", "hard_links", "first_match", "repeated"]
+    assert document["missing_bytes"] - document["best"]["missing_bytes"] == sum(gap.values())
+
+
+def test_several_images_are_planned_in_order_and_summed(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = [APP1, f"oci:{GOLDEN_SMALL / 'oci'}:base", "--store", STORE, "--present"]
+    document = plan_json(capsys, *words)
+    assert [image["image"] for image in document["images"]] == words[:2]
+    assert [layer["state"] for layer in document["images"][1]["layers"]] == ["present"]
+    for figure in ("total_bytes", "missing_bytes", "fetch_bytes", "toc_bytes", "requests"):
+        assert document[figure] == sum(image[figure] for image in document["images"])
+    assert "Pulls of 2 images" in plan(capsys, *words)
+
+
+def test_images_behind_present_are_images(capsys: pytest.CaptureFixture[str]) -> None:
+    document = plan_json(capsys, "--store", STORE, "--present", BASE_ID, APP1)
+    assert document["image"] == APP1
+    assert [layer["state"] for layer in document["layers"]] == ["present", "partial"]
+
+
+def test_people_read_what_it_comes_to(capsys: pytest.CaptureFixture[str]) -> None:
+    text = plan(capsys, APP1, "--store", STORE, "--present", BASE_ID, "--reflink", "no")
+    assert "7fa05f8c43dc  partial" in text
+    assert "Here already: 31.3 kB of 1.19 MB (2.6 %)" in text
+    assert "a file system with reflinks (xfs, btrfs): 817,014 bytes" in text
+    assert "nothing is pulled" in plan(capsys, APP1, "--store", STORE)
+
+
+def test_one_range_and_whole_blobs(capsys: pytest.CaptureFixture[str]) -> None:
+    words = [APP1, "--store", STORE, "--present", BASE_ID, "--reflink", "yes"]
+    many = plan_json(capsys, *words)["layers"][1]
+    one = plan_json(capsys, *words, "--ranges", "one")["layers"][1]
+    whole = plan_json(capsys, *words, "--ranges", "whole")["layers"][1]
+    assert len(many["ranges"]) == 3
+    assert one["ranges"] == [[many["ranges"][0][0], many["ranges"][-1][1]]]
+    assert one["fetch_bytes"] > many["fetch_bytes"]
+    assert one["missing_bytes"] == many["missing_bytes"]
+    assert whole["state"] == "whole"
+    assert whole["fetch_bytes"] == 644_284
+    gap = plan_json(capsys, *words, "--gap", "200000")["layers"][1]
+    assert gap["ranges"] == one["ranges"]
+
+
+def test_a_curve_ends_at_what_must_be_fetched(capsys: pytest.CaptureFixture[str]) -> None:
+    words = [APP1, "--store", STORE, "--present", BASE_ID, "--reflink", "yes", "--curve"]
+    points = plan_json(capsys, *words, "--bandwidth", "80", "--rtt", "100")["by_ranges"]
+    assert points[0]["n_ranges"] == 1
+    assert points[-1]["slack_bytes"] == 0
+    assert points[0]["seconds"] >= 0.2
+    assert "RANGES ALLOWED" in plan(capsys, *words)
+
+
+def test_best_order_finds_the_better_one(capsys: pytest.CaptureFixture[str]) -> None:
+    images = [f"oci:{GOLDEN_SMALL / 'oci'}:{name}" for name in ("app2", "app1", "other")]
+    words = [*images, "--store", STORE, "--present", "--reflink", "yes"]
+    given = plan_json(capsys, *words)["fetch_bytes"]
+    assert plan_json(capsys, *words, "--best-order")["fetch_bytes"] <= given
+    assert "All orders were tried" in plan(capsys, *words, "--best-order")
+
+
+def test_tables_go_to_files(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "plan.parquet"
+    words = [APP1, "--store", STORE, "--present", BASE_ID, "--reflink", "yes"]
+    assert plan(capsys, *words, "-o", str(path)) == ""
+    table = pyarrow.parquet.read_table(path)
+    fetched = table.filter(pyarrow.compute.field("action") == "fetched")
+    assert {"image", "layer", "path", "kind", "digest", "size"} <= set(table.column_names)
+    assert fetched.num_rows > 0
+
+
+def test_one_files_story(capsys: pytest.CaptureFixture[str]) -> None:
+    words = [APP1, "--store", STORE, "--present", BASE_ID, "--explain"]
+    assert "a file of 600,560 bytes" in plan(capsys, *words, "usr/lib/big.bin")
+    assert plan(capsys, *words, "no/such", code=1) == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        ([], 2, "name an IMAGE"),
+        (["--present"], 2, "name an IMAGE"),
+        (["oci:x", "--present", "zz"], 1, "zz"),
+        ([f"oci:{GOLDEN_SMALL / 'oci'}:none"], 1, "no image 'none'"),
+        (["oci:/nowhere"], 1, "there is no such file"),
+        (["what:ever"], 3, "unknown transport"),
+        ([APP1, "--ranges", "none"], 2, "wanted"),
+        ([APP1, "--bandwidth", "-1"], 2, "wanted a number above 0"),
+        ([APP1, APP1, "--curve"], 2, "--curve is of one image"),
+    ],
+)
+def test_refusals(
+    words: list[str], code: int, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plan", *words, "--store", STORE]) == code
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert captured.out == ""
+
+
+def test_the_demo_tells_the_same_every_time(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["demo"]) == 0
+    text = capsys.readouterr().out
+    assert "Here already: 640 kB of 2.32 MB (27.5 %)" in text
+    assert "vecache plan docker://" in text
+    assert main(["demo", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["missing_bytes"] == 1_683_870
+
+
+def test_it_says_where_the_machine_pulls_whole_blobs(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conf = tmp_path / "storage.conf"
+    monkeypatch.setenv("CONTAINERS_STORAGE_CONF", str(conf))
+    words = ["plan", APP1, "--store", STORE, "--present", BASE_ID]
+    conf.write_text('[storage.options]\npull_options = {enable_partial_images = "false"}\n')
+    assert main(words) == 0
+    assert "does not set enable_partial_images" in capsys.readouterr().err
+    conf.write_text('[storage.options]\npull_options = {enable_partial_images = "true"}\n')
+    assert main(words) == 0
+    assert capsys.readouterr().err == ""

@@ -1,0 +1,222 @@
+"""Say what a pull will reuse, fetch and ask for, before it starts.
+
+MISSING and TOTAL are the figures that Podman logs: uncompressed bytes, in all and of those that no
+local layer gives. FETCH is what comes over the wire for them, compressed, in RANGES of one request.
+Several images are planned in the given order, each held against what the ones before it left.
+
+BEST is the least that any client could fetch given the same layers; the lines below it say what
+keeps this pull from it, and what would close the gap.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING, Any
+
+from vecache.cli.options import UsageError, add_output, show
+from vecache.cli.pulling import (
+    add_images,
+    add_pull,
+    load_present,
+    open_images,
+    pull_options,
+    settle_images,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from vecache.image.model import Image
+    from vecache.index.layers_cache import LayersCache
+    from vecache.plan.image_plan import ImagePlan
+    from vecache.plan.options import PlanOptions
+    from vecache.report.output import Report
+    from vecache.store.config import StorageConfig
+
+_DEFAULT_RTT_MS = 50.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Say what the verb understands."""
+    add_images(parser)
+    add_pull(parser)
+    registry = parser.add_argument_group("the registry and the way to it")
+    registry.add_argument(
+        "--ranges",
+        metavar="N",
+        type=_ranges,
+        default={},
+        help="ranges in one request: a number, `one`, or `whole` for whole blobs (default 1024)",
+    )
+    registry.add_argument(
+        "--gap", metavar="BYTES", type=_count, help="fetch gaps up to this size along (1024)"
+    )
+    registry.add_argument(
+        "--bandwidth", metavar="MBIT", type=_positive, help="estimate the time, in Mbit/s"
+    )
+    registry.add_argument(
+        "--rtt",
+        metavar="MS",
+        type=_positive,
+        default=_DEFAULT_RTT_MS,
+        help=f"round trip of a request, for the estimate ({_DEFAULT_RTT_MS:.0f})",
+    )
+    more = parser.add_argument_group("what to show")
+    more.add_argument("--explain", metavar="PATH", help="tell the story of one file")
+    more.add_argument("--curve", action="store_true", help="bytes against the number of ranges")
+    more.add_argument(
+        "--best-order", action="store_true", help="find an order of the images that fetches least"
+    )
+    add_output(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do it, print it, and return the exit code."""
+    from vecache.plan.image_plan import plan_images
+
+    settle_images(args)
+    if args.curve and len(args.image) > 1:
+        raise UsageError("--curve is of one image, found several")
+    store, cache = load_present(args)
+    more = dict(args.ranges) if args.gap is None else {**args.ranges, "gap_bytes": args.gap}
+    options = pull_options(args, store, **more)
+    images = open_images(args, store)
+    note = ""
+    if args.best_order:
+        images, note = _order_images(images, cache, options)
+    plans = plan_images(images, cache, options)
+    show(_report(plans, str(store.root), note, args), args)
+    for warning in _warnings(plans, store.config):
+        print(f"vecache: note: {warning}", file=sys.stderr)
+    return 0
+
+
+def _order_images(
+    images: list[Image], cache: LayersCache, options: PlanOptions
+) -> tuple[list[Image], str]:
+    from vecache.plan.order import best_order
+    from vecache.report.progress import Progress
+    from vecache.report.table import human_bytes
+
+    with Progress("Trying orders") as progress:
+        found = best_order(images, cache, options, progress.advance)
+    saved = found.given_fetch_bytes - found.fetch_bytes
+    note = f"This order fetches {human_bytes(saved)} less than the given one."
+    if not saved:
+        note = "The given order is kept: none was found that fetches less."
+    if found.method == "exact":
+        note += " All orders were tried."
+    return [images[place] for place in found.order], note
+
+
+def _warnings(plans: Sequence[ImagePlan], config: StorageConfig) -> Iterator[str]:
+    """Say where storage.conf keeps Podman from pulling in part at all."""
+    from vecache.toc.merge import TocFormat
+
+    formats = {layer.layer.toc_format for plan in plans for layer in plan.layers if layer.replay}
+    if config.path is None or not formats:
+        return
+    if not config.enable_partial_images:
+        yield f"{config.path} does not set enable_partial_images: Podman fetches whole blobs"
+    elif TocFormat.ESTARGZ in formats and not config.allow_unpredictable:
+        yield (
+            f"{config.path} does not set insecure_allow_unpredictable_image_contents: "
+            "Podman fetches eStargz layers whole"
+        )
+
+
+def _report(plans: Sequence[ImagePlan], store: str, note: str, args: argparse.Namespace) -> Report:
+    """Choose what is shown: a file's story, a curve, one plan or several."""
+    from vecache.plan.document import plan_to_json_dict, plans_to_json_dict
+    from vecache.plan.table import plans_to_arrow
+    from vecache.report.output import Report
+    from vecache.store.config import StorageConfig
+    from vecache.report.plan import image_text, images_text
+
+    if args.explain is not None:
+        return _story_report(plans, args.explain)
+    if args.curve:
+        return _curve_report(plans[0], args)
+    only = plans[0] if len(plans) == 1 else None
+    seconds = _seconds(plans, args)
+    return Report(
+        text=lambda screen: (
+            images_text(plans, store, screen, note=note, seconds=seconds)
+            if only is None
+            else image_text(only, store, screen, seconds=seconds)
+        ),
+        document=lambda: plan_to_json_dict(only) if only else plans_to_json_dict(plans),
+        table=lambda: plans_to_arrow(plans),
+        lines=lambda: [plan_to_json_dict(plan) for plan in plans],
+    )
+
+
+def _story_report(plans: Sequence[ImagePlan], path: str) -> Report:
+    import pyarrow as pa
+
+    from vecache.plan.explain import explain
+    from vecache.report.output import Report
+    from vecache.store.config import StorageConfig
+    from vecache.report.terminal import printable
+
+    stories = [(plan.image.reference, explain(plan, path)) for plan in plans]
+    rows = [{"image": image, "path": path, "story": story} for image, story in stories]
+    return Report(
+        text=lambda _: "\n".join(printable(line) for _, story in stories for line in story),
+        document=lambda: rows[0] if len(rows) == 1 else {"images": rows},
+        table=lambda: pa.Table.from_pylist(rows),
+    )
+
+
+def _curve_report(plan: ImagePlan, args: argparse.Namespace) -> Report:
+    from vecache.plan.curve import curve_by_gap, curve_by_ranges
+    from vecache.report.curve import curve_table, curve_text
+    from vecache.report.output import Report
+    from vecache.store.config import StorageConfig
+
+    line = None if args.bandwidth is None else (args.bandwidth * 1e6 / 8, args.rtt / 1e3)
+    by_ranges, by_gap = (curve_table(c, line) for c in (curve_by_ranges(plan), curve_by_gap(plan)))
+    return Report(
+        text=lambda screen: curve_text(plan, by_ranges, screen),
+        document=lambda: {
+            "image": plan.image.reference,
+            "by_ranges": by_ranges.to_pylist(),
+            "by_gap": by_gap.to_pylist(),
+        },
+        table=lambda: by_ranges,
+    )
+
+
+def _seconds(plans: Sequence[ImagePlan], args: argparse.Namespace) -> float | None:
+    """Estimate the time on the wire; None where no bandwidth is given."""
+    if args.bandwidth is None:
+        return None
+    n_bytes = sum(plan.fetch_bytes + plan.toc_bytes for plan in plans)
+    n_requests = sum(plan.requests for plan in plans)
+    return float(n_requests * args.rtt / 1e3 + n_bytes * 8 / (args.bandwidth * 1e6))
+
+
+def _ranges(text: str) -> dict[str, Any]:
+    if text == "whole":
+        return {"whole_blobs": True}
+    n_ranges = 1 if text == "one" else _count(text)
+    if n_ranges < 1:
+        raise argparse.ArgumentTypeError("wanted a number from 1, `one` or `whole`")
+    return {"max_ranges": n_ranges}
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"found {text!r}, wanted a whole number")
+    return int(text)
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1e12:
+        raise argparse.ArgumentTypeError(f"found {text!r}, wanted a number above 0")
+    return value

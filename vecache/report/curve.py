@@ -1,0 +1,82 @@
+"""How does the bytes-requests curve look to people? A few of its points, evenly told."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vecache.report.table import Column, human_bytes, render_table
+from vecache.report.terminal import printable
+
+if TYPE_CHECKING:
+    from vecache.plan.curve import RangeCurve
+    from vecache.plan.image_plan import ImagePlan
+    from vecache.report.table import Cell
+    from vecache.report.terminal import Screen
+
+__all__ = ["curve_table", "curve_text"]
+
+_COLUMNS = (
+    Column("RANGES ALLOWED", "right"),
+    Column("RANGES", "right"),
+    Column("FETCH", "right"),
+    Column("GAPS", "right"),
+    Column("TIME", "right"),
+)
+
+
+def curve_table(curve: RangeCurve, line: tuple[float, float] | None) -> Any:
+    """Make a table of a curve, with a column of seconds where the line is known.
+
+    Parameters
+    ----------
+    curve : RangeCurve
+        The curve.
+    line : (float, float) or None
+        Bytes a second, and seconds of a round trip.
+
+    Returns
+    -------
+    pyarrow.Table
+        One row a point.
+    """
+    table = curve.to_arrow()
+    return table if line is None else table.append_column("seconds", [curve.seconds(*line)])
+
+
+def curve_text(plan: ImagePlan, table: Any, screen: Screen) -> str:
+    """Lay out some points of the curve by ranges: 1, 2, 4, 8 and so on, and the last.
+
+    Parameters
+    ----------
+    plan : ImagePlan
+        What the curve is of.
+    table : pyarrow.Table
+        From `curve_table`, of the curve by ranges.
+    screen : Screen
+        Where it goes.
+
+    Returns
+    -------
+    str
+        Lines, without the last line break.
+    """
+    n_points = table.num_rows
+    places = {int(place) for place in 2 ** np.arange(n_points.bit_length()) - 1}
+    places = {place for place in places if place < n_points} | ({n_points - 1} & {*range(n_points)})
+    rows = [_row(point) for point in table.take(sorted(places)).to_pylist()]
+    name = printable(plan.image.reference)
+    head = f"Bytes on the wire for {name}, by the ranges that one request may have"
+    return f"{head}\n\n{render_table(_COLUMNS, rows, screen)}"
+
+
+def _row(point: dict[str, Any]) -> tuple[Cell, ...]:
+    seconds = point.get("seconds")
+    return (
+        point["max_ranges"],
+        point["n_ranges"],
+        human_bytes(point["fetch_bytes"]),
+        human_bytes(point["slack_bytes"]),
+        None if seconds is None else f"{seconds:.2f} s",
+    )

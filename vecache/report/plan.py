@@ -1,0 +1,202 @@
+"""How does a plan look to people? A table of layers, and what it comes to in words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vecache.plan.layer_plan import LayerState
+from vecache.plan.replay import Action
+from vecache.report.table import Column, human_bytes, human_share, render_table
+from vecache.report.terminal import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from vecache.plan.image_plan import ImagePlan
+    from vecache.plan.layer_plan import LayerPlan
+    from vecache.plan.options import PlanOptions
+    from vecache.report.table import Cell
+    from vecache.report.terminal import Screen
+
+__all__ = ["image_text", "images_text"]
+
+_STATES = {"present": "green", "partial": "yellow", "whole": "red"}
+_COLUMNS = (
+    Column("LAYER"),
+    Column("STATE", styles=_STATES),
+    Column("FILES REUSED", "right"),
+    Column("CHUNKS REUSED", "right"),
+    Column("TOTAL", "right"),
+    Column("MISSING", "right"),
+    Column("FETCH", "right"),
+    Column("RANGES", "right"),
+)
+_IMAGE_COLUMNS = (
+    Column("IMAGE", keep="end"),
+    Column("LAYERS", "right"),
+    Column("TO PULL", "right"),
+    *_COLUMNS[4:],
+    Column("BEST", "right"),
+)
+
+
+def image_text(plan: ImagePlan, store: str, screen: Screen, *, seconds: float | None = None) -> str:
+    """Lay out the plan of one image.
+
+    Parameters
+    ----------
+    plan : ImagePlan
+        What is shown.
+    store : str
+        Path of the graph root.
+    screen : Screen
+        Where it goes.
+    seconds : float, optional
+        Estimated time on the wire.
+
+    Returns
+    -------
+    str
+        Lines, without the last line break.
+    """
+    rows = [_layer_row(layer) for layer in plan.layers]
+    if len(rows) > 1:
+        rows.append(("in all", "", *_sums(plan.layers), *_figures(plan, plan.layers)))
+    where = f"into {printable(store)}, {describe_options(plan.options)}"
+    parts = [
+        f"Pull of {printable(plan.image.reference)}\n{where}",
+        render_table(_COLUMNS, rows, screen),
+        "\n".join([*_in_words(plan, seconds), *_best_in_words(plan, screen)]),
+    ]
+    return "\n\n".join(parts)
+
+
+def images_text(
+    plans: Sequence[ImagePlan],
+    store: str,
+    screen: Screen,
+    *,
+    note: str = "",
+    seconds: float | None = None,
+) -> str:
+    """Lay out the plans of several images.
+
+    Parameters
+    ----------
+    plans : sequence of ImagePlan
+        In the order of the pulls.
+    store : str
+        Path of the graph root.
+    screen : Screen
+        Where it goes.
+    note : str, optional
+        A line on where the order came from.
+    seconds : float, optional
+        Estimated time on the wire.
+
+    Returns
+    -------
+    str
+        Lines, without the last line break.
+    """
+    rows: list[Sequence[Cell]] = [
+        (
+            plan.image.reference,
+            len(plan.layers),
+            sum(layer.state is not LayerState.PRESENT for layer in plan.layers),
+            *_figures(plan, plan.layers),
+            human_bytes(plan.best.missing_bytes),
+        )
+        for plan in plans
+    ]
+    n_layers = sum(len(plan.layers) for plan in plans)
+    n_pulled = sum(layer.state is not LayerState.PRESENT for p in plans for layer in p.layers)
+    sums = [
+        human_bytes(sum(getattr(plan, name) for plan in plans))
+        for name in ("total_bytes", "missing_bytes", "fetch_bytes")
+    ]
+    n_ranges = sum(len(layer.ranges) for plan in plans for layer in plan.layers)
+    best = human_bytes(sum(plan.best.missing_bytes for plan in plans))
+    rows.append(("in all", n_layers, n_pulled, *sums, n_ranges, best))
+    head = f"Pulls of {len(plans)} images, one after another\ninto {printable(store)}, "
+    parts = [head + describe_options(plans[0].options), render_table(_IMAGE_COLUMNS, rows, screen)]
+    notes = [note] if note else []
+    if seconds is not None:
+        notes.append(f"Estimated time on the wire: {seconds:.1f} s.")
+    return "\n\n".join([*parts, "\n".join(notes)] if notes else parts)
+
+
+def describe_options(options: PlanOptions) -> str:
+    """Say in words how a pull is made."""
+    words = [
+        "with reflinks" if options.reflink else "without reflinks",
+        "with hard links" if options.hard_links else "without hard links",
+        f"layout {options.layout}",
+    ]
+    if options.whole_blobs:
+        words.append("whole blobs")
+    return ", ".join(words)
+
+
+def _layer_row(layer: LayerPlan) -> tuple[Cell, ...]:
+    name = layer.layer.blob.partition(":")[2][:12]
+    if layer.state is LayerState.PRESENT:
+        return (name, str(layer.state), *[None] * 6)
+    if layer.replay is None:
+        return (name, str(layer.state), None, None, None, None, human_bytes(layer.fetch_bytes), 1)
+    return (name, str(layer.state), *_sums([layer]), *_figures(layer, [layer]))
+
+
+def _sums(layers: Sequence[LayerPlan]) -> tuple[str, str]:
+    """`reused/all` of files that need their bytes, and of chunks of those not found."""
+
+    def count(kind: str, *actions: Action) -> int:
+        return sum(getattr(layer, f"count_{kind}")(a) for layer in layers for a in actions)
+
+    return (
+        f"{count('files', Action.REUSED):,}/{count('files', Action.REUSED, Action.FETCHED):,}",
+        f"{count('chunks', Action.REUSED):,}/{count('chunks', Action.REUSED, Action.FETCHED):,}",
+    )
+
+
+def _figures(plan: ImagePlan | LayerPlan, layers: Sequence[LayerPlan]) -> tuple[Cell, ...]:
+    return (
+        human_bytes(plan.total_bytes),
+        human_bytes(plan.missing_bytes),
+        human_bytes(plan.fetch_bytes),
+        sum(len(layer.ranges) for layer in layers),
+    )
+
+
+def _in_words(plan: ImagePlan, seconds: float | None) -> list[str]:
+    if all(layer.state is LayerState.PRESENT for layer in plan.layers):
+        return ["The store has all layers: nothing is pulled."]
+    lines = []
+    if plan.total_bytes:
+        here = plan.total_bytes - plan.missing_bytes
+        lines.append(
+            f"Here already: {human_bytes(here)} of {human_bytes(plan.total_bytes)} "
+            f"({human_share(here / plan.total_bytes)}) in the layers that are pulled."
+        )
+    gaps = f", {human_bytes(plan.slack_bytes)} of it gaps" if plan.slack_bytes else ""
+    lines.append(
+        f"On the wire:  {human_bytes(plan.fetch_bytes)} of data{gaps}, and "
+        f"{human_bytes(plan.toc_bytes)} of TOCs, in {plan.requests} requests."
+    )
+    if seconds is not None:
+        lines.append(f"In time:      {seconds:.1f} s, estimated.")
+    whole = sum(layer.state is LayerState.WHOLE for layer in plan.layers)
+    if whole:
+        lines.append(f"Whole blobs:  {whole}; without a TOC nothing of a layer can be reused.")
+    return lines
+
+
+def _best_in_words(plan: ImagePlan, screen: Screen) -> list[str]:
+    if not any(layer.replay for layer in plan.layers):
+        return []
+    gap = plan.missing_bytes - plan.best.missing_bytes
+    best = f"Best possible: {human_bytes(plan.best.missing_bytes)} missing"
+    if not gap:
+        return [f"{best}; no client could do better with these layers."]
+    lines = [f"{best}, {human_bytes(gap)} less:"]
+    return [*lines, *(f"  {screen.paint(line, 'dim')}" for line in plan.best.advice())]
