@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 from importlib.resources import as_file, files
 
-from vecache.cli import plan
 from vecache.cli.options import add_output
 
 _IMAGE = "containers-storage:app2"
@@ -23,6 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do it, print it, and return the exit code."""
+    from vecache.cli import plan
+
     parser = argparse.ArgumentParser()
     plan.add_arguments(parser)
     with as_file(files("vecache") / "sample" / "store") as store:

@@ -131,7 +131,6 @@ def _report(plans: Sequence[ImagePlan], store: str, note: str, args: argparse.Na
     from vecache.plan.document import plan_to_json_dict, plans_to_json_dict
     from vecache.plan.table import plans_to_arrow
     from vecache.report.output import Report
-    from vecache.store.config import StorageConfig
     from vecache.report.plan import image_text, images_text
 
     if args.explain is not None:
@@ -157,7 +156,6 @@ def _story_report(plans: Sequence[ImagePlan], path: str) -> Report:
 
     from vecache.plan.explain import explain
     from vecache.report.output import Report
-    from vecache.store.config import StorageConfig
     from vecache.report.terminal import printable
 
     stories = [(plan.image.reference, explain(plan, path)) for plan in plans]
@@ -173,7 +171,6 @@ def _curve_report(plan: ImagePlan, args: argparse.Namespace) -> Report:
     from vecache.plan.curve import curve_by_gap, curve_by_ranges
     from vecache.report.curve import curve_table, curve_text
     from vecache.report.output import Report
-    from vecache.store.config import StorageConfig
 
     line = None if args.bandwidth is None else (args.bandwidth * 1e6 / 8, args.rtt / 1e3)
     by_ranges, by_gap = (curve_table(c, line) for c in (curve_by_ranges(plan), curve_by_gap(plan)))
