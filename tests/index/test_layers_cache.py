@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import random
 import shutil
+import threading
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +14,7 @@ import pytest
 
 from tests.golden import GOLDEN_SMALL, STORES, golden_cache, layer_ids
 from tests.stores import cache_path, copy_store, edit_layers, toc_path
+from vecache.digest import parse_digests
 from vecache.errors import DigestError, LocationError
 from vecache.index.layers import CacheSource
 from vecache.index.layers_cache import LayersCache
@@ -225,3 +229,41 @@ def test_a_match_inside_a_file_is_no_file_and_ends_the_search() -> None:
     assert inside.any()
     assert (files.state[inside] == LookupState.ABSENT).all()
     assert (files.layer[~inside] == chunks.layer[~inside]).all()
+
+
+def test_reading_while_layers_come_and_go(tmp_path: Path) -> None:
+    root = copy_store("dir", tmp_path)
+    folder = root / "overlay-layers"
+    records = json.loads((folder / "layers.json").read_text())
+    backup = tmp_path / "backup"
+    shutil.copytree(folder, backup)
+    digest = parse_digests(["sha256:" + "f3fae287d2a2911f" * 4])
+    stop = threading.Event()
+
+    def podman() -> None:
+        """Remove and pull layers, with the list replaced by rename, as Podman does."""
+        rng = random.Random(5)
+        while not stop.is_set():
+            kept = [record for record in records if rng.random() < 0.7]
+            draft = folder / "draft"
+            draft.write_text(json.dumps(kept))
+            draft.replace(folder / "layers.json")
+            for record in records:
+                shutil.rmtree(folder / record["id"], ignore_errors=True)
+                if record in kept:
+                    shutil.copytree(backup / record["id"], folder / record["id"])
+
+    writer = threading.Thread(target=podman)
+    writer.start()
+    try:
+        cache = load(root)
+        wanted = {record["id"] for record in records}
+        for _ in range(100):
+            cache.refresh()
+            hits = cache.lookup(digest)
+            assert (hits.layer < len(cache.layers)).all()
+            assert {layer.id for layer in cache.layers} <= wanted
+            assert len(cache.layers) + len(cache.excluded) == len(cache.records)
+    finally:
+        stop.set()
+        writer.join()

@@ -1,0 +1,65 @@
+"""Protects the few shapes of code that every room relies on, against plain loops."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vecache.arrays import (
+    binary_buffers,
+    binary_to_text,
+    column,
+    ragged_arange,
+    slices_to_binary,
+)
+
+RUNS = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 9)), max_size=12)
+
+
+@given(RUNS)
+def test_runs_are_joined(runs: list[tuple[int, int]]) -> None:
+    starts, lengths = np.array(runs, np.int64).reshape(-1, 2).T
+    wanted = [start + step for start, length in runs for step in range(length)]
+    assert ragged_arange(starts, lengths).tolist() == wanted
+
+
+@given(RUNS, st.data())
+def test_slices_are_copied(runs: list[tuple[int, int]], data: st.DataObject) -> None:
+    text = bytes(range(50))
+    valid = data.draw(st.lists(st.booleans(), min_size=len(runs), max_size=len(runs)))
+    runs = [(start, length if ok else 0) for (start, length), ok in zip(runs, valid, strict=True)]
+    starts, lengths = np.array(runs, np.int64).reshape(-1, 2).T
+    array = slices_to_binary(np.frombuffer(text, np.uint8), starts, lengths, np.array(valid, bool))
+    array.validate(full=True)
+    wanted = [text[s : s + n] if ok else None for (s, n), ok in zip(runs, valid, strict=True)]
+    assert array.to_pylist() == wanted
+
+
+@given(st.lists(st.none() | st.binary(max_size=5), max_size=12), st.integers(0, 3))
+def test_buffers_of_a_sliced_array(rows: list[bytes | None], skip: int) -> None:
+    for kind in (pa.binary(), pa.large_binary()):
+        starts, lengths, data = binary_buffers(pa.array(rows, kind)[skip:])
+        found = [data[s : s + n].tobytes() for s, n in zip(starts, lengths, strict=True)]
+        assert found == [row or b"" for row in rows[skip:]]
+
+
+@given(st.lists(st.none() | st.binary(max_size=5), max_size=12))
+def test_every_name_can_be_shown(rows: list[bytes | None]) -> None:
+    texts = binary_to_text(pa.array(rows, pa.binary())).to_pylist()
+    for row, text in zip(rows, texts, strict=True):
+        assert (row is None) == (text is None)
+        if row is not None:
+            assert text == row.decode(errors="backslashreplace")
+
+
+def test_a_column_is_checked_and_closed() -> None:
+    with pytest.raises(TypeError, match="list"):
+        column("a", [1], np.int64, 1)
+    with pytest.raises(TypeError, match="int32"):
+        column("a", np.zeros(1, np.int32), np.int64, 1)
+    with pytest.raises(ValueError, match=r"\(2,\)"):
+        column("a", np.zeros(1, np.int64), np.int64, 2)
+    assert not column("a", np.zeros(1, np.int64), np.int64, 1).flags.writeable
