@@ -7,7 +7,8 @@ From the replay to there one rule after another is lifted, and what that saves i
 
 1. `hard_links`: a file is found by its content, whatever its owner, mode and attributes.
 2. `no_reflink`: chunks are reused on any file system.
-3. `first_match`: every tag of every layer counts, not the first that a look-up comes upon.
+3. `first_match`: every tag of every layer counts, not the first that a look-up comes upon; and a
+   chunk to which the TOC gives no size, which Podman cannot check.
 4. `flat_layout`: flat layers are known by all their chunks, not by the first of each file.
 5. `repeated`: equal files and equal chunks of one layer are fetched once. In later layers they are
    found already, for each layer joins what the next is held against.
@@ -29,7 +30,7 @@ import numpy as np
 import pyarrow as pa
 
 from vecache.arrays import binary_buffers
-from vecache.plan.replay import Action
+from vecache.plan.replay import Action, can_rehash
 from vecache.toc.entries import ChunkKind
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from vecache.index.layers_cache import LayersCache
     from vecache.plan.image_plan import ImagePlan
     from vecache.plan.options import PlanOptions
-    from vecache.plan.replay import Replay
+    from vecache.plan.replay import LayerFiles, Replay
 
 __all__ = ["Best", "Cause", "LayerBest", "find_best"]
 
@@ -60,7 +61,7 @@ _CURES = MappingProxyType(
         Cause.NO_REFLINK: "a file system with reflinks (xfs, btrfs)",
         Cause.FLAT_LAYOUT: "layers stored without composefs, whose caches know every chunk",
         Cause.HARD_LINKS: "storage.conf without use_hard_links, so that owners may differ",
-        Cause.FIRST_MATCH: "a client that tries every match, not the first alone",
+        Cause.FIRST_MATCH: "a client that takes any match, not the first alone",
         Cause.REPEATED: "a client that fetches what the image repeats once",
     }
 )
@@ -176,7 +177,7 @@ def _lift_rules(
         rows.drop_files(lambda digests: cache.find_files(digests).is_found)
     yield Cause.HARD_LINKS
     if not options.reflink:
-        rows.drop_chunks(lambda digests: cache.find_chunks(digests).is_found)
+        rows.drop_chunks(lambda digests: cache.find_chunks(digests).is_found, can_rehash)
     yield Cause.NO_REFLINK
     rows.drop_files(cache.holds)
     rows.drop_chunks(cache.holds)
@@ -208,9 +209,15 @@ class _OpenRows:
         rows = np.flatnonzero(self._is_open)
         self._is_open[rows[holds(self._files.digests(rows))]] = False
 
-    def drop_chunks(self, holds: Callable[[Digests], Bool]) -> None:
+    def drop_chunks(
+        self,
+        holds: Callable[[Digests], Bool],
+        is_usable: Callable[[LayerFiles, I64], Bool] | None = None,
+    ) -> None:
         """Save the chunks whose digest something holds."""
         rows = self._open_chunks()
+        if is_usable is not None:
+            rows = rows[is_usable(self._files, rows)]
         self._is_saved[rows[holds(self._files.chunk_digests(rows))]] = True
 
     def drop_repeats(self) -> None:

@@ -219,10 +219,11 @@ def _tell_chunks(
     yield f"Chunks: {len(rows):,}, of them {', '.join(counts)}."
     fetched = rows[action == Action.FETCHED]
     held = fetched[layer.cache.find_chunks(files.chunk_digests(fetched)).is_found]
-    if not options.reflink and len(held):
+    if len(held):
+        but = "the TOC gives no size to check them by"
         yield (
             f"Other layers have {len(held):,} of those fetched ({int(chunks.size[held].sum()):,} "
-            "bytes), but without reflinks no chunk is reused."
+            f"bytes), but {but if options.reflink else 'without reflinks no chunk is reused'}."
         )
     if len(fetched):
         yield _tell_ranges(replay, fetched)

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from vecache.toc.document import Toc
     from vecache.toc.merge import Merged, TocFormat
 
-__all__ = ["Action", "LayerFiles", "Replay", "replay_layer", "select_files"]
+__all__ = ["Action", "LayerFiles", "Replay", "can_rehash", "replay_layer", "select_files"]
 
 
 class Action(IntEnum):
@@ -222,7 +222,7 @@ def replay_layer(files: LayerFiles, cache: LayersCache, options: PlanOptions) ->
     # Only plain data is looked up, and only where a reflink can reuse it.
     asked = missing_rows[kind == ChunkKind.DATA] if options.reflink else missing_rows[:0]
     chunk_hits = cache.find_chunks(files.chunk_digests(asked), strict=True)
-    is_local = chunk_hits.is_found & (chunk_hits.offset >= 0) & _can_rehash(files, asked)
+    is_local = chunk_hits.is_found & (chunk_hits.offset >= 0) & can_rehash(files, asked)
     chunk_action[asked[is_local]] = Action.REUSED
     is_fetched = chunk_action[missing_rows] == Action.FETCHED
     saved_bytes = int(chunks.size[missing_rows][~is_fetched].sum())
@@ -249,11 +249,25 @@ def replay_layer(files: LayerFiles, cache: LayersCache, options: PlanOptions) ->
     )
 
 
-def _can_rehash(files: LayerFiles, chunks: I64) -> Bool:
-    """(n,) bool: chunks that can pass the check before they are trusted.
+def can_rehash(files: LayerFiles, chunks: I64) -> Bool:
+    """Tell which chunks can pass the check before a local copy is trusted.
 
-    Go reads `chunkSize` bytes of the local file and takes their sha256. Where the TOC gives no
-    size, as eStargz does for the last chunk of a file, it reads nothing, and the chunk is fetched.
+    Parameters
+    ----------
+    files : LayerFiles
+        The layer's.
+    chunks : (n,) int64
+        Rows of chunks.
+
+    Returns
+    -------
+    (n,) bool
+        Go reads `chunkSize` bytes of the local file and takes their sha256. Where the TOC gives no
+        size, as eStargz does for the last chunk of a file, it reads nothing, and the chunk is
+        fetched.
+
+    Notes
+    -----
     Source: containers/storage pkg/chunked/storage_linux.go validateChunkChecksum.
     """
     entries, entry_row = files.merged.entries, files.merged.chunks.entry_row[chunks]

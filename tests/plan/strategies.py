@@ -1,0 +1,161 @@
+"""Layers for hypothesis: small TOCs over a few contents, so that they share, repeat and mislead."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hypothesis import strategies as st
+
+from tests.cache.oracle import OracleCache, read_cache
+from vecache.cache.reader import CacheFile
+from vecache.cache.writer import pack_cache
+from vecache.index.layers import CachedLayer, CacheSource
+from vecache.index.layers_cache import LayersCache
+from vecache.plan.options import PlanOptions
+from vecache.store.records import LayerRecord
+from vecache.toc.document import Toc
+from vecache.toc.layout import Layout
+
+CONTENTS = ["sha256:" + hashlib.sha256(b"%d" % n).hexdigest() for n in range(6)]
+NAMES = ["a", "b", "usr/c", ".wh.a", "usr/.wh..wh..opq", ".wh./x", "d/.wh.e/"]
+GAPS = [0, 0, 0, 1, 1024, 1025, 5000]
+SIZES = [1, 500, 1024, 4096]
+KINDS = ["reg"] * 6 + ["dir", "symlink", "hardlink", "char", "block", "fifo"]
+
+
+@dataclass(frozen=True)
+class StoredLayer:
+    """A layer of a store: its TOC, its layout, and its cache as it lies there, sound or not."""
+
+    toc: bytes
+    layout: Layout
+    cache: bytes
+
+    @property
+    def oracle(self) -> OracleCache:
+        return read_cache(self.cache)
+
+    @property
+    def complete_oracle(self) -> OracleCache:
+        """Known by all its chunks."""
+        is_flat = self.layout is Layout.FLAT
+        return read_cache(packed(self.toc, Layout.DIR)) if is_flat else self.oracle
+
+
+def packed(toc: bytes, layout: Layout) -> bytes:
+    return pack_cache(Toc.parse(toc).entries, layout)
+
+
+@st.composite
+def tocs(draw: st.DrawFn) -> tuple[bytes, int]:
+    """A TOC, and the byte in the blob where it begins."""
+    entries: list[dict[str, Any]] = []
+    place = draw(st.sampled_from([0, 100]))
+    for _ in range(draw(st.integers(0, 5))):
+        kind = draw(st.sampled_from(KINDS))
+        entry: dict[str, Any] = {"type": kind, "name": draw(st.sampled_from(NAMES))}
+        if kind != "reg":
+            is_device = kind in ("char", "block", "fifo")
+            entries.append(entry | ({"size": draw(st.sampled_from([0, 9]))} if is_device else {}))
+            continue
+        entry |= {"digest": draw(st.sampled_from(CONTENTS)), "mode": draw(st.sampled_from([6, 7]))}
+        chunks, place = draw(_chunks(place))
+        size = sum(chunk.pop("_size") for chunk in chunks)
+        entry["size"] = draw(st.sampled_from([size, size, size, 0, 3, size + 10]))
+        entries += [entry | chunks[0]]
+        entries += [{"type": "chunk", "name": entry["name"], **chunk} for chunk in chunks[1:]]
+    place += draw(st.sampled_from(GAPS))
+    return json.dumps({"version": 1, "entries": entries}).encode(), place
+
+
+@st.composite
+def _chunks(draw: st.DrawFn, place: int) -> tuple[list[dict[str, Any]], int]:
+    """The chunk fields of a file's entries, and where the file ends in the blob."""
+    chunks: list[dict[str, Any]] = []
+    n_chunks, file_offset = draw(st.sampled_from([1, 1, 1, 2, 4])), 0
+    for number in range(n_chunks):
+        size = draw(st.sampled_from(SIZES))
+        place += draw(st.sampled_from(GAPS)) if number == 0 else 0
+        chunk: dict[str, Any] = {"offset": place, "_size": size, "chunkOffset": file_offset}
+        chunk["chunkDigest"] = draw(st.sampled_from([*CONTENTS, ""]))
+        chunk["chunkType"] = draw(st.sampled_from(["", "", "", "", "zeros", "other"]))
+        if n_chunks > 1 or draw(st.booleans()):
+            chunk["chunkSize"] = size
+        chunks.append(chunk)
+        place, file_offset = place + draw(st.sampled_from([size, size // 2])), file_offset + size
+    if draw(st.integers(0, 4)):
+        chunks[-1]["endOffset"] = place
+    return chunks, place
+
+
+@st.composite
+def stored_layers(draw: st.DrawFn) -> list[StoredLayer]:
+    """Layers of a store, most of them sound; a location may be corrupt, two tags exchanged."""
+    layers = []
+    for _ in range(draw(st.integers(0, 3))):
+        toc, _ = draw(tocs())
+        layout = draw(st.sampled_from(Layout))
+        data = packed(toc, layout)
+        damage = draw(st.sampled_from(["", "", "", "location", "order"]))
+        layers.append(StoredLayer(toc, layout, _damaged(draw, data, damage)))
+    return layers
+
+
+def _damaged(draw: st.DrawFn, data: bytes, damage: str) -> bytes:
+    cache = read_cache(data)
+    if not damage or not cache.tags:
+        return data
+    row = draw(st.integers(0, len(cache.tags) - 1))
+    if damage == "location":
+        cache.tags[row] = cache.tags[row][: cache.digest_len] + struct.pack("<QQ", 2**40, 3)
+    else:
+        cache.tags[0], cache.tags[row] = cache.tags[row], cache.tags[0]
+    return cache.pack()
+
+
+OPTIONS = st.builds(
+    PlanOptions,
+    reflink=st.booleans(),
+    hard_links=st.booleans(),
+    layout=st.sampled_from(Layout),
+    max_ranges=st.sampled_from([1, 2, 3, 1024]),
+    gap_bytes=st.sampled_from([0, 1, 1024]),
+)
+
+
+def load_layers(layers: list[StoredLayer]) -> LayersCache:
+    """The layers as one set: the plain ones at the start loaded, all others joined."""
+    n_loaded = next((i for i, each in enumerate(layers) if each.layout is Layout.FLAT), len(layers))
+    records = [make_record(number) for number in range(len(layers))]
+    loaded = [
+        CachedLayer(record, CacheFile.parse(layer.cache), CacheSource.MAPPED)
+        for record, layer in zip(records[:n_loaded], layers, strict=False)
+    ]
+    cache = LayersCache(records[:n_loaded], loaded)
+    for record, layer in zip(records[n_loaded:], layers[n_loaded:], strict=True):
+        entries = Toc.parse(layer.toc).entries if layer.layout is Layout.FLAT else None
+        cache = cache.join(record, layer.cache, entries)
+    return cache
+
+
+def make_record(number: int) -> LayerRecord:
+    nothing = Path("/nowhere")
+    return LayerRecord(
+        id=f"{number:064x}",
+        parent=None,
+        names=(),
+        diff_digest=f"sha256:{number:064x}",
+        compressed_diff_digest=None,
+        toc_digest=None,
+        expected_diff_digest=None,
+        diff_size=-1,
+        big_data_names=(),
+        store_root=nothing,
+        files_root=nothing,
+        is_read_only=False,
+    )

@@ -1,0 +1,118 @@
+"""Protects the best possible: never more than the plan, the causes add up, equal to brute force."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+
+from tests.golden import GOLDEN_SMALL, layer_ids
+from tests.plan.oracle import CAUSES, PullFailedError, best, file_list
+from tests.plan.sparse import open_sparse
+from tests.plan.strategies import OPTIONS, StoredLayer, load_layers, packed, stored_layers, tocs
+from vecache.cache.reader import CacheFile
+from vecache.image.open import open_image
+from vecache.index.layers_cache import LayersCache
+from vecache.plan.best import Cause
+from vecache.plan.image_plan import ImagePlan, plan_image, plan_with
+from vecache.store.graphroot import open_store
+from vecache.toc.layout import Layout
+
+if TYPE_CHECKING:
+    from vecache.plan.options import PlanOptions
+
+
+@given(tocs(), stored_layers(), OPTIONS)
+def test_each_share_is_that_of_brute_force(
+    toc: tuple[bytes, int], layers: list[StoredLayer], options: PlanOptions
+) -> None:
+    files = file_list(*toc, estargz=False, layout=str(options.layout))
+    try:
+        steps = best(
+            files,
+            [layer.oracle for layer in layers],
+            [layer.complete_oracle for layer in layers],
+            reflink=options.reflink,
+            hard_links=options.hard_links,
+        )
+    except PullFailedError:
+        return  # the pull fails, and test_replay sees to it that the plan does
+    plan = plan_with(open_sparse(toc), load_layers(layers), options)
+    shares = [more - less for more, less in pairwise(steps)]
+    assert plan.best.missing_bytes == steps[-1]
+    assert plan.best.gap == dict(zip(CAUSES, shares, strict=True))
+
+
+@given(tocs(), tocs(), stored_layers(), OPTIONS)
+def test_the_causes_add_up_over_several_layers(
+    lower: tuple[bytes, int],
+    upper: tuple[bytes, int],
+    layers: list[StoredLayer],
+    options: PlanOptions,
+) -> None:
+    sound = [StoredLayer(each.toc, each.layout, packed(each.toc, each.layout)) for each in layers]
+    plan = plan_with(open_sparse(lower, upper), load_layers(sound), options)
+    check_sums(plan)
+
+
+def check_sums(plan: ImagePlan) -> None:
+    for layer, least in zip(plan.layers, plan.best.layers, strict=True):
+        assert list(least.gap) == [str(cause) for cause in Cause]
+        assert all(n_bytes >= 0 for n_bytes in least.gap.values())
+        assert least.missing_bytes + sum(least.gap.values()) == layer.missing_bytes
+    assert plan.best.missing_bytes + sum(plan.best.gap.values()) == plan.missing_bytes
+    assert len(plan.best.advice()) == sum(n_bytes > 0 for n_bytes in plan.best.gap.values())
+
+
+def plan_golden(store: str, image: str, n_present: int, **options: object) -> ImagePlan:
+    present = layer_ids(store)[:n_present]
+    cache = LayersCache.load(open_store(GOLDEN_SMALL / "stores" / store), present=present)
+    return plan_image(open_image(f"oci:{GOLDEN_SMALL}/oci:{image}"), cache, **options)  # type: ignore[arg-type]
+
+
+def test_a_flat_store_is_known_by_all_chunks_through_its_tocs() -> None:
+    """With them the least is the same as for the plain store, however the two lie on disk."""
+    flat = plan_golden("flat", "other", 2, reflink=True, layout="flat")
+    plain = plan_golden("dir", "other", 2, reflink=True)
+    assert flat.best.missing_bytes == plain.best.missing_bytes == plain.missing_bytes
+    assert flat.best.gap["flat_layout"] == flat.missing_bytes - plain.missing_bytes > 0
+
+
+def test_a_missing_reflink_costs_what_the_plan_with_it_saves() -> None:
+    without, with_it = (plan_golden("dir", "app1", 1, reflink=reflink) for reflink in (False, True))
+    assert without.best.gap["no_reflink"] == without.missing_bytes - with_it.missing_bytes > 0
+    assert without.best.missing_bytes == with_it.best.missing_bytes
+    n_bytes = without.best.gap["no_reflink"]
+    assert without.best.advice() == [f"a file system with reflinks (xfs, btrfs): {n_bytes:,} bytes"]
+
+
+def test_hard_links_cost_what_other_owners_and_modes_cost() -> None:
+    linked = plan_golden("dir", "app2", 4, reflink=True, hard_links=True)
+    assert (
+        linked.best.gap["hard_links"]
+        == linked.missing_bytes - plan_golden("dir", "app2", 4, reflink=True).missing_bytes
+    )
+
+
+@pytest.mark.parametrize("layout", Layout)
+def test_all_layers_of_a_pull_are_known_by_all_chunks(layout: Layout) -> None:
+    """The second layer of an image is held against the first, which has joined flat."""
+    plan = plan_golden("dir", "app1", 0, reflink=True, layout=layout)
+    check_sums(plan)
+    assert plan.best.missing_bytes == 1_390_479
+
+
+def test_a_present_or_whole_image_has_no_gap() -> None:
+    for plan in (plan_golden("dir", "app2", 5), plan_golden("dir", "app2", 0, whole_blobs=True)):
+        check_sums(plan)
+        assert (plan.best.missing_bytes, plan.best.advice()) == (0, [])
+
+
+def test_a_joined_flat_layer_without_a_readable_toc_keeps_what_it_has() -> None:
+    cache = LayersCache()
+    layer = load_layers([StoredLayer(b'{"version":1,"entries":[]}', Layout.FLAT, b"")][:0])
+    assert layer.with_all_chunks() is layer
+    assert cache.with_all_chunks() is cache
+    assert isinstance(CacheFile.parse(packed(b'{"version":1,"entries":[]}', Layout.DIR)), CacheFile)
