@@ -1,0 +1,128 @@
+"""Shared files, chunks and bytes: equal to what sets and loops find."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.sharing import oracle
+from tests.sharing.build import contents_of
+from tests.sharing.strategies import LAYERS
+from vecache.sharing.holder_sets import HolderSets
+from vecache.sharing.matrix import overlap, pair_sums
+
+if TYPE_CHECKING:
+    from tests.sharing.conftest import Golden
+
+both_ways = pytest.mark.parametrize("by", ["layer", "image"])
+both_grains = pytest.mark.parametrize("grain", ["file", "chunk"])
+
+
+@both_ways
+@both_grains
+def test_golden_stores_share_what_the_oracle_finds(golden: Golden, by: str, grain: str) -> None:
+    found = overlap(golden.contents, by, grain)
+    files, _ = oracle.matrices(golden.holders(by, "file"))
+    chunks, _ = oracle.matrices(golden.holders(by, "chunk"))
+    _, n_bytes = oracle.matrices(golden.holders(by, grain))
+    assert found.files.tolist() == files
+    assert found.chunks.tolist() == chunks
+    assert found.bytes.tolist() == n_bytes
+    if by == "image":
+        assert found.labels == tuple(golden.images)
+
+
+@both_grains
+@given(tocs=LAYERS)
+def test_random_layers_share_what_the_oracle_finds(tocs: list[bytes], grain: str) -> None:
+    found = overlap(contents_of(tocs), grain=grain)
+    number = ("file", "chunk").index(grain)
+    counts, n_bytes = oracle.matrices([oracle.held(oracle.grains(toc)[number]) for toc in tocs])
+    assert (found.files if grain == "file" else found.chunks).tolist() == counts
+    assert found.bytes.tolist() == n_bytes
+
+
+@given(tocs=LAYERS, data=st.data())
+def test_random_images_are_unions_of_layers(tocs: list[bytes], data: st.DataObject) -> None:
+    parents = [
+        data.draw(st.none() | st.integers(0, number - 1)) if number else None
+        for number in range(len(tocs))
+    ]
+    tops = data.draw(st.lists(st.integers(0, len(tocs) - 1), max_size=4)) if tocs else []
+    contents = contents_of(tocs, parents=parents, tops=tops)
+    layers = [oracle.held(oracle.grains(toc)[0]) for toc in tocs]
+    chains = [[int(name[5:]) for name in image.layer_ids] for image in contents.images]
+    holders = [oracle.union([layers[number] for number in chain]) for chain in chains]
+    assert overlap(contents, by="image").bytes.tolist() == oracle.matrices(holders)[1]
+
+
+@given(
+    st.lists(st.sets(st.integers(0, 39), min_size=1, max_size=40), max_size=30),
+    st.integers(1, 1000),
+)
+def test_pairs_and_products_count_alike(members: list[set[int]], seed: int) -> None:
+    """Small sets go one way and large ones the other; 40 holders use both."""
+    sizes = np.random.default_rng(seed).integers(1, 2**40, len(members))
+    sets = HolderSets(
+        40,
+        np.cumsum([0, *map(len, members)]),
+        np.array([holder for each in members for holder in sorted(each)], np.int64),
+        np.ones(len(members), np.int64),
+        sizes,
+    )
+    counts, n_bytes = pair_sums(sets)
+    member = np.array([[holder in each for holder in range(40)] for each in members]).reshape(
+        -1, 40
+    )
+    as_numbers = member.astype(np.int64)
+    assert (counts == as_numbers.T @ as_numbers).all()
+    assert (n_bytes == as_numbers.T @ (as_numbers * sizes[:, None])).all()
+
+
+def test_similarities_are_shares_of_one_and_of_both(golden: Golden) -> None:
+    found = overlap(golden.contents)
+    contained, alike = found.containment("files"), found.jaccard("files")
+    for i, one in enumerate(golden.holders("layer", "file")):
+        for j, other in enumerate(golden.holders("layer", "file")):
+            n_shared = len(set(one) & set(other))
+            assert contained[i, j] == (n_shared / len(one) if one else 0)
+            assert alike[i, j] == (n_shared / len(set(one) | set(other)) if one or other else 0)
+
+
+def test_the_table_has_each_sharing_pair_once(golden: Golden) -> None:
+    found = overlap(golden.contents, grain="chunk")
+    rows = found.to_arrow().to_pylist()
+    pairs = [(found.labels.index(row["a"]), found.labels.index(row["b"])) for row in rows]
+    assert len(set(pairs)) == len(pairs)
+    assert all(a <= b for a, b in pairs)
+    assert {(i, i) for i in range(len(found))} <= set(pairs)
+    assert [row["bytes"] for row in rows] == [found.bytes[pair] for pair in pairs]
+    is_there = np.zeros_like(found.bytes, np.bool_)
+    is_there[tuple(np.transpose(pairs))] = True
+    assert not (found.bytes[~(is_there | is_there.T)]).any()
+
+
+def test_words_that_mean_nothing_are_refused(golden: Golden) -> None:
+    with pytest.raises(ValueError, match="tag"):
+        overlap(golden.contents, by="tag")
+    with pytest.raises(ValueError, match="byte"):
+        overlap(golden.contents, grain="byte")
+    with pytest.raises(ValueError, match="wanted one of"):
+        overlap(golden.contents).jaccard("tags")
+
+
+def test_no_layers_are_an_empty_matrix() -> None:
+    found = overlap(contents_of([]))
+    assert found.bytes.shape == (0, 0)
+    assert found.to_arrow().num_rows == 0
+    assert repr(found) == "<Overlap: 0 layers by file, 0 pairs share, 0 bytes>"
+
+
+def test_it_shows_itself_with_names_escaped(golden: Golden) -> None:
+    found = overlap(golden.contents, by="image")
+    assert "5 images by file" in repr(found)
+    assert next(iter(golden.images)) in found._repr_html_()

@@ -1,0 +1,194 @@
+"""Layers from stores, folders, images and values; and that one bad layer never stops the rest."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+
+from tests.golden import (
+    GOLDEN_SMALL,
+    debian_layers,
+    debian_toc,
+    golden_toc,
+    layer_ids,
+    needs_debian,
+)
+from tests.sharing import oracle
+from tests.sharing.build import contents_of
+from tests.sharing.strategies import TOCS
+from tests.stores import copy_store, toc_path
+from tests.toc.strategies import ODD_DOCUMENTS, SENSIBLE
+from vecache.digest import parse_digests
+from vecache.errors import StoreError, TocError
+from vecache.image.open import open_image
+from vecache.index.layers_cache import LayersCache
+from vecache.sharing.contents import By
+from vecache.sharing.keys import content_keys
+from vecache.sharing.places import PlaceKind, find_places
+from vecache.sharing.sources import read_contents
+from vecache.store.graphroot import open_store
+from vecache.toc.document import Toc
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from vecache.sharing.contents import Contents
+    from vecache.sharing.holdings import Holdings
+
+
+def as_dict(holdings: Holdings) -> dict[bytes, int]:
+    return {key.tobytes(): int(n) for key, n in zip(holdings.key, holdings.size, strict=True)}
+
+
+def expected(rows: list[tuple[str, int]]) -> dict[bytes, int]:
+    held = oracle.held(rows)
+    keys, has_key = content_keys(parse_digests(list(held)))
+    assert has_key.all()
+    return {key.tobytes(): n for key, n in zip(keys, held.values(), strict=True)}
+
+
+def same(one: Contents, other: Contents) -> bool:
+    return [layer.id for layer in one.layers] == [layer.id for layer in other.layers] and all(
+        as_dict(a.files) == as_dict(b.files) and as_dict(a.chunks) == as_dict(b.chunks)
+        for a, b in zip(one.layers, other.layers, strict=True)
+    )
+
+
+@given(TOCS)
+def test_a_layer_holds_what_the_oracle_says(toc: bytes) -> None:
+    (layer,) = contents_of([toc]).layers
+    files, chunks = oracle.grains(toc)
+    assert as_dict(layer.files) == expected(files)
+    assert as_dict(layer.chunks) == expected(chunks)
+    assert layer.files.logical_bytes == sum(size for _, size in files)
+    assert layer.chunks.logical_bytes == sum(size for _, size in chunks)
+
+
+@needs_debian
+def test_real_layers_hold_what_the_oracle_says() -> None:
+    for layer in debian_layers()[:2]:
+        toc = debian_toc(layer)
+        (found,) = contents_of([toc]).layers
+        files, chunks = map(expected, oracle.grains(toc))
+        assert (as_dict(found.files), as_dict(found.chunks)) == (files, chunks)
+
+
+@given(SENSIBLE | ODD_DOCUMENTS)
+def test_any_toc_that_parses_can_be_counted(data: bytes) -> None:
+    """Numbers at the edge of 64 bits, digests that are none, chunks without a file."""
+    try:
+        toc = Toc.parse(data)
+    except TocError:
+        return
+    contents = read_contents({"layer": toc})
+    assert len(contents.layers) + len(contents.left_out) == 1
+    for layer in contents.layers:
+        assert (layer.files.size > 0).all()
+        assert (layer.chunks.size > 0).all()
+        assert layer.files.logical_bytes >= layer.files.n_bytes
+
+
+def test_all_ways_to_a_store_give_the_same() -> None:
+    root = GOLDEN_SMALL / "stores" / "dir"
+    store = open_store(root)
+    from_path = read_contents(str(root))
+    assert same(from_path, read_contents(store))
+    assert same(from_path, read_contents(LayersCache.load(store)))
+    assert read_contents(from_path) is from_path
+    assert [image.label for image in from_path.images] == [
+        image.label for image in read_contents(LayersCache.load(store)).images
+    ]
+
+
+def test_layers_that_do_not_count_as_present_do_not_count() -> None:
+    store = open_store(GOLDEN_SMALL / "stores" / "dir")
+    ids = layer_ids("dir")
+    contents = read_contents(LayersCache.load(store, present=ids[2:]))
+    assert [layer.id for layer in contents.layers] == ids[2:]
+    assert [image.label.split("/")[-1] for image in contents.images] == [
+        "other:latest",
+        "dirs:latest",
+        "app2:latest",
+    ]
+
+
+def test_an_image_gives_its_layers() -> None:
+    image = open_image(f"oci:{GOLDEN_SMALL / 'oci'}:app2")
+    contents = read_contents(image)
+    assert [layer.id for layer in contents.layers] == [layer.diff_id for layer in image.layers]
+
+
+def test_a_folder_of_tocs_is_named_after_its_files(tmp_path: Path) -> None:
+    for number, layer in enumerate(layer_ids("dir")[:2]):
+        (tmp_path / f"registry-{number}.json").write_bytes(golden_toc("dir", layer))
+    (tmp_path / "registry-9.json").write_bytes(b"{")
+    (tmp_path / "notes.txt").write_text("no TOC")
+    steps: list[tuple[int, int]] = []
+    contents = read_contents(tmp_path, progress=lambda done, total: steps.append((done, total)))
+    assert contents.labels(By.LAYER) == ("registry-0", "registry-1")
+    assert contents.left_out[0].record.id == "registry-9"
+    assert "registry-9.json" in contents.left_out[0].reason
+    assert steps == [(1, 3), (2, 3), (3, 3)]
+    assert repr(contents).startswith("<Contents: 2 layers, 1 left out, 0 images")
+    assert "registry-0" in contents._repr_html_()
+
+
+def test_a_folder_that_is_nothing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="wanted a graph root, a data set"):
+        read_contents(tmp_path)
+    with pytest.raises(StoreError):
+        read_contents(tmp_path / "missing")
+    with pytest.raises(TypeError, match="found int"):
+        read_contents(7)
+
+
+def test_layers_without_a_good_toc_are_left_out_with_the_reason(tmp_path: Path) -> None:
+    root = copy_store("dir", tmp_path)
+    ids = layer_ids("dir")
+    toc_path(root, ids[0]).unlink()
+    toc_path(root, ids[1]).write_bytes(b'{"version":1,"entries":[{"type":"chunk","name":"a"}]}')
+    contents = read_contents(root)
+    assert [layer.id for layer in contents.layers] == ids[2:]
+    assert [each.record.id for each in contents.left_out] == ids[:2]
+    assert contents.left_out[0].reason == "it has no TOC"
+    assert "does not follow" in contents.left_out[1].reason
+    assert [image.label.split("/")[-1] for image in contents.images] == [
+        "base:latest",
+        "app1:latest",
+        "other:latest",
+        "dirs:latest",
+        "app2:latest",
+    ]
+
+
+def test_a_toc_that_claims_too_much_is_left_out() -> None:
+    """Sums must stay exact; four exabytes are no layer."""
+    huge = [
+        {"type": "reg", "name": "a", "size": 1 << 62, "digest": "sha256:" + "ab" * 32}
+        for _ in range(3)
+    ]
+    toc = Toc.parse(json.dumps({"version": 1, "entries": huge}).encode())
+    contents = read_contents({"huge": toc})
+    assert contents.layers == ()
+    assert "claims 1.38e+19 bytes" in contents.left_out[0].reason
+
+
+def test_an_empty_layer_is_a_layer() -> None:
+    contents = contents_of([b'{"version":1,"entries":[]}'])
+    assert len(contents.layers) == 1
+    assert len(contents.layers[0].files) == 0
+    assert contents.layers[0].files.key.shape == (0, 32)
+
+
+@given(TOCS)
+def test_fingerprints_are_places_that_are_not_counted(toc: bytes) -> None:
+    entries = Toc.parse(toc).entries
+    plain, full = find_places(entries), find_places(entries, with_fingerprints=True)
+    n_files = int((plain.kind == PlaceKind.FILE).sum())
+    assert len(full) == len(plain) + n_files
+    assert (full.key[: len(plain)] == plain.key).all()
+    assert (full.kind[len(plain) :] == PlaceKind.FINGERPRINT).all()
+    assert not (full.is_in_files | full.is_in_chunks)[len(plain) :].any()

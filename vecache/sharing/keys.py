@@ -1,0 +1,97 @@
+"""How are contents told apart and put in order? By a key of 32 bytes each.
+
+The key of a sha256 digest is its raw bytes. Digests of other algorithms, which containers/storage
+never writes itself, are longer: their key is the sha256 of their text, so that they count too and
+equal ones stay equal.
+
+Keys are sorted by their first 8 bytes, as one native number. Only where two different keys begin
+alike are the other 24 bytes looked at: with real digests that does not happen, and with made-up
+ones it costs time, never an answer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vecache.digest import RAW_BYTES, Algorithm
+
+if TYPE_CHECKING:
+    from vecache.arrays import I64, U8, U64, Bool
+    from vecache.digest import Digests
+
+__all__ = ["KEY_BYTES", "content_keys", "order_keys"]
+
+KEY_BYTES = RAW_BYTES[Algorithm.SHA256]
+
+
+def content_keys(digests: Digests) -> tuple[U8, Bool]:
+    """Make the key of each digest.
+
+    Parameters
+    ----------
+    digests : Digests of n rows
+        Of any algorithm.
+
+    Returns
+    -------
+    key : (n, 32) uint8
+        Zeros where there is none.
+    has_key : (n,) bool
+        False for an empty text and for one that is no digest.
+    """
+    has_key = np.isin(digests.algorithm, list(RAW_BYTES))
+    others = np.flatnonzero(has_key & ~digests.is_sha256)
+    if not len(others):
+        return digests.raw, has_key
+    key = digests.raw.copy()
+    text = digests.to_text()
+    for row in others.tolist():  # hashing is one call a text, and such rows are all but unheard of
+        key[row] = np.frombuffer(hashlib.sha256(text[row].as_py()).digest(), np.uint8)
+    return key, has_key
+
+
+def order_keys(key: U8) -> tuple[I64, Bool]:
+    """Sort keys, equal ones in the order in which they stand.
+
+    Parameters
+    ----------
+    key : (n, 32) uint8, C-contiguous
+        Any order.
+
+    Returns
+    -------
+    order : (n,) int64
+        Rows in ascending order of the key.
+    is_first : (n,) bool
+        Whether the row at this place of `order` has another key than the one before.
+
+    Examples
+    --------
+    >>> key = np.zeros((3, 32), np.uint8)
+    >>> key[0] = 7
+    >>> [column.tolist() for column in order_keys(key)]
+    [[1, 2, 0], [True, False, True]]
+    """
+    words = key.view(">u8")
+    first: U64 = words[:, 0].astype(np.uint64)
+    order = np.argsort(first, kind="stable")
+    is_first, begins_first = _compare(words, first, order)
+    if (is_first & ~begins_first).any():
+        order = np.lexsort([words[:, word].astype(np.uint64) for word in (3, 2, 1, 0)])
+        is_first, _ = _compare(words, first, order)
+    return order, is_first
+
+
+def _compare(words: U64, first: U64, order: I64) -> tuple[Bool, Bool]:
+    """Compare each row with the one before: the whole key, and its first word."""
+    is_first = np.ones(len(order), np.bool_)
+    begins_first = np.ones(len(order), np.bool_)
+    ordered = first[order]
+    begins_first[1:] = ordered[1:] != ordered[:-1]
+    is_first[:] = begins_first
+    alike = np.flatnonzero(~begins_first)
+    is_first[alike] = (words[order[alike], 1:] != words[order[alike - 1], 1:]).any(axis=1)
+    return is_first, begins_first

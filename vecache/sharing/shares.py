@@ -1,0 +1,324 @@
+"""What does each layer or image cost alone, and how much does sharing save? In five figures.
+
+1. Own bytes: what nobody else holds, so what goes if it goes.
+2. Bytes by the number of others that hold them too.
+3. New bytes: what none before it in store order holds. Their running sum is the curve of unique
+   bytes; it ends with all that the store would need if it kept each content once.
+4. The ratio of all copies to that, at either grain.
+5. The files that are stored most often for their size.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from vecache.arrays import frozen
+from vecache.digest import format_digests
+from vecache.sharing.contents import By, Grain
+from vecache.sharing.holdings import join_holdings
+from vecache.sharing.markup import html_table
+from vecache.sharing.sources import read_contents
+
+if TYPE_CHECKING:
+    from vecache.arrays import I64, U8
+    from vecache.sharing.contents import Contents
+    from vecache.sharing.holder_sets import HolderSets
+
+__all__ = ["DedupRatio", "RepeatedFiles", "Shares", "repeated_files", "shares"]
+
+
+@dataclass(frozen=True, slots=True)
+class DedupRatio:
+    """How often each byte of a store is there, on average.
+
+    Attributes
+    ----------
+    grain : Grain
+        Files or chunks; holes count as files only.
+    logical_bytes : int
+        All copies in all layers.
+    unique_bytes : int
+        Each content once.
+    """
+
+    grain: Grain
+    logical_bytes: int
+    unique_bytes: int
+
+    @property
+    def ratio(self) -> float:
+        """Logical by unique bytes; 1 where there is nothing."""
+        return self.logical_bytes / self.unique_bytes if self.unique_bytes else 1.0
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Shares:
+    """One row a layer or image, in store order.
+
+    Attributes
+    ----------
+    contents : Contents
+        Where it comes from.
+    by : By
+        Whether holders are layers or images.
+    grain : Grain
+        Whether bytes are those of files or of chunks.
+    sets : HolderSets
+        Who holds what, at that grain.
+    """
+
+    contents: Contents
+    by: By
+    grain: Grain
+    sets: HolderSets
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Ids of the layers, or names of the images."""
+        return self.contents.labels(self.by)
+
+    @cached_property
+    def by_others(self) -> I64:
+        """(n, n) int64: bytes of row i that exactly k others hold, in column k."""
+        n_holders = self.sets.n_holders
+        others = self.sets.spread(self.sets.set_sizes - 1)
+        counted = np.zeros(n_holders**2, np.int64)
+        np.add.at(counted, self.sets.holder * n_holders + others, self._row_bytes)
+        return frozen(counted.reshape(n_holders, n_holders))
+
+    @cached_property
+    def bytes(self) -> I64:
+        """(n,) int64, all it holds, each content once."""
+        return frozen(self._sum(self.sets.holder, self._row_bytes))
+
+    @cached_property
+    def own_bytes(self) -> I64:
+        """(n,) int64, what nobody else holds."""
+        is_own = self.sets.set_sizes == 1
+        own = self.sets.take(np.flatnonzero(is_own))
+        return frozen(self._sum(own.holder, own.n_bytes))
+
+    @cached_property
+    def new_bytes(self) -> I64:
+        """(n,) int64, what none before it holds."""
+        return frozen(self._sum(self.sets.holder[self.sets.start[:-1]], self.sets.n_bytes))
+
+    @property
+    def cumulative_bytes(self) -> I64:
+        """(n,) int64, unique bytes of all up to and with it."""
+        running: I64 = np.cumsum(self.new_bytes)
+        return running
+
+    @cached_property
+    def dedup(self) -> tuple[DedupRatio, DedupRatio]:
+        """The ratio over all layers: by files, and by chunks."""
+        files, chunks = (_dedup(self.contents, grain) for grain in Grain)
+        return files, chunks
+
+    def to_arrow(self) -> Any:
+        """Export the columns.
+
+        Returns
+        -------
+        pyarrow.Table
+            `label`, `bytes`, `own_bytes`, `new_bytes`, `cumulative_bytes`, and `by_others`: lists
+            that end with the last number that is not 0.
+        """
+        place = np.arange(1, len(self) + 1)
+        n_used = np.where(self.by_others > 0, place, 0).max(axis=1, initial=0)
+        is_listed = np.arange(len(self)) < n_used[:, None]
+        offsets = np.append(0, np.cumsum(n_used)).astype(np.int32)
+        return pa.table(
+            {
+                "label": pa.array(self.labels, pa.string()),
+                "bytes": self.bytes,
+                "own_bytes": self.own_bytes,
+                "new_bytes": self.new_bytes,
+                "cumulative_bytes": self.cumulative_bytes,
+                "by_others": pa.ListArray.from_arrays(offsets, self.by_others[is_listed]),
+            }
+        )
+
+    @property
+    def _row_bytes(self) -> I64:
+        return self.sets.spread(self.sets.n_bytes)
+
+    def _sum(self, holder: I64, n_bytes: I64) -> I64:
+        total = np.zeros(self.sets.n_holders, np.int64)
+        np.add.at(total, holder, n_bytes)
+        return total
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __repr__(self) -> str:
+        unique = int(self.sets.n_bytes.sum())
+        return (
+            f"<Shares: {len(self):,} {self.by}s by {self.grain}, {unique:,} unique bytes, "
+            f"{int(self.own_bytes.sum()):,} of them in one {self.by} only>"
+        )
+
+    def _repr_html_(self) -> str:
+        columns = (self.bytes, self.own_bytes, self.new_bytes, self.cumulative_bytes)
+        return html_table(
+            repr(self)[1:-1],
+            (str(self.by), "bytes", "own bytes", "new bytes", "unique so far"),
+            zip(self.labels, *(column.tolist() for column in columns), strict=True),
+            n_rows=len(self),
+        )
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class RepeatedFiles:
+    """Files that are stored more than once, the costliest first.
+
+    Attributes
+    ----------
+    key : (n, 32) uint8
+        See `keys.py`.
+    path : tuple of str or None
+        Where the first layer that has it keeps it first; None where that cannot be found any more.
+    size : (n,) int64
+        Bytes of one copy.
+    n_copies, n_layers : (n,) int64
+        Copies in all layers, and how many layers have one.
+    """
+
+    key: U8
+    path: tuple[str | None, ...]
+    size: I64
+    n_copies: I64
+    n_layers: I64
+
+    @property
+    def repeated_bytes(self) -> I64:
+        """(n,) int64, bytes of all copies but one."""
+        return self.size * (self.n_copies - 1)
+
+    def to_arrow(self) -> Any:
+        """Export the columns.
+
+        Returns
+        -------
+        pyarrow.Table
+            `digest`, `path`, `size`, `n_copies`, `n_layers`, `repeated_bytes`.
+        """
+        return pa.table(
+            {
+                "digest": format_digests(self.key),
+                "path": pa.array(self.path, pa.string()),
+                "size": self.size,
+                "n_copies": self.n_copies,
+                "n_layers": self.n_layers,
+                "repeated_bytes": self.repeated_bytes,
+            }
+        )
+
+    def __len__(self) -> int:
+        return len(self.size)
+
+    def __repr__(self) -> str:
+        return f"<RepeatedFiles: {len(self):,} files, {int(self.repeated_bytes.sum()):,} bytes>"
+
+    def _repr_html_(self) -> str:
+        columns = (self.size, self.n_copies, self.n_layers, self.repeated_bytes)
+        return html_table(
+            repr(self)[1:-1],
+            ("path", "size", "copies", "layers", "repeated bytes"),
+            zip(self.path, *(column.tolist() for column in columns), strict=True),
+            n_rows=len(self),
+        )
+
+
+def shares(source: Any, by: str | By = By.LAYER, grain: str | Grain = Grain.FILE) -> Shares:
+    """Find out what each layer or image costs alone.
+
+    Parameters
+    ----------
+    source : LayersCache, Contents, or anything `read_contents` takes
+        Whose layers and images.
+    by : {"layer", "image"}
+        What is compared.
+    grain : {"file", "chunk"}
+        What is counted.
+
+    Returns
+    -------
+    Shares
+        One row a layer or image.
+
+    Raises
+    ------
+    StoreError, DatasetError
+        If the source cannot be read.
+    ValueError
+        If `by` or `grain` is none of the two.
+    """
+    contents = read_contents(source)
+    by, grain = By(by), Grain(grain)
+    return Shares(contents, by, grain, contents.holder_sets(by, grain))
+
+
+def repeated_files(source: Any, n_files: int = 20) -> RepeatedFiles:
+    """Find the files whose copies cost most.
+
+    Parameters
+    ----------
+    source : LayersCache, Contents, or anything `read_contents` takes
+        Whose layers.
+    n_files : int
+        How many to find.
+
+    Returns
+    -------
+    RepeatedFiles
+        That many at most, by the bytes of all copies but one; ties by digest.
+
+    Raises
+    ------
+    StoreError, DatasetError
+        If the source cannot be read.
+    """
+    contents = read_contents(source)
+    found = _Costliest(n_files)
+    for joined in join_holdings(contents.holdings(Grain.FILE)):
+        found.add(
+            joined.key,
+            joined.holder[joined.holder_start[:-1]],
+            joined.size,
+            joined.n_copies,
+            np.diff(joined.holder_start),
+        )
+    key, first_layer, size, n_copies, n_layers = found.columns
+    paths = tuple(  # a TOC is read again for each, so this is for the few that are shown
+        contents.source.find_path(contents.layers[number].record, row) if contents.source else None
+        for number, row in zip(first_layer.tolist(), key, strict=True)
+    )
+    return RepeatedFiles(key, paths, size, n_copies, n_layers)
+
+
+class _Costliest:
+    """Keeps the rows with the most repeated bytes of all that are added."""
+
+    def __init__(self, n_rows: int) -> None:
+        self._n_rows = n_rows
+        none = np.zeros(0, np.int64)
+        self.columns: tuple[Any, ...] = (np.zeros((0, 32), np.uint8), none, none, none, none)
+
+    def add(self, *columns: Any) -> None:
+        joined = [np.concatenate(pair) for pair in zip(self.columns, columns, strict=True)]
+        _, _, size, n_copies, _ = joined
+        repeated = size * (n_copies - 1)
+        order = np.argsort(-repeated, kind="stable")[: self._n_rows]
+        self.columns = tuple(column[order[repeated[order] > 0]] for column in joined)
+
+
+def _dedup(contents: Contents, grain: Grain) -> DedupRatio:
+    holdings = contents.holdings(grain)
+    unique = sum(int(joined.size.sum()) for joined in join_holdings(holdings))
+    return DedupRatio(grain, sum(each.logical_bytes for each in holdings), unique)

@@ -1,0 +1,263 @@
+"""Where do the figures come from? From TOCs, each read once.
+
+`read_contents` takes a store, its loaded caches, an image, a folder of TOCs or a data set, whatever
+there is; all other functions of this room take the same. Reading is most of the work, so who wants
+several figures reads once and passes on the `Contents`.
+
+A layer that vanishes while its store is read, or whose TOC is broken, is left out with the reason:
+one bad layer never stops the rest. So is one whose TOC claims more bytes than any disk holds, since
+it would spoil every sum.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vecache.arrays import binary_to_text
+from vecache.errors import StoreError, TocError, VecacheError
+from vecache.image.model import Image
+from vecache.index.layers_cache import LayersCache
+from vecache.sharing.contents import (
+    MAX_BYTES,
+    ContentImage,
+    ContentLayer,
+    Contents,
+    LeftOutLayer,
+)
+from vecache.sharing.dataset import is_dataset, open_dataset
+from vecache.sharing.holdings import Holdings
+from vecache.sharing.places import PlaceKind, find_places
+from vecache.sharing.tags import layer_tags
+from vecache.store.bigdata import TOC_KEY, read_big_data
+from vecache.store.graphroot import Store, open_store
+from vecache.store.records import LAYERS, LayerRecord
+from vecache.toc.document import MAX_TOC_BYTES, Toc
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from vecache.arrays import U8
+    from vecache.toc.entries import Entries
+
+__all__ = ["layer_chain", "read_contents"]
+
+
+def read_contents(source: Any, *, progress: Callable[[int, int], object] | None = None) -> Contents:
+    """Read what layers hold, from whatever knows their TOCs.
+
+    Parameters
+    ----------
+    source : Contents, Store, LayersCache, Image, mapping of str to Toc, or path
+        A path is a graph root, a data set that `export_dataset` wrote, or a folder of `*.json`
+        files, each of them a TOC and named after its file. Contents are given back as they are.
+    progress : callable, optional
+        Called after each layer with how many are done, and how many there are.
+
+    Returns
+    -------
+    Contents
+        Layers in the order of the source. A layer without a good TOC stands in `left_out`.
+
+    Raises
+    ------
+    StoreError
+        If the records of a store, or the folder, cannot be read.
+    ImageError
+        If the image is at a place that cannot be read.
+    DatasetError
+        If the data set cannot be read.
+    TypeError
+        If the source is something else.
+    """
+    match source:
+        case Contents():
+            return source
+        case Store():
+            return _read(_StoreToc(), source.layers(), _images_of(source), progress)
+        case LayersCache():
+            images = () if source.store is None else _images_of(source.store)
+            return _read(_StoreToc(), source.records, images, progress)
+        case Image():
+            return _read(_ImageToc(source), _image_records(source), (), progress)
+        case dict():
+            return _read(_KnownToc(source), map(_bare_record, source), (), progress)
+        case str() | os.PathLike():
+            return _read_path(Path(source), progress)
+    raise TypeError(
+        f"contents: found {type(source).__name__}, wanted a store, layers cache, image or path"
+    )
+
+
+def _read_path(path: Path, progress: Callable[[int, int], object] | None) -> Contents:
+    if is_dataset(path):
+        return open_dataset(path, progress=progress)
+    if (path / LAYERS).is_dir() or not path.is_dir():
+        return read_contents(open_store(path), progress=progress)
+    files = {file.name.removesuffix(".json"): file for file in sorted(path.glob("*.json"))}
+    if not files:
+        raise StoreError(
+            f"{path}: holds no layers; wanted a graph root, a data set of `vecache export`, "
+            "or a folder of TOCs with names that end in .json"
+        )
+    return _read(_FolderToc(files), map(_bare_record, files), (), progress)
+
+
+def _images_of(store: Store) -> Iterable[ContentImage]:
+    parents = {record.id: record.parent for record in store.layers()}
+    return [ContentImage(image, layer_chain(image.top_layer, parents)) for image in store.images()]
+
+
+def layer_chain(top: str | None, parents: Mapping[str, str | None]) -> tuple[str, ...]:
+    """List the layers of an image.
+
+    Parameters
+    ----------
+    top : str or None
+        Id of the topmost layer.
+    parents : mapping of str to str or None
+        Layer id -> id of the layer below, for all layers of the store.
+
+    Returns
+    -------
+    tuple of str
+        From the bottom up. It ends where a layer is missing, or comes again.
+    """
+    chain: dict[str, None] = {}
+    while top is not None and top in parents and top not in chain:
+        chain[top] = None
+        top = parents[top]
+    return tuple(reversed(chain))
+
+
+def _read(
+    source: _TocSource,
+    records: Iterable[LayerRecord],
+    images: Iterable[ContentImage],
+    progress: Callable[[int, int], object] | None,
+) -> Contents:
+    listed = tuple(records)
+    layers: list[ContentLayer] = []
+    left_out: list[LeftOutLayer] = []
+    room = MAX_BYTES
+    for number, record in enumerate(listed, 1):  # layers, not rows
+        found = _read_layer(source, record, room)
+        if isinstance(found, ContentLayer):
+            layers.append(found)
+            room -= max(found.files.logical_bytes, found.chunks.logical_bytes)
+        else:
+            left_out.append(found)
+        if progress is not None:
+            progress(number, len(listed))
+    present = {record.id for record in listed}
+    kept = tuple(image for image in images if present.issuperset(image.layer_ids))
+    return Contents(tuple(layers), tuple(left_out), kept, source)
+
+
+def _read_layer(source: _TocSource, record: LayerRecord, room: int) -> ContentLayer | LeftOutLayer:
+    try:
+        entries = source.entries(record)
+        if entries is None:
+            return LeftOutLayer(record, "it has no TOC")
+        places = find_places(entries)
+    except VecacheError as error:
+        return LeftOutLayer(record, str(error))
+    files, chunks = (
+        Holdings.from_rows(places.key[mask], places.size[mask])
+        for mask in (places.is_in_files, places.is_in_chunks)
+    )
+    for holdings in (files, chunks):
+        claimed = float((holdings.size.astype(np.float64) * holdings.n_copies).sum())
+        if claimed > room:
+            return LeftOutLayer(record, f"its TOC claims {claimed:.3g} bytes of content")
+    return ContentLayer(record, files, chunks)
+
+
+class _TocSource:
+    """Finds paths by reading a layer's TOC once more: names are not kept, they are most of it."""
+
+    def entries(self, record: LayerRecord) -> Entries | None:
+        raise NotImplementedError
+
+    def tags(self, record: LayerRecord) -> tuple[Any, U8]:
+        entries = self.entries(record)
+        if entries is None:
+            raise TocError(f"layer {record.id}: its TOC has gone")
+        return layer_tags(entries, record.id)
+
+    def find_path(self, record: LayerRecord, key: U8) -> str | None:
+        entries = self.entries(record)
+        if entries is None:
+            return None
+        places = find_places(entries)
+        is_file = places.kind == PlaceKind.FILE
+        found = np.flatnonzero(is_file & (places.key == key).all(axis=1))
+        if not len(found):
+            return None
+        name: str = binary_to_text(entries.name.slice(places.entry_row[found[0]], 1))[0].as_py()
+        return name
+
+
+class _StoreToc(_TocSource):
+    def entries(self, record: LayerRecord) -> Entries | None:
+        data = read_big_data(record, TOC_KEY, MAX_TOC_BYTES)
+        if data is None:
+            return None
+        return Toc.parse(data, path=record.big_data_path(TOC_KEY)).entries
+
+
+class _FolderToc(_TocSource):
+    def __init__(self, files: Mapping[str, Path]) -> None:
+        self._files = files
+
+    def entries(self, record: LayerRecord) -> Entries | None:
+        path = self._files[record.id]
+        try:
+            with path.open("rb") as file:
+                data = file.read(MAX_TOC_BYTES + 1)
+        except OSError as error:
+            raise TocError(f"{path}: {error.strerror}") from error
+        return Toc.parse(data, path=path).entries
+
+
+class _KnownToc(_TocSource):
+    def __init__(self, tocs: Mapping[str, Toc]) -> None:
+        self._tocs = tocs
+
+    def entries(self, record: LayerRecord) -> Entries | None:
+        return self._tocs[record.id].entries
+
+
+class _ImageToc(_TocSource):
+    def __init__(self, image: Image) -> None:
+        self._layers = {layer.diff_id: layer for layer in image.layers}
+
+    def entries(self, record: LayerRecord) -> Entries | None:
+        layer = self._layers[record.id]
+        return None if layer.toc_format is None else layer.toc.entries
+
+
+def _image_records(image: Image) -> Sequence[LayerRecord]:
+    # An image may have one layer twice, an empty one for instance.
+    return [_bare_record(diff_id) for diff_id in dict.fromkeys(x.diff_id for x in image.layers)]
+
+
+def _bare_record(label: str) -> LayerRecord:
+    """Make a record of a layer of which nothing but its name is known."""
+    return LayerRecord(
+        id=label,
+        parent=None,
+        names=(),
+        diff_digest=None,
+        compressed_diff_digest=None,
+        toc_digest=None,
+        expected_diff_digest=None,
+        diff_size=-1,
+        big_data_names=(),
+        store_root=Path(),
+        files_root=Path(),
+        is_read_only=True,
+    )
