@@ -94,15 +94,14 @@ def _chunks(draw: st.DrawFn, place: int) -> tuple[list[dict[str, Any]], int]:
 
 
 @st.composite
-def stored_layers(draw: st.DrawFn) -> list[StoredLayer]:
-    """Layers of a store, most of them sound; a location may be corrupt, two tags exchanged."""
+def stored_layers(draw: st.DrawFn, *, sound: bool = False) -> list[StoredLayer]:
+    """Layers of a store; where not all are sound, a location is corrupt or two tags exchanged."""
     layers = []
     for _ in range(draw(st.integers(0, 3))):
         toc, _ = draw(tocs())
         layout = draw(st.sampled_from(Layout))
-        data = packed(toc, layout)
-        damage = draw(st.sampled_from(["", "", "", "location", "order"]))
-        layers.append(StoredLayer(toc, layout, _damaged(draw, data, damage)))
+        damage = "" if sound else draw(st.sampled_from(["", "", "", "location", "order"]))
+        layers.append(StoredLayer(toc, layout, _damaged(draw, packed(toc, layout), damage)))
     return layers
 
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from tests.golden import GOLDEN_SMALL, layer_ids
 from tests.plan.oracle import CAUSES, PullFailedError, best, file_list
 from tests.plan.sparse import open_sparse
-from tests.plan.strategies import OPTIONS, StoredLayer, load_layers, packed, stored_layers, tocs
-from vecache.cache.reader import CacheFile
+from tests.plan.strategies import OPTIONS, StoredLayer, load_layers, stored_layers, tocs
+from tests.stores import copy_store, toc_path
 from vecache.image.open import open_image
 from vecache.index.layers_cache import LayersCache
 from vecache.plan.best import Cause
@@ -21,6 +21,8 @@ from vecache.store.graphroot import open_store
 from vecache.toc.layout import Layout
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from vecache.plan.options import PlanOptions
 
 
@@ -45,15 +47,14 @@ def test_each_share_is_that_of_brute_force(
     assert plan.best.gap == dict(zip(CAUSES, shares, strict=True))
 
 
-@given(tocs(), tocs(), stored_layers(), OPTIONS)
+@given(tocs(), tocs(), stored_layers(sound=True), OPTIONS)
 def test_the_causes_add_up_over_several_layers(
     lower: tuple[bytes, int],
     upper: tuple[bytes, int],
     layers: list[StoredLayer],
     options: PlanOptions,
 ) -> None:
-    sound = [StoredLayer(each.toc, each.layout, packed(each.toc, each.layout)) for each in layers]
-    plan = plan_with(open_sparse(lower, upper), load_layers(sound), options)
+    plan = plan_with(open_sparse(lower, upper), load_layers(layers), options)
     check_sums(plan)
 
 
@@ -110,9 +111,16 @@ def test_a_present_or_whole_image_has_no_gap() -> None:
         assert (plan.best.missing_bytes, plan.best.advice()) == (0, [])
 
 
-def test_a_joined_flat_layer_without_a_readable_toc_keeps_what_it_has() -> None:
-    cache = LayersCache()
-    layer = load_layers([StoredLayer(b'{"version":1,"entries":[]}', Layout.FLAT, b"")][:0])
-    assert layer.with_all_chunks() is layer
+def test_a_flat_layer_whose_toc_cannot_be_read_keeps_what_it_has(tmp_path: Path) -> None:
+    root = copy_store("flat", tmp_path)
+    toc_path(root, layer_ids("flat")[0]).write_bytes(b"broken")
+    cache = LayersCache.load(open_store(root), present=layer_ids("flat")[:2])
+    complete = cache.with_all_chunks()
+    assert complete.layers[0] is cache.layers[0]
+    assert complete.layers[1].cache.n_tags > cache.layers[1].cache.n_tags
+    assert (complete.records, complete.store) == (cache.records, cache.store)
+
+
+def test_plain_layers_are_known_by_all_chunks_already() -> None:
+    cache = LayersCache.load(open_store(GOLDEN_SMALL / "stores" / "dir"))
     assert cache.with_all_chunks() is cache
-    assert isinstance(CacheFile.parse(packed(b'{"version":1,"entries":[]}', Layout.DIR)), CacheFile)

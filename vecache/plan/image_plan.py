@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from vecache.index.layers_cache import LayersCache
     from vecache.plan.best import Best
 
-__all__ = ["ImagePlan", "LayerPlan", "LayerState", "plan_image", "plan_images", "plan_with"]
+__all__ = ["ImagePlan", "plan_image", "plan_images", "plan_with"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)

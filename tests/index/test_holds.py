@@ -1,0 +1,88 @@
+"""Protects the question whether any layer has a digest at all, and the names of many hits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from hypothesis import given
+
+from tests.golden import GOLDEN_SMALL, layer_ids
+from tests.plan.strategies import CONTENTS, StoredLayer, load_layers, make_record, stored_layers
+from tests.stores import copy_store
+from vecache.cache.reader import CacheFile
+from vecache.index import lookup
+from vecache.index.layers_cache import LayersCache
+from vecache.index.result import LookupState
+from vecache.store.graphroot import open_store
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+
+def load(root: Path, **options: object) -> LayersCache:
+    return LayersCache.load(open_store(root), **options)  # type: ignore[arg-type]
+
+
+def sound_queries(cache: LayersCache, digests: list[str]) -> list[bool]:
+    """The same from every match, which nothing bounds."""
+    found = cache.lookup_all(digests)
+    is_sound = ~cache.index.maps.locate(found.layer, found.tag).is_corrupt
+    rows = set(found.query[is_sound].tolist())
+    return [row in rows for row in range(len(digests))]
+
+
+@given(stored_layers())
+def test_any_layers_hold_what_one_of_their_sound_tags_has(layers: list[StoredLayer]) -> None:
+    cache = load_layers(layers)
+    digests = [*CONTENTS, "", "no digest", *CONTENTS]
+    assert cache.holds(digests).tolist() == sound_queries(cache, digests)
+
+
+def test_blocks_of_one_match_give_the_same_as_one_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = load(GOLDEN_SMALL / "stores" / "dir")
+    raw = [layer.cache.packed[::7, 7:] for layer in cache.layers if layer.cache.n_tags]
+    digests = np.ascontiguousarray(np.concatenate(raw))
+    at_once = cache.lookup_all(digests)
+    monkeypatch.setattr(lookup, "_MATCHES_PER_BLOCK", 1)
+    one_by_one = cache.lookup_all(digests)
+    for name in ("query", "layer", "tag"):
+        assert getattr(at_once, name).tolist() == getattr(one_by_one, name).tolist()
+    assert len(at_once) > len(digests)
+
+
+def test_a_corrupt_first_match_does_not_hide_a_sound_one(tmp_path: Path) -> None:
+    root = copy_store("dir", tmp_path)
+    cache = load(root, present=layer_ids("dir")[:1])
+    first = cache.layers[0]
+    broken = bytearray(first.cache.data.tobytes())
+    digest = first.cache.packed[:1, 7:].copy()
+    place = first.cache.header.tags_offset + first.cache.digest_len
+    broken[place : place + 8] = (2**50).to_bytes(8, "little")
+    both = LayersCache().join(make_record(0), bytes(broken)).join_layer(first)
+    assert both.lookup(digest).state.tolist() == [LookupState.CORRUPT]
+    assert both.holds(digest).tolist() == [True]
+    assert LayersCache().join(make_record(0), bytes(broken)).holds(digest).tolist() == [False]
+
+
+def test_a_joined_set_knows_its_store_and_takes_a_cache_that_is_open() -> None:
+    cache = load(GOLDEN_SMALL / "stores" / "dir")
+    data = cache.layers[0].cache.data
+    joined = cache.join(make_record(0), CacheFile.parse(data)).join(make_record(1), None)
+    assert joined.store is cache.store
+    assert len(joined.layers) == len(cache.layers) + 1
+    assert joined.excluded[-1].reason == "no TOC: pulled whole"
+
+
+def test_names_of_hits_are_read_once_each() -> None:
+    """A file's chunks all lie in the same file, and so does the file itself."""
+    cache = load(GOLDEN_SMALL / "stores" / "dir", present=layer_ids("dir")[:1])
+    layer = cache.layers[0].cache
+    hits = cache.lookup(np.ascontiguousarray(layer.packed[:, 7:]))
+    names = hits.path_dictionary()
+    assert len(names.dictionary) < len(names) // 2
+    assert len(set(names.dictionary.to_pylist())) == len(names.dictionary)
+    located = layer.locate(hits.tag)
+    assert names.dictionary_decode().to_pylist() == layer.names(located.name_offset).to_pylist()

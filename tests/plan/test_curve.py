@@ -1,0 +1,140 @@
+"""Protects the curve: every point is what the pull would be with that limit, without replaying."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.golden import GOLDEN_SMALL, layer_ids
+from tests.plan.sparse import open_sparse
+from tests.plan.strategies import load_layers, stored_layers, tocs
+from vecache.image.open import open_image
+from vecache.index.layers_cache import LayersCache
+from vecache.plan.curve import RANGE_HEADER_BYTES, RangeCurve, curve_by_gap, curve_by_ranges
+from vecache.plan.fallback import plan_fallback
+from vecache.plan.image_plan import ImagePlan, plan_image, plan_with
+from vecache.plan.options import PlanOptions
+from vecache.plan.ranges import merge_ranges
+from vecache.store.graphroot import open_store
+
+if TYPE_CHECKING:
+    from vecache.plan.layer_plan import LayerPlan
+
+
+def plan_golden(image: str = "app1", **options: object) -> ImagePlan:
+    store = open_store(GOLDEN_SMALL / "stores" / "dir")
+    cache = LayersCache.load(store, present=layer_ids("dir")[:1])
+    return plan_image(open_image(f"oci:{GOLDEN_SMALL}/oci:{image}"), cache, **options)  # type: ignore[arg-type]
+
+
+def figures(plan: ImagePlan | LayerPlan, max_ranges: int, gap_bytes: int) -> tuple[int, int, int]:
+    """Ranges, bytes and slack of a replay with these limits."""
+    layers = plan.layers if isinstance(plan, ImagePlan) else (plan,)
+    ranges = [
+        merge_ranges(layer.replay.parts, max_ranges, gap_bytes) for layer in layers if layer.replay
+    ]
+    slack = sum(each.slack_bytes for each in ranges)
+    whole = sum(layer.fetch_bytes for layer in layers if not layer.replay)
+    return sum(map(len, ranges)), whole + sum(each.fetch_bytes for each in ranges), slack
+
+
+def points(curve: RangeCurve) -> dict[int, tuple[int, int, int]]:
+    columns = (curve.n_ranges, curve.fetch_bytes, curve.slack_bytes)
+    rows = zip(*(column.tolist() for column in columns), strict=True)
+    return dict(zip(curve.limit.tolist(), rows, strict=True))
+
+
+PLANS = st.builds(
+    lambda lower, upper, layers, reflink: plan_with(
+        open_sparse(lower, upper), load_layers(layers), PlanOptions(reflink=reflink)
+    ),
+    tocs(),
+    tocs(),
+    stored_layers(sound=True),
+    st.booleans(),
+)
+
+
+@given(PLANS)
+def test_every_gap_threshold_costs_what_a_replay_with_it_costs(plan: ImagePlan) -> None:
+    for limit, point in points(curve_by_gap(plan)).items():
+        assert point == figures(plan, 10**9, limit)
+
+
+@given(PLANS)
+def test_every_number_of_ranges_costs_what_a_replay_with_it_costs(plan: ImagePlan) -> None:
+    """A request that may have `n + 1` parts has `n` in Go: see `merge_ranges`."""
+    curve = curve_by_ranges(plan)
+    for limit, point in points(curve).items():
+        assert point == figures(plan, limit + 1, 0)
+    assert curve.limit.tolist() == list(range(1, len(curve) + 1))
+    assert points(curve)[len(curve)] == figures(plan, 10**9, 0)
+
+
+def test_a_layer_has_a_curve_of_its_own_and_the_image_adds_them() -> None:
+    plan = plan_golden("app2", reflink=True)
+    layers = [curve_by_ranges(layer) for layer in plan.layers]
+    image = curve_by_ranges(plan)
+    most = max(len(curve) for curve in layers)
+    padded = [np.pad(c.fetch_bytes, (0, most - len(c)), mode="edge") for c in layers]
+    assert image.fetch_bytes.tolist() == np.sum(padded, axis=0).tolist()
+    assert (image.requests, image.toc_bytes) == (plan.requests, plan.toc_bytes)
+
+
+def test_fewer_ranges_never_cost_fewer_bytes() -> None:
+    curve = curve_by_ranges(plan_golden(reflink=True))
+    assert len(curve) > 10
+    assert (np.diff(curve.fetch_bytes) <= 0).all()
+    assert curve.slack_bytes[-1] == 0
+
+
+def test_whole_blobs_are_one_point() -> None:
+    plan = plan_golden(whole_blobs=True)
+    for curve in (curve_by_ranges(plan), curve_by_gap(plan)):
+        assert curve.fetch_bytes.tolist() == [plan.fetch_bytes]
+        assert (curve.n_ranges.tolist(), curve.requests) == ([0], 1)
+
+
+def test_seconds_are_round_trips_and_bytes() -> None:
+    curve = curve_by_ranges(plan_golden())
+    n_bytes = (
+        curve.fetch_bytes
+        + curve.toc_bytes
+        + RANGE_HEADER_BYTES * np.where(curve.n_ranges > 1, curve.n_ranges, 0)
+    )
+    expected = n_bytes / 1e6 + 2 * 0.05
+    np.testing.assert_allclose(curve.seconds(1e6, 0.05), expected)
+    assert curve.requests == 2
+
+
+@pytest.mark.parametrize(("bandwidth", "round_trip"), [(0, 1), (1, -1), (float("nan"), 1)])
+def test_impossible_lines_are_refused(bandwidth: float, round_trip: float) -> None:
+    with pytest.raises(ValueError, match="bandwidth above 0"):
+        curve_by_gap(plan_golden()).seconds(bandwidth, round_trip)
+
+
+def test_a_curve_goes_to_arrow_under_the_name_of_its_limit() -> None:
+    table = curve_by_gap(plan_golden()).to_arrow()
+    assert table.column_names[:3] == ["gap_bytes", "n_ranges", "fetch_bytes"]
+    assert curve_by_ranges(plan_golden()).to_arrow().column_names[0] == "max_ranges"
+
+
+def test_an_image_is_asked_for_again_layer_by_layer() -> None:
+    plan = plan_golden("app2", reflink=True, gap_bytes=0)
+    refused = plan_fallback(plan, 1)
+    assert [fallback.requests for fallback in refused if fallback] == [
+        sum(1 for _ in halvings(len(layer.ranges))) for layer in plan.layers if layer.replay
+    ]
+    present = plan_fallback(plan_golden("base"), 1)
+    assert present == (None,)
+
+
+def halvings(n_ranges: int) -> list[int]:
+    counts = [n_ranges] if n_ranges else []
+    while counts and counts[-1] > 1:
+        counts.append(max(counts[-1] // 2 - 1, 1))
+    return counts

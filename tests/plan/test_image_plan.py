@@ -1,0 +1,150 @@
+"""Protects the whole image: what is pulled at all, what joins, the document and the notebook."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.golden import GOLDEN_SMALL, layer_ids
+from tests.layouts import SparseLayer, write_layout
+from tests.plan.sparse import TocBytes, digest_of, open_sparse
+from tests.plan.strategies import make_record
+from vecache.image.model import Image, ImageLayer
+from vecache.image.open import open_image
+from vecache.index.layers_cache import LayersCache
+from vecache.plan.document import plans_to_json_dict
+from vecache.plan.image_plan import ImagePlan, plan_image, plan_images, plan_with
+from vecache.plan.layer_plan import LayerState
+from vecache.plan.options import PlanOptions
+from vecache.store.graphroot import open_store
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TOC = json.dumps(
+    {
+        "version": 1,
+        "entries": [
+            {"type": "reg", "name": "a", "size": 7, "digest": digest_of(b"a"), "endOffset": 50},
+            {"type": "reg", "name": "empty"},
+        ],
+    }
+).encode()
+
+
+def golden(n_present: int = 0) -> LayersCache:
+    store = open_store(GOLDEN_SMALL / "stores" / "dir")
+    return LayersCache.load(store, present=layer_ids("dir")[:n_present])
+
+
+def states(plan: ImagePlan) -> list[str]:
+    return [str(layer.state) for layer in plan.layers]
+
+
+@pytest.mark.parametrize("field", ["diff_digest", "compressed_diff_digest", "toc_digest"])
+def test_any_of_three_digests_makes_a_layer_present(field: str) -> None:
+    image = open_sparse((TOC, 100))
+    (layer,) = image.layers
+    values = {
+        "diff_digest": layer.diff_id,
+        "compressed_diff_digest": layer.blob,
+        "toc_digest": layer.toc_digest,
+    }
+    record = replace(make_record(0), diff_digest=None)
+    other = LayersCache([record])
+    same = LayersCache([replace(record, **{field: values[field]})])  # type: ignore[arg-type]
+    assert states(plan_with(image, other, PlanOptions())) == ["partial"]
+    plan = plan_with(image, same, PlanOptions())
+    assert states(plan) == ["present"]
+    assert (plan.fetch_bytes, plan.toc_bytes, plan.requests, plan.total_bytes) == (0, 0, 0, 0)
+
+
+def test_a_layer_without_a_toc_is_not_present_because_another_has_none() -> None:
+    """Neither has a TOC digest, and nothing is not equal to nothing."""
+    cache = LayersCache([replace(make_record(0), diff_digest=None)])
+    assert states(plan_with(open_sparse(None), cache, PlanOptions())) == ["whole"]
+
+
+def test_a_whole_layer_is_fetched_once_and_then_present() -> None:
+    image = open_sparse(None)
+    first, second = plan_images([image, image], LayersCache(), PlanOptions())
+    assert (states(first), first.fetch_bytes, first.requests) == (["whole"], 1_000, 1)
+    assert (states(second), second.fetch_bytes) == (["present"], 0)
+    assert first.layers[0].state is LayerState.WHOLE
+
+
+def test_a_layer_joins_what_the_next_is_held_against() -> None:
+    """The same file in a second layer, under another name, costs nothing more."""
+    other = TOC.replace(b'"name": "a"', b'"name": "b"')
+    plan = plan_with(open_sparse((TOC, 100), (other, 100)), LayersCache(), PlanOptions())
+    assert [layer.missing_bytes for layer in plan.layers] == [7, 0]
+    assert len(plan.cache_after.layers) == 2
+
+
+def test_a_plan_leaves_the_set_it_was_held_against_as_it_was() -> None:
+    cache = golden(1)
+    plan = plan_image(open_image(f"oci:{GOLDEN_SMALL}/oci:app1"), cache)
+    assert len(cache.layers) == 1
+    assert (len(plan.cache_after.layers), plan.cache_after.store) == (2, cache.store)
+
+
+def test_the_document_has_the_promised_shape() -> None:
+    plan = plan_image(open_image(f"oci:{GOLDEN_SMALL}/oci:app1"), golden(1), reflink=True)
+    document = json.loads(json.dumps(plan.to_json_dict()))
+    assert list(document) == [
+        *("image", "store", "options", "total_bytes", "missing_bytes", "fetch_bytes"),
+        *("toc_bytes", "requests", "layers", "best"),
+    ]
+    assert document["store"] == str(GOLDEN_SMALL / "stores" / "dir")
+    assert document["options"] == {"reflink": True, "hard_links": False, "layout": "dir"}
+    present, pulled = document["layers"]
+    assert (
+        list(present)
+        == list(pulled)
+        == [
+            *("blob", "diff_id", "toc", "state", "total_bytes", "missing_bytes", "fetch_bytes"),
+            *("slack_bytes", "toc_bytes", "ranges", "requests", "files", "chunks"),
+        ]
+    )
+    assert (present["state"], present["ranges"]) == ("present", [])
+    assert pulled["ranges"] == [[16540, 20633], [147708, 317415], [422641, 435681]]
+    assert pulled["files"] == {"reused": 4, "fetched": 33, "empty": 0}
+    assert pulled["chunks"] == {"reused": 82, "fetched": 67, "holes": 0}
+    gap = ["no_reflink", "flat_layout", "hard_links", "first_match", "repeated"]
+    assert list(document["best"]["gap"]) == gap
+
+
+def test_several_documents_come_with_their_sums() -> None:
+    images = [open_image(f"oci:{GOLDEN_SMALL}/oci:{name}") for name in ("base", "app2")]
+    plans = plan_images(images, golden(), PlanOptions())
+    document = plans_to_json_dict(plans)
+    assert document["images"] == [plan.to_json_dict() for plan in plans]
+    for name in ("total_bytes", "missing_bytes", "fetch_bytes", "toc_bytes", "requests"):
+        assert document[name] == sum(each[name] for each in document["images"])
+
+
+def test_layers_that_came_from_no_store_have_none_in_the_document() -> None:
+    plan = plan_with(Image("empty", "empty", digest_of(b""), ()), LayersCache(), PlanOptions())
+    document = plan.to_json_dict()
+    assert (document["store"], document["layers"]) == (None, [])
+
+
+def test_a_notebook_shows_names_of_strangers_as_text() -> None:
+    plan = plan_with(open_sparse((TOC, 100), name="<script>"), LayersCache(), PlanOptions())
+    assert "<script>" not in plan._repr_html_()
+    assert "&lt;script&gt;: 7 of 7 bytes missing" in plan._repr_html_()
+    evil = ImageLayer("sha256:<b>", 1, "sha256:00", TocBytes(TOC, 100))
+    layer = plan_with(Image("a", "a", "", (evil,)), LayersCache(), PlanOptions()).layers[0]
+    assert "<b>" not in layer._repr_html_()
+    assert repr(layer) == "<LayerPlan sha256:<b>: partial, 7 of 7 bytes missing>"
+
+
+def test_an_image_in_a_layout_of_sparse_files_costs_no_more_than_its_toc(tmp_path: Path) -> None:
+    layer = SparseLayer(TOC, toc_offset=1 << 34)
+    layout = write_layout(tmp_path / "layout", {"huge": [layer, SparseLayer(None)]})
+    plan = plan_image(open_image(f"oci:{layout}:huge"), LayersCache())
+    assert states(plan) == ["partial", "whole"]
+    assert plan.layers[0].toc_bytes == len(layer.frame)
