@@ -6,6 +6,7 @@ shrink under its reader. The map ends when the last view of it is dropped.
 
 from __future__ import annotations
 
+import mmap
 import os
 import stat
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ from vecache.errors import StoreError, TruncatedError
 if TYPE_CHECKING:
     from vecache.arrays import U8
 
-__all__ = ["map_file"]
+__all__ = ["map_file", "release_pages"]
 
 
 def map_file(path: str | os.PathLike[str]) -> U8:
@@ -51,6 +52,23 @@ def map_file(path: str | os.PathLike[str]) -> U8:
     if stat.S_ISREG(status.st_mode):
         raise TruncatedError("the file is empty", section="header", offset=0, path=path)
     raise StoreError(f"{shown}: this is no regular file; wanted a cache file")
+
+
+def release_pages(data: U8) -> None:
+    """Let go of the memory of a mapped file: it stays in the page cache, and comes back when read.
+
+    A page that was read counts as this process's memory until then.
+
+    Parameters
+    ----------
+    data : (n_bytes,) uint8
+        A view of it. For any other bytes nothing happens.
+    """
+    owner: object = data
+    while isinstance(owner, np.ndarray):
+        owner = owner.base
+    if isinstance(owner, mmap.mmap):
+        owner.madvise(mmap.MADV_DONTNEED)  # safe: the map is read-only and has a file behind it
 
 
 def _open_without_waiting(path: str, flags: int) -> int:

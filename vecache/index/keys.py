@@ -24,11 +24,13 @@ import numpy as np
 from vecache.arrays import frozen
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from vecache.arrays import I64, U32, U64
 
 __all__ = ["KeyColumn", "build_keys"]
+
+_KEYS_PER_BLOCK = 1 << 20
 
 _MAX_STEPS = 6
 """Steps from a bucket's start before a binary search takes over. Buckets hold one or two keys
@@ -180,13 +182,15 @@ class KeyColumn:
         return f"<KeyColumn: {len(self):,} tags, {self.nbytes:,} bytes>"
 
 
-def build_keys(prefixes: Sequence[U64]) -> KeyColumn:
+def build_keys(prefixes: Iterable[U64], counts: Sequence[int]) -> KeyColumn:
     """Build the column over several layers.
 
     Parameters
     ----------
-    prefixes : sequence of (n_tags_i,) uint64
+    prefixes : iterable of (n_tags_i,) uint64
         For each layer, the first 8 raw digest bytes of its tags, read big-endian, in file order.
+    counts : sequence of int
+        How many tags each layer has.
 
     Returns
     -------
@@ -195,11 +199,11 @@ def build_keys(prefixes: Sequence[U64]) -> KeyColumn:
 
     Examples
     --------
-    >>> column = build_keys([np.array([7 << 60], np.uint64), np.array([3 << 60], np.uint64)])
+    >>> layers = [np.array([7 << 60], np.uint64), np.array([3 << 60], np.uint64)]
+    >>> column = build_keys(layers, [1, 1])
     >>> column.unpack(column.find_first(np.array([3 << 60], np.uint64)))
     (array([1]), array([0]))
     """
-    counts = [len(layer) for layer in prefixes]
     n_tags = sum(counts)
     layer_bits = max(len(counts) - 1, 0).bit_length()
     tag_bits = max(max(counts, default=0) - 1, 0).bit_length()
@@ -223,6 +227,11 @@ def build_keys(prefixes: Sequence[U64]) -> KeyColumn:
 def _fan_out(keys: U64, bucket_bits: int) -> U32:
     """(2**bucket_bits + 1,) uint32: counting beats searching for the starts."""
     bucket_start = np.zeros((1 << bucket_bits) + 1, np.uint32)
-    bucket = (keys >> np.uint64(64 - bucket_bits)).astype(np.int64)
-    np.cumsum(np.bincount(bucket, minlength=1 << bucket_bits), out=bucket_start[1:])
-    return bucket_start
+    for start in range(0, len(keys), _KEYS_PER_BLOCK):  # a block's keys fill few buckets
+        bucket = (keys[start : start + _KEYS_PER_BLOCK] >> np.uint64(64 - bucket_bits)).view(
+            np.int64
+        )
+        first = bucket[0]
+        counts = np.bincount(bucket - first)
+        bucket_start[first + 1 : first + 1 + len(counts)] += counts.astype(np.uint32)
+    return np.cumsum(bucket_start, out=bucket_start)

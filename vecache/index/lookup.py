@@ -23,9 +23,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from vecache.cache.mapping import release_pages
 from vecache.digest import PREFIX_BYTES, Algorithm
 from vecache.index.keys import build_keys
-from vecache.index.maps import LayerMaps
+from vecache.index.maps import RESIDENT_BYTES, LayerMaps
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -72,9 +73,9 @@ class LayerIndex:
         self.files = tuple(files)
         self.maps = LayerMaps(self.files)
         if base is None:
-            base, n_base = build_keys([_key_prefixes(file) for file in self.files]), len(files)
+            base, n_base = _index_files(self.files), len(files)
         self._base, self._n_base = base, n_base
-        self._joined = build_keys([_key_prefixes(file) for file in self.files[n_base:]])
+        self._joined = _index_files(self.files[n_base:])
         self._is_trusted = np.array([_is_sha256(f) and f.is_sound() for f in self.files], np.bool_)
         self._apart = [
             number
@@ -237,6 +238,22 @@ class LayerIndex:
         found = file.find_tags(packed[is_open])
         layer_no[rows[found >= 0]] = number
         tag_row[rows[found >= 0]] = found[found >= 0]
+
+
+def _index_files(files: Sequence[CacheFile]) -> KeyColumn:
+    counts = [file.n_tags if _is_sha256(file) else 0 for file in files]
+    is_much = sum(file.n_bytes for file in files) > RESIDENT_BYTES
+    return build_keys(_read_prefixes_of(files, is_much=is_much), counts)
+
+
+def _read_prefixes_of(files: Sequence[CacheFile], *, is_much: bool) -> Iterator[U64]:
+    """Read what the key column takes, file by file; check each while its pages are at hand."""
+    for file in files:
+        prefixes = _key_prefixes(file)
+        file.is_sound()
+        if is_much:
+            release_pages(file.data)
+        yield prefixes
 
 
 def _is_sha256(file: CacheFile) -> bool:

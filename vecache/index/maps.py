@@ -9,6 +9,10 @@ The view is only as safe as its addresses: every one must come from `place`, plu
 was checked against that buffer's length. It keeps the buffers alive. Nothing is written through
 it.
 
+A page that was read counts as the process's memory until it is let go. Where the files are large,
+rows are read in the order of their addresses, and the pages of each stretch are let go before the
+next: they stay in the page cache.
+
 Costs 24 bytes a buffer. Source: the array interface protocol, version 3, of the numpy manual.
 """
 
@@ -19,18 +23,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vecache.arrays import MAX_COLUMN_BYTES, frozen, slices_to_binary
-from vecache.cache.locations import Section, decode_locations
+from vecache.cache.locations import Locations, Section, decode_locations
+from vecache.cache.mapping import release_pages
 from vecache.digest import PREFIX_BYTES, RAW_BYTES, Algorithm
 from vecache.errors import LimitError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from vecache.arrays import I64, U8, U64, BinaryColumn, Bool
-    from vecache.cache.locations import Locations
     from vecache.cache.reader import CacheFile
 
-__all__ = ["LayerMaps", "MapWindow"]
+__all__ = ["RESIDENT_BYTES", "LayerMaps", "MapWindow"]
+
+RESIDENT_BYTES = 512 << 20
+"""So much of the mapped files is in the process's memory at a time, while many rows are read."""
+
+_TOUCHED_BYTES = 1 << 16
+"""What the kernel maps around a byte that is read (Linux: fault_around_bytes)."""
 
 
 class MapWindow:
@@ -49,10 +59,11 @@ class MapWindow:
         The window itself. Most of it is not mapped: index it with addresses alone, never slice it.
     """
 
-    __slots__ = ("_buffers", "_span", "bytes", "place")
+    __slots__ = ("_buffers", "_is_large", "_span", "bytes", "place")
 
     def __init__(self, buffers: Sequence[U8]) -> None:
         self._buffers = tuple(buffers)
+        self._is_large = sum(buffer.nbytes for buffer in buffers) > RESIDENT_BYTES
         starts = np.array([_address(buffer) for buffer in buffers], np.int64)
         ends = starts + np.array([buffer.nbytes for buffer in buffers], np.int64)
         is_filled = ends > starts  # an empty array's address means nothing
@@ -82,6 +93,34 @@ class MapWindow:
         rows = self._span.as_array(f"|V{n_bytes}", n_bytes)[places]
         gathered: U8 = rows.view(np.uint8).reshape(len(places), n_bytes)
         return gathered
+
+    def blocks(self, places: I64) -> Iterator[I64 | slice]:
+        """Divide rows into blocks that touch little enough memory, and let go of it behind each.
+
+        Parameters
+        ----------
+        places : (n,) int64
+            Where in the window each row is read.
+
+        Yields
+        ------
+        (m,) int64 or slice
+            Rows to read now; all at once where they are few, or the buffers small.
+        """
+        if not self._is_large or len(places) * _TOUCHED_BYTES <= RESIDENT_BYTES:
+            yield slice(None)
+            return
+        order = np.argsort(places, kind="stable")
+        stretch = places[order] // RESIDENT_BYTES
+        for rows in np.split(order, np.flatnonzero(np.diff(stretch)) + 1):
+            yield rows
+            self._release(int(places[rows[0]]), int(places[rows[-1]]))
+
+    def _release(self, first: int, last: int) -> None:
+        """Let go of the buffers that have a byte between two places."""
+        for place, buffer in zip(self.place.tolist(), self._buffers, strict=True):
+            if place <= last and place + buffer.nbytes > first:
+                release_pages(buffer)
 
 
 class _Span:
@@ -164,7 +203,11 @@ class LayerMaps:
             The 32 bytes as they lie, four words a row.
         """
         places = self._place_of(layer_no, tag_row) + PREFIX_BYTES
-        return self._window.gather(places, RAW_BYTES[Algorithm.SHA256]).view(np.uint64)
+        words = np.empty((len(places), RAW_BYTES[Algorithm.SHA256] // 8), np.uint64)
+        for rows in self._window.blocks(places):
+            raw = self._window.gather(places[rows], RAW_BYTES[Algorithm.SHA256])
+            words[rows] = raw.view(np.uint64)
+        return words
 
     def is_sha256(self, layer_no: I64, tag_row: I64) -> Bool:
         """Look at what stands before the raw digests of tags.
@@ -197,6 +240,16 @@ class LayerMaps:
             n rows; those that point outside their file are marked corrupt.
         """
         places = self._place_of(layer_no, tag_row) + self._digest_bytes[layer_no]
+        name_offset, offset, length = np.empty((3, len(places)), np.int64)
+        is_corrupt = np.empty(len(places), np.bool_)
+        for rows in self._window.blocks(places):
+            located = self._locate(layer_no[rows], places[rows])
+            name_offset[rows], offset[rows] = located.name_offset, located.offset
+            length[rows], is_corrupt[rows] = located.length, located.is_corrupt
+        return Locations(name_offset, offset, length, is_corrupt)
+
+    def _locate(self, layer_no: I64, places: I64) -> Locations:
+        """Read locations, given where in the window the tags' pointers are."""
         pointers = self._window.gather(places, 16).view(np.dtype("<u8"))
         return decode_locations(
             self._window.bytes,

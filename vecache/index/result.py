@@ -54,8 +54,8 @@ class LookupResult:
 
     Parameters
     ----------
-    digests : Digests
-        The queries.
+    digests : Digests or None
+        The queries; None where each of them is known to be a digest.
     layer, tag : (n,) int64
         What the index found.
     maps : LayerMaps
@@ -73,13 +73,15 @@ class LookupResult:
 
     def __init__(
         self,
-        digests: Digests,
+        digests: Digests | None,
         layer: I64,
         tag: I64,
         maps: LayerMaps,
         layers: Sequence[CachedLayer],
     ) -> None:
-        self._digests = digests
+        # A million queries are 100 MB: they are kept only where there is something to say of them.
+        has_invalid = digests is not None and (digests.algorithm == Algorithm.INVALID).any()
+        self._invalid = digests if has_invalid else None
         self._maps = maps
         self._layers = layers
         self.layer, self.tag = frozen(layer), frozen(tag)
@@ -88,7 +90,8 @@ class LookupResult:
     def state(self) -> U8:
         """(n,) uint8, `LookupState` of each query."""
         state = np.full(len(self), LookupState.ABSENT, np.uint8)
-        state[self._digests.algorithm == Algorithm.INVALID] = LookupState.INVALID
+        if self._invalid is not None:
+            state[self._invalid.algorithm == Algorithm.INVALID] = LookupState.INVALID
         hit = self.layer >= 0
         state[hit] = np.where(self._located.is_corrupt, LookupState.CORRUPT, LookupState.FOUND)
         return frozen(state)
@@ -119,7 +122,7 @@ class LookupResult:
         """
         is_inside = self.is_found & (self.offset != 0)
         layer, tag = np.where(is_inside, -1, self.layer), np.where(is_inside, -1, self.tag)
-        return LookupResult(self._digests, layer, tag, self._maps, self._layers)
+        return LookupResult(self._invalid, layer, tag, self._maps, self._layers)
 
     def paths(self) -> BinaryColumn:
         """Read the names that the locations point at.
@@ -200,7 +203,8 @@ class LookupResult:
         LocationError
             If a row's location or name lies outside its file. A pull by Podman fails there too.
         """
-        self._digests.require_valid("look-up")
+        if self._invalid is not None:
+            self._invalid.require_valid("look-up")
         corrupt = np.flatnonzero(self.state == LookupState.CORRUPT)
         if len(corrupt):
             layer = self._layers[int(self.layer[corrupt[0]])]

@@ -1,0 +1,76 @@
+"""Protects memory on large stores: mapped files are let go of, and answers stay the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.golden import GOLDEN_SMALL
+from vecache.cache.mapping import map_file, release_pages
+from vecache.index import lookup, maps
+from vecache.index.layers_cache import LayersCache
+from vecache.index.maps import MapWindow
+from vecache.store.graphroot import open_store
+
+if TYPE_CHECKING:
+    import pytest
+
+
+def ask_everything() -> list[list[object]]:
+    cache = LayersCache.load(open_store(GOLDEN_SMALL / "stores" / "dir"))
+    tags = [layer.cache.packed[:, 7:] for layer in cache.layers if layer.cache.n_tags]
+    hits = cache.lookup(np.ascontiguousarray(np.concatenate(tags)[::-1]))
+    columns = (hits.layer, hits.tag, hits.state, hits.offset, hits.length)
+    return [*(column.tolist() for column in columns), hits.paths().to_pylist()]
+
+
+def test_a_store_read_in_stretches_answers_as_one_read_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    at_once = ask_everything()
+    monkeypatch.setattr(maps, "RESIDENT_BYTES", 4096)
+    monkeypatch.setattr(lookup, "RESIDENT_BYTES", 4096)
+    assert ask_everything() == at_once
+
+
+@given(st.lists(st.integers(0, 99), max_size=20))
+def test_blocks_hold_every_row_once(places: list[int]) -> None:
+    window = MapWindow([np.zeros(100, np.uint8)])
+    window._is_large = True
+    before, maps.RESIDENT_BYTES = maps.RESIDENT_BYTES, 16
+    try:
+        rows = [np.arange(len(places))[block] for block in window.blocks(np.array(places, int))]
+    finally:
+        maps.RESIDENT_BYTES = before
+    assert sorted(np.concatenate(rows).tolist()) == list(range(len(places)))
+    assert all(len({places[row] // 16 for row in block}) <= 1 for block in rows)
+
+
+def resident_file_bytes() -> int:
+    status = Path("/proc/self/status").read_text()
+    (line,) = (line for line in status.splitlines() if line.startswith("RssFile:"))
+    return 1024 * int(line.split()[1])
+
+
+def test_a_released_map_takes_no_memory_and_reads_the_same(tmp_path: Path) -> None:
+    n_bytes = 16 << 20
+    path = tmp_path / "file"
+    path.write_bytes(bytes(range(256)) * (n_bytes // 256))
+    data = map_file(path)
+    total = int(data.sum(dtype=np.int64))
+    before = resident_file_bytes()
+    release_pages(data[100:200])  # any view of it stands for the whole map
+    assert resident_file_bytes() <= before - n_bytes // 2
+    assert int(data.sum(dtype=np.int64)) == total
+
+
+def test_memory_that_is_no_map_stays_as_it_is() -> None:
+    """The kernel would hand out zeros for it."""
+    for data in (np.arange(2**20, dtype=np.uint8), np.frombuffer(b"abc" * 10**6, np.uint8)):
+        before = data.copy()
+        release_pages(data)
+        assert (data == before).all()
