@@ -91,12 +91,10 @@ class CachedLayer:
 
     @cached_property
     def with_all_chunks(self) -> CachedLayer:
-        """The layer with the tags it would have in the plain layout; itself where it is plain.
-
-        The cache of a flat layer knows only the first chunk of each file, its TOC knows all. Paths
-        are then those of the TOC: it tells what the layer holds, not where. A layer whose TOC
-        cannot be read stays as it is.
-        """
+        """The layer with the tags it would have in the plain layout; itself where it is plain."""
+        # The cache of a flat layer knows only the first chunk of each file, its TOC knows all.
+        # Paths are then those of the TOC: it tells what the layer holds, not where. A layer whose
+        # TOC cannot be read stays as it is.
         try:
             entries = _read_flat_entries(self)
             if entries is None:

@@ -48,18 +48,27 @@ __all__ = ["LayersCache"]
 class LayersCache:
     """The caches of a store's layers, asked as one.
 
-    Made by `load`.
+    Made by `load`, and by `join` from another.
+
+    Parameters
+    ----------
+    records : sequence of LayerRecord
+        All layers that count as present, in store order.
+    layers : sequence of CachedLayer
+        Those that have a cache, in store order. A look-up's `layer` is a place in it.
+    excluded : sequence of ExcludedLayer
+        Those that have none, each with the reason.
+    index : LayerIndex, optional
+        The index over `layers`, where there is one already.
+    store : Store, optional
+        What the set was loaded from, before layers joined.
 
     Attributes
     ----------
-    layers : tuple of CachedLayer
-        Those that have a cache, in store order. A look-up's `layer` is a place in it.
-    excluded : tuple of ExcludedLayer
-        Those that have none, each with the reason.
-    records : tuple of LayerRecord
-        All layers that count as present, in store order.
+    records, layers, excluded : tuple
+        As given.
     store : Store or None
-        What the set was loaded from, before layers joined; None for a set made otherwise.
+        As given.
 
     Examples
     --------
