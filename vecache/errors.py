@@ -25,6 +25,7 @@ __all__ = [
     "LayerNotFoundError",
     "LimitError",
     "LocationError",
+    "MissingExtraError",
     "PathNotFoundError",
     "RegistryError",
     "StoreError",
@@ -141,3 +142,7 @@ class ImageNotFoundError(ImageError, KeyError):
 
 class RegistryError(ImageError, ConnectionError):
     """A registry could not be asked, or refused."""
+
+
+class MissingExtraError(VecacheError, ImportError):
+    """A package is not installed that only some users need."""

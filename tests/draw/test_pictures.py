@@ -1,0 +1,199 @@
+"""Every picture says what it shows, names its rows at 5 and at 200, and is the same each time."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree as ET
+
+import numpy as np
+import pytest
+from matplotlib.patches import Rectangle
+
+from tests.draw.samples import Sets, five_layers, make_sets, many_layers, png_size, svg
+from vecache.draw.curves import limit_curve, unique_curve
+from vecache.draw.heatmap import heatmap
+from vecache.draw.picture import Picture, bytes_text
+from vecache.draw.treemap import treemap
+from vecache.draw.upset import upset
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+def draw_heatmap(sets: Sets) -> Picture:
+    share = sets.jaccard
+    return heatmap(share, 1 - share, sets.own_bytes, sets.labels, title="Alike", note="Per cent.")
+
+
+def draw_upset(sets: Sets) -> Picture:
+    return upset(*sets, title="With whom", note="Bytes.")
+
+
+def draw_treemap(sets: Sets) -> Picture:
+    return treemap(*sets, title="Who owns", note="Bytes.")
+
+
+def draw_unique(sets: Sets) -> Picture:
+    new = np.zeros(len(sets.labels), np.int64)
+    np.add.at(new, sets.holder[sets.start[:-1]], sets.n_bytes)
+    return unique_curve(sets.own_bytes, new, sets.labels, title="Unique", note="Bytes.")
+
+
+PICTURES = (draw_heatmap, draw_upset, draw_treemap, draw_unique)
+
+
+def texts(picture: Picture) -> list[str]:
+    """All texts of the SVG, which is read as XML."""
+    root = ET.fromstring(svg(picture))
+    return [
+        (element.text or "").strip() for element in root.iter("{http://www.w3.org/2000/svg}text")
+    ]
+
+
+@pytest.mark.parametrize("draw", PICTURES)
+@pytest.mark.parametrize("sets", [five_layers(), many_layers(200)], ids=["5", "200"])
+def test_it_is_the_same_each_time_and_of_a_sane_size(
+    draw: Callable[[Sets], Picture], sets: Sets
+) -> None:
+    first, second = svg(draw(sets)), svg(draw(sets))
+    assert first == second
+    assert "dc:date" not in first
+    width, height = png_size(draw(sets))
+    assert 400 <= width <= 3_000
+    assert 400 <= height <= 3_000
+
+
+@pytest.mark.parametrize("draw", PICTURES)
+def test_the_title_is_text(draw: Callable[[Sets], Picture]) -> None:
+    picture = draw(five_layers())
+    assert picture.title in texts(picture)
+    assert picture.title in repr(picture)
+
+
+def test_the_heat_map_names_rows_and_columns_in_the_order_of_the_tree() -> None:
+    sets = five_layers()
+    found = texts(draw_heatmap(sets))
+    names = [text for text in found if re.fullmatch("[0-9a-f]{12}", text)]
+    assert len(names) == 10
+    ids = [sets.labels[row][:12] for row in (0, 1, 2, 3, 4)]
+    assert names[:5] == names[5:] == ids  # 0 and 1 are alike, then 2 and 3, and 4 has nothing
+    assert {"16.0 MB", "12.0 MB", "0 B", "65", "0 %", "100 %"} <= set(found)
+
+
+@pytest.mark.parametrize(("n_layers", "n_named"), [(200, 200), (600, 200)])
+def test_a_large_heat_map_names_as_many_as_can_be_read(n_layers: int, n_named: int) -> None:
+    found = texts(draw_heatmap(many_layers(n_layers)))
+    names = [text for text in found if re.fullmatch("[0-9a-f]{12}", text)]
+    assert len(names) == 2 * n_named
+    assert not {"1", "5", "10"} & set(found)  # no numbers in cells that small
+
+
+def test_the_upset_chart_has_the_sets_largest_first() -> None:
+    found = texts(draw_upset(five_layers()))
+    assert [text for text in found if " in " in text] == [
+        "9.0 MB in 2",
+        "7.0 MB in 2",
+        "2.0 MB in 3",
+    ]
+    assert sum(bool(re.fullmatch("[0-9a-f]{12}", text)) for text in found) == 4
+    assert {"alone", "shared"} <= set(found)
+
+
+def test_the_upset_chart_counts_holders_that_have_no_row() -> None:
+    found = texts(draw_upset(many_layers(200)))
+    assert "3.0 GB in 100" in found
+    assert any(re.fullmatch(r"\+\d+", text) for text in found)
+    lonely = make_sets({(0,): 5, (1,): 7}, ["a", "b"])
+    assert "Bytes. Nothing is shared." in texts(draw_upset(lonely))
+
+
+def test_the_treemap_has_every_byte_once() -> None:
+    found = texts(draw_treemap(five_layers()))
+    assert {"in one only: 6.0 MB, 25 %", "in 2: 16.0 MB, 67 %", "in 3 or 4: 2.0 MB, 8 %"} <= set(
+        found
+    )
+    sets = many_layers(200)
+    tiles = [
+        patch for patch in draw_treemap(sets).figure.axes[0].patches if isinstance(patch, Rectangle)
+    ]
+    area = sum(tile.get_width() * tile.get_height() for tile in tiles)
+    assert area == pytest.approx(10 * 6)
+    assert any("more" in text for text in texts(draw_treemap(sets)))
+
+
+def test_the_curve_ends_with_both_sums() -> None:
+    found = texts(draw_unique(five_layers()))
+    assert {"each its own copy", "44.0 MB", "each content once", "24.0 MB"} <= set(found)
+    assert "45.5 % saved" in found
+
+
+def test_the_curve_of_ranges_says_what_it_costs_at_both_ends() -> None:
+    slack = np.array([900, 300, 0], np.int64)
+    picture = limit_curve(
+        np.arange(1, 4), 5_000 + slack, slack, limit_name="ranges", title="Wire", note="Bytes."
+    )
+    assert {"5.9 kB", "5.0 kB", "ranges", "Wire"} <= set(texts(picture))
+
+
+@pytest.mark.parametrize("draw", PICTURES)
+@pytest.mark.parametrize("n_layers", [0, 1])
+def test_a_store_with_nothing_in_it_has_a_picture(
+    draw: Callable[[Sets], Picture], n_layers: int
+) -> None:
+    sets = make_sets({}, ["only"] * n_layers)
+    assert draw(sets).title in texts(draw(sets))
+
+
+def test_names_of_strangers_are_neither_formulas_nor_markup() -> None:
+    names = ["$a_b$", "<b>&", "日本語", "\x1b[2J", "$x", "café"]
+    sets = make_sets({(row,): 10**6 for row in range(6)} | {tuple(range(6)): 10**7}, names)
+    for draw in PICTURES:
+        found = " ".join(texts(draw(sets)))
+        assert "$a_b$" in found or draw is draw_treemap  # where tiles are small
+        assert "\x1b" not in found
+        png_size(draw(sets))  # and no warning, though the font has no Japanese
+
+
+def test_it_is_saved_by_its_ending(tmp_path: Path) -> None:
+    picture = draw_unique(five_layers())
+    picture.save(tmp_path / "a.SVG")
+    assert (tmp_path / "a.SVG").read_text() == svg(picture)
+    picture.save(tmp_path / "a.png")
+    assert (tmp_path / "a.png").read_bytes() == picture._repr_png_()
+    with pytest.raises(ValueError, match="found 'pdf'"):
+        picture.save(tmp_path / "a.pdf")
+    assert not (tmp_path / "a.pdf").exists()
+
+
+def test_pyplot_is_never_imported() -> None:
+    code = (
+        "import sys, numpy as np; from vecache.draw.curves import unique_curve as draw;"
+        "draw(np.ones(2, int), np.ones(2, int), ['a', 'b'], title='t', note='n')._repr_png_();"
+        "assert 'matplotlib.pyplot' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_without_matplotlib_it_says_what_to_install() -> None:
+    code = (
+        "import sys; sys.modules['matplotlib'] = None\n"
+        "import importlib.util, vecache\n"
+        "importlib.util.find_spec = lambda name: None\n"
+        "try: import vecache.draw.heatmap\n"
+        "except vecache.VecacheError as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout == "pictures need matplotlib: pip install 'vecache[plot]'\n"
+
+
+def test_bytes_have_units() -> None:
+    assert [bytes_text(n) for n in (1, 1_000, 999_999, 10**15)] == [
+        "1 B",
+        "1.0 kB",
+        "1.0 MB",
+        "1.0 PB",
+    ]

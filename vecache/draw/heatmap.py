@@ -1,0 +1,146 @@
+"""Which rows are alike? A square of colours, with rows that are alike side by side under a tree."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.collections import LineCollection
+
+from vecache.draw.cluster import average_linkage
+from vecache.draw.labels import short_labels, thinned
+from vecache.draw.picture import (
+    FONT_SIZE,
+    INK,
+    MUTED,
+    PALE,
+    PLAIN_TEXT,
+    Picture,
+    bytes_text,
+    text_inches,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.axes import Axes
+    from matplotlib.image import AxesImage
+
+    from vecache.arrays import F64, I64
+    from vecache.draw.cluster import Tree
+
+__all__ = ["heatmap"]
+
+_COLOURS = "Blues"
+_TREE_WIDTH = 1.1
+_GAP = 0.12
+_HEAD = 0.8
+_SCALE_HEIGHT = 0.75
+_SMALLEST_PITCH, _LARGEST_PITCH = 0.1, 0.62
+_USUAL_SIDE, _LARGEST_SIDE = 8.0, 20.0
+_MOST_WRITTEN = 14
+"""Up to so many rows, each cell has its number in it."""
+
+
+def heatmap(
+    share: F64, distance: F64, own_bytes: I64, labels: Sequence[str], *, title: str, note: str
+) -> Picture:
+    """Draw a clustered heat map.
+
+    Parameters
+    ----------
+    share : (n, n) float64
+        What is shown: 0 to 1.
+    distance : (n, n) float64
+        What rows are clustered by; symmetric, 0 to 1.
+    own_bytes : (n,) int64
+        Written on the diagonal where there is room.
+    labels : sequence of str
+        One a row, shortened here.
+    title, note : str
+        What it shows, and how to read it.
+
+    Returns
+    -------
+    Picture
+        Rows and columns in the order of the tree. Up to 200 rows each has its label; of more each
+        second, third and so on.
+    """
+    if not len(labels):
+        return Picture(6.0, 1.0, title, note)
+    tree = average_linkage(distance)
+    order = tree.leaf_order()
+    names = [short_labels(labels)[row] for row in order.tolist()]
+    pitch, side = _square(len(names))
+    font_size = min(FONT_SIZE, 61 * max(pitch, _SMALLEST_PITCH))
+    label_width = text_inches(names, font_size)
+    left = _GAP + _TREE_WIDTH + _GAP
+    width = max(left + side + _GAP + label_width, text_inches([note]) + _GAP)
+    height = _HEAD + side + label_width + _GAP + _SCALE_HEIGHT
+    picture = Picture(width, height, title, note)
+    axes = picture.add_axes(left, _HEAD, side, side)
+    image = _draw_cells(axes, share[np.ix_(order, order)])
+    _put_labels(axes, names, pitch, font_size)
+    if len(names) <= _MOST_WRITTEN:
+        _write_cells(axes, share[np.ix_(order, order)], own_bytes[order])
+    _draw_tree(picture.add_axes(_GAP, _HEAD, _TREE_WIDTH, side), tree)
+    _draw_scale(picture, picture.add_axes(left, height - 0.5, 2.0, 0.13), image)
+    return picture
+
+
+def _square(n_rows: int) -> tuple[float, float]:
+    """Inches of a row, and of all rows."""
+    pitch = min(_LARGEST_PITCH, max(_SMALLEST_PITCH, _USUAL_SIDE / n_rows))
+    side = min(pitch * n_rows, _LARGEST_SIDE)
+    return side / n_rows, side
+
+
+def _draw_cells(axes: Axes, share: F64) -> AxesImage:
+    n_rows = len(share)
+    off_diagonal = np.ma.masked_array(share, np.eye(n_rows, dtype=np.bool_))
+    axes.set_facecolor(PALE)
+    image = axes.imshow(
+        off_diagonal, cmap=_COLOURS, vmin=0, vmax=1, aspect="auto", interpolation="nearest"
+    )
+    if n_rows <= _USUAL_SIDE / _SMALLEST_PITCH:
+        edges = np.arange(1, n_rows) - 0.5
+        limits = (-0.5, n_rows - 0.5)
+        axes.hlines(edges, *limits, color="white", linewidth=0.8)
+        axes.vlines(edges, *limits, color="white", linewidth=0.8)
+    return image
+
+
+def _put_labels(axes: Axes, names: list[str], pitch: float, font_size: float) -> None:
+    places = thinned(len(names), pitch, _SMALLEST_PITCH * 0.99)
+    shown = [names[place] for place in places]
+    axes.yaxis.tick_right()
+    axes.set_yticks(places, shown, fontsize=font_size, **PLAIN_TEXT)
+    axes.set_xticks(places, shown, fontsize=font_size, rotation=90, **PLAIN_TEXT)
+
+
+def _write_cells(axes: Axes, share: F64, own_bytes: I64) -> None:
+    n_rows = len(share)
+    for row, column in np.ndindex(share.shape):  # few, see _MOST_WRITTEN
+        value = float(share[row, column])
+        if row == column:
+            text, colour = bytes_text(int(own_bytes[row])), MUTED
+        else:
+            text = f"{100 * value:.0f}" if value >= 0.005 or not value else "<1"
+            colour = "white" if value > 0.6 else INK
+        size = FONT_SIZE if n_rows <= _MOST_WRITTEN - 4 else FONT_SIZE - 2
+        axes.text(column, row, text, ha="center", va="center", fontsize=size, color=colour)
+
+
+def _draw_scale(picture: Picture, axes: Axes, image: AxesImage) -> None:
+    bar = picture.figure.colorbar(image, cax=axes, orientation="horizontal", ticks=[0, 0.5, 1])
+    bar.outline.set_visible(False)
+    bar.set_ticklabels(["0 %", "50 %", "100 %"], fontsize=FONT_SIZE)
+    axes.tick_params(length=0)
+
+
+def _draw_tree(axes: Axes, tree: Tree) -> None:
+    """Draw the tree to the left of the rows, its leaves on the right."""
+    brackets = tree.brackets()[:, :, ::-1]
+    lines = LineCollection(brackets.tolist(), colors=MUTED, linewidths=0.9, capstyle="projecting")
+    axes.add_collection(lines, autolim=False)
+    axes.set(xlim=(1.02, -0.03), ylim=(tree.n_leaves - 0.5, -0.5))

@@ -1,0 +1,177 @@
+"""Who shares with whom? A bar for each set of holders, and dots below that say who is in it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vecache.arrays import ragged_arange
+from vecache.draw.labels import short_labels
+from vecache.draw.picture import (
+    ALONE,
+    FONT_SIZE,
+    INK,
+    MUTED,
+    PALE,
+    PLAIN_TEXT,
+    SHARED,
+    Picture,
+    bytes_text,
+    show_bytes,
+    text_inches,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.axes import Axes
+
+    from vecache.arrays import I64
+
+__all__ = ["upset"]
+
+_COLUMN, _ROW = 0.3, 0.24
+_HEAD, _BARS_HEIGHT, _BARS_WIDTH = 1.75, 1.8, 1.8
+_GAP = 0.15
+_MOST_ROWS = 72
+
+
+def upset(
+    start: I64,
+    holder: I64,
+    n_bytes: I64,
+    labels: Sequence[str],
+    *,
+    title: str,
+    note: str,
+    n_shown: int = 24,
+) -> Picture:
+    """Draw the largest sets of holders that have something in common.
+
+    Parameters
+    ----------
+    start : (n_sets + 1,) int64
+        The holders of set i are the rows from `start[i]` to before `start[i + 1]`.
+    holder : (n_rows,) int64
+        Numbers of holders.
+    n_bytes : (n_sets,) int64
+        What all of the set hold, and nobody else.
+    labels : sequence of str
+        One a holder, shortened here.
+    title, note : str
+        What it shows, and how to read it.
+    n_shown : int
+        How many sets are drawn. Those with a single holder are not among them.
+
+    Returns
+    -------
+    Picture
+        A column a set, the largest first; a row a holder, with all it has on the left. There are 72
+        rows at most: the holders of a set that needs more are counted below its column.
+    """
+    sizes = np.diff(start)
+    shared = np.flatnonzero((sizes > 1) & (n_bytes > 0))
+    sets = shared[np.argsort(-n_bytes[shared], kind="stable")[:n_shown]]
+    if not len(sets):
+        return Picture(max(6.0, text_inches([note])), 1.0, title, f"{note} Nothing is shared.")
+    column = np.repeat(np.arange(len(sets)), sizes[sets])
+    member = holder[ragged_arange(start[sets], sizes[sets])]
+    rows = _choose_rows(np.split(member, np.cumsum(sizes[sets])[:-1]))
+    place = np.full(len(labels), -1)
+    place[rows] = np.arange(len(rows))
+    names = [short_labels(labels)[row] for row in rows.tolist()]
+    left = _GAP + _BARS_WIDTH + _GAP + text_inches(names) + _GAP
+    width = max(left + _COLUMN * len(sets) + _GAP, text_inches([note]))
+    picture = Picture(width, _HEAD + _BARS_HEIGHT + _ROW * (len(rows) + 3), title, note)
+    top = _HEAD + _BARS_HEIGHT + _GAP
+    _draw_sets(
+        picture.add_axes(left, _HEAD, _COLUMN * len(sets), _BARS_HEIGHT), n_bytes[sets], sizes[sets]
+    )
+    dots = picture.add_axes(left, top, _COLUMN * len(sets), _ROW * len(rows))
+    _draw_dots(dots, column, place[member], names, len(sets))
+    alone, total = _holder_bytes(start, holder, n_bytes, len(labels))
+    bars = picture.add_axes(_GAP, top, _BARS_WIDTH, _ROW * len(rows))
+    _draw_holders(bars, alone[rows], total[rows])
+    return picture
+
+
+def _choose_rows(members: list[I64]) -> I64:
+    """Give rows to the holders of each set, as long as all of the set find one."""
+    rows = np.zeros(0, np.int64)
+    for member in members:  # sets, and few
+        new = np.setdiff1d(member, rows)
+        if len(rows) + len(new) <= _MOST_ROWS:
+            rows = np.append(rows, new)
+    return rows if len(rows) else members[0][:_MOST_ROWS]
+
+
+def _holder_bytes(start: I64, holder: I64, n_bytes: I64, n_holders: int) -> tuple[I64, I64]:
+    """Add up what each holder has alone, and in all."""
+    sizes = np.diff(start)
+    alone, total = np.zeros((2, n_holders), np.int64)
+    np.add.at(total, holder, np.repeat(n_bytes, sizes))
+    single = np.flatnonzero(sizes == 1)
+    alone[holder[start[single]]] = n_bytes[single]
+    return alone, total
+
+
+def _draw_sets(axes: Axes, n_bytes: I64, sizes: I64) -> None:
+    places = np.arange(len(n_bytes))
+    axes.bar(places, n_bytes, width=0.62, color=SHARED)
+    for place, (value, size) in enumerate(zip(n_bytes.tolist(), sizes.tolist(), strict=True)):
+        text = f"{bytes_text(value)} in {size}"
+        style: dict[str, Any] = {"fontsize": FONT_SIZE - 1, "color": INK, "rotation": 90}
+        axes.annotate(
+            text,
+            (place, value),
+            (0, 3),
+            textcoords="offset points",
+            ha="center",
+            va="bottom",
+            **style,
+        )
+    axes.set_xlim(-0.5, len(n_bytes) - 0.5)
+    axes.set_ylim(0, int(n_bytes.max()))
+    show_bytes(axes, "y")
+
+
+def _draw_dots(axes: Axes, column: I64, row: I64, names: list[str], n_sets: int) -> None:
+    n_rows = len(names)
+    for stripe in range(0, n_rows, 2):
+        axes.axhspan(stripe - 0.5, stripe + 0.5, color="#f4f4f4", linewidth=0)
+    all_columns, all_rows = np.indices((n_sets, n_rows)).reshape(2, -1)
+    axes.scatter(all_columns, all_rows, s=34, color=PALE, linewidths=0)
+    is_shown = row >= 0
+    top, bottom = np.full(n_sets, n_rows), np.full(n_sets, -1)
+    np.minimum.at(top, column[is_shown], row[is_shown])
+    np.maximum.at(bottom, column[is_shown], row[is_shown])
+    linked = np.flatnonzero(bottom > top)
+    axes.vlines(linked, top[linked], bottom[linked], color=INK, linewidth=1.6)
+    axes.scatter(column[is_shown], row[is_shown], s=34, color=INK, linewidths=0, zorder=3)
+    axes.set(xlim=(-0.5, n_sets - 0.5), ylim=(n_rows - 0.5, -0.5))
+    axes.set_yticks(range(n_rows), names, fontsize=FONT_SIZE, **PLAIN_TEXT)
+    hidden = np.bincount(column[~is_shown], minlength=n_sets)
+    for place in np.flatnonzero(hidden).tolist():
+        style: dict[str, Any] = {"fontsize": FONT_SIZE - 2, "color": MUTED}
+        axes.text(place, n_rows, f"+{hidden[place]}", ha="center", va="center", **style)
+
+
+def _draw_holders(axes: Axes, alone: I64, total: I64) -> None:
+    places = np.arange(len(total))
+    axes.barh(places, total - alone, height=0.66, color=SHARED)
+    axes.barh(places, alone, left=total - alone, height=0.66, color=ALONE)
+    axes.set(ylim=(len(total) - 0.5, -0.5), xlim=(max(int(total.max()), 1), 0))
+    show_bytes(axes, "x")
+    for x, text, colour in ((1.0, "shared", SHARED), (0.0, "alone", ALONE)):
+        axes.annotate(
+            text,
+            (x, 1.0),
+            (0, 4),
+            xycoords="axes fraction",
+            textcoords="offset points",
+            ha="right" if x else "left",
+            color=colour,
+            fontsize=FONT_SIZE,
+            weight="bold",
+        )
