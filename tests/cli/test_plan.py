@@ -210,3 +210,21 @@ def test_it_says_where_the_machine_pulls_whole_blobs(
     conf.write_text('[storage.options]\npull_options = {enable_partial_images = "true"}\n')
     assert main(words) == 0
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("ending", ["svg", "png"])
+def test_the_curve_is_drawn(
+    ending: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / f"curve.{ending}"
+    plan(capsys, APP1, "--store", STORE, "--present", "--curve", "-o", str(path))
+    begins, holds = {"svg": (b"<?xml", b">Bytes on the wire"), "png": (b"\x89PNG", b"IEND")}[ending]
+    drawn = path.read_bytes()
+    assert drawn.startswith(begins)
+    assert holds in drawn
+
+
+def test_what_is_no_curve_is_not_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "plan.svg"
+    plan(capsys, APP1, "--store", STORE, "-o", str(path), code=2)
+    assert not path.exists()

@@ -7,7 +7,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from vecache.report.output import TABLE_ENDINGS, json_text, write_report
+from vecache.report.output import PICTURE_ENDINGS, TABLE_ENDINGS, json_text, write_report
 from vecache.report.terminal import Screen
 
 if TYPE_CHECKING:
@@ -17,7 +17,15 @@ if TYPE_CHECKING:
     from vecache.report.output import Report
     from vecache.store.graphroot import Store
 
-__all__ = ["UsageError", "add_output", "add_store", "load_layers", "read_input", "show"]
+__all__ = [
+    "UsageError",
+    "add_output",
+    "add_store",
+    "is_picture",
+    "load_layers",
+    "read_input",
+    "show",
+]
 
 
 class UsageError(Exception):
@@ -59,6 +67,22 @@ def add_output(parser: argparse.ArgumentParser, endings: Sequence[str] = TABLE_E
         type=_path_ending_in(endings),
         help=f"write a file, by its ending: {' '.join(endings)}",
     )
+
+
+def is_picture(args: argparse.Namespace) -> bool:
+    """Say whether the result is to be drawn.
+
+    Parameters
+    ----------
+    args : Namespace
+        With what `add_output` adds.
+
+    Returns
+    -------
+    bool
+        True where `-o` names a picture.
+    """
+    return args.output is not None and args.output.lower().endswith(PICTURE_ENDINGS)
 
 
 def load_layers(path: str | None) -> tuple[Store, LayersCache]:

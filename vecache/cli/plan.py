@@ -14,7 +14,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
-from vecache.cli.options import UsageError, add_output, show
+from vecache.cli.options import UsageError, add_output, is_picture, show
 from vecache.cli.pulling import (
     add_images,
     add_pull,
@@ -23,6 +23,7 @@ from vecache.cli.pulling import (
     pull_options,
     settle_images,
 )
+from vecache.report.output import PICTURE_ENDINGS, TABLE_ENDINGS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -64,11 +65,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     more = parser.add_argument_group("what to show")
     more.add_argument("--explain", metavar="PATH", help="tell the story of one file")
-    more.add_argument("--curve", action="store_true", help="bytes against the number of ranges")
+    more.add_argument(
+        "--curve",
+        action="store_true",
+        help="bytes against the number of ranges; -o draws it, if the file ends in .svg or .png",
+    )
     more.add_argument(
         "--best-order", action="store_true", help="find an order of the images that fetches least"
     )
-    add_output(parser)
+    add_output(parser, (*TABLE_ENDINGS, *PICTURE_ENDINGS))
 
 
 def run(args: argparse.Namespace) -> int:
@@ -78,6 +83,8 @@ def run(args: argparse.Namespace) -> int:
     settle_images(args)
     if args.curve and len(args.image) > 1:
         raise UsageError("--curve is of one image, found several")
+    if is_picture(args) and (not args.curve or args.explain is not None):
+        raise UsageError("only --curve can be drawn; other results are tables")
     store, cache = load_present(args)
     more = dict(args.ranges) if args.gap is None else {**args.ranges, "gap_bytes": args.gap}
     options = pull_options(args, store, **more)
@@ -171,9 +178,12 @@ def _curve_report(plan: ImagePlan, args: argparse.Namespace) -> Report:
     from vecache.plan.curve import curve_by_gap, curve_by_ranges
     from vecache.report.curve import curve_table, curve_text
     from vecache.report.output import Report
+    from vecache.report.terminal import printable
 
     line = None if args.bandwidth is None else (args.bandwidth * 1e6 / 8, args.rtt / 1e3)
-    by_ranges, by_gap = (curve_table(c, line) for c in (curve_by_ranges(plan), curve_by_gap(plan)))
+    ranges = curve_by_ranges(plan)
+    by_ranges, by_gap = (curve_table(c, line) for c in (ranges, curve_by_gap(plan)))
+    name = printable(plan.image.reference)
     return Report(
         text=lambda screen: curve_text(plan, by_ranges, screen),
         document=lambda: {
@@ -182,6 +192,7 @@ def _curve_report(plan: ImagePlan, args: argparse.Namespace) -> Report:
             "by_gap": by_gap.to_pylist(),
         },
         table=lambda: by_ranges,
+        picture=lambda file, form: ranges.plot(f"Bytes on the wire for {name}").write(file, form),
     )
 
 

@@ -15,6 +15,7 @@ no known writer makes, has fewer points. 40 bytes a point.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from vecache.arrays import I64
+    from vecache.draw.picture import Picture
     from vecache.plan.layer_plan import LayerPlan
     from vecache.plan.ranges import Parts
 
@@ -36,6 +38,13 @@ __all__ = ["RANGE_HEADER_BYTES", "RangeCurve", "curve_by_gap", "curve_by_ranges"
 
 RANGE_HEADER_BYTES = 160
 """About what a multipart answer says before each range: boundary, type, and the range itself."""
+
+_LIMIT_TITLES = MappingProxyType(
+    {
+        "max_ranges": "ranges that one request may have",
+        "gap_bytes": "bytes up to which a gap is fetched along",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -103,6 +112,35 @@ class RangeCurve:
             raise ValueError("seconds: wanted a bandwidth above 0 and a round trip from 0")
         n_bytes = self.fetch_bytes + self.header_bytes + self.toc_bytes
         return self.requests * round_trip_seconds + n_bytes / bytes_per_second
+
+    def plot(self, title: str = "Bytes on the wire") -> Picture:
+        """Draw the curve.
+
+        Parameters
+        ----------
+        title : str
+            What it is of.
+
+        Returns
+        -------
+        Picture
+            Shows itself in a notebook; `save` writes SVG or PNG.
+
+        Raises
+        ------
+        MissingExtraError
+            If matplotlib is not installed.
+        """
+        from vecache.draw.curves import limit_curve  # noqa: PLC0415 - matplotlib is an extra
+
+        return limit_curve(
+            self.limit,
+            self.fetch_bytes,
+            self.slack_bytes,
+            limit_name=_LIMIT_TITLES[self.limit_name],
+            title=title,
+            note="Blue is needed; orange lies between ranges, and is fetched along.",
+        )
 
     def to_arrow(self) -> Any:
         """Export all columns.

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from vecache.image.model import Image, ImageLayer
     from vecache.index.layers_cache import LayersCache
     from vecache.plan.best import Best
+    from vecache.plan.curve import RangeCurve
 
 __all__ = ["ImagePlan", "plan_image", "plan_images", "plan_with"]
 
@@ -114,6 +115,18 @@ class ImagePlan:
         from vecache.plan.document import plan_to_json_dict  # noqa: PLC0415 - a plan does without
 
         return plan_to_json_dict(self)
+
+    def curve(self) -> RangeCurve:
+        """Count the bytes for each number of ranges that one request may have.
+
+        Returns
+        -------
+        RangeCurve
+            `plot` draws it. `curve_by_gap` of `vecache.plan.curve` gives the one by gaps.
+        """
+        from vecache.plan.curve import curve_by_ranges  # noqa: PLC0415 - a plan does without
+
+        return curve_by_ranges(self)
 
     def explain(self, path: str | bytes) -> list[str]:
         """Tell the story of one file.

@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 
     from vecache.report.terminal import Screen
 
-__all__ = ["TABLE_ENDINGS", "Report", "json_text", "replacing", "write_report"]
+__all__ = ["PICTURE_ENDINGS", "TABLE_ENDINGS", "Report", "json_text", "replacing", "write_report"]
 
 TABLE_ENDINGS = (".parquet", ".arrow", ".csv", ".json", ".jsonl")
+PICTURE_ENDINGS = (".svg", ".png")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ def write_report(path: str | os.PathLike[str], report: Report) -> None:
         If the file cannot be written; an old one is still there.
     """
     ending = os.path.splitext(path)[1].lower()
-    if ending in {".svg", ".png"} and report.picture is not None:
+    if ending in PICTURE_ENDINGS and report.picture is not None:
         with replacing(path) as file:
             report.picture(file, ending[1:])
     elif ending == ".json":

@@ -5,7 +5,7 @@
 3. A set with more than a sixteenth of all holders has too many pairs for that. A block of such sets
    is a matrix of zeros and ones, and its product with itself is the count, at the speed of BLAS.
 
-Products are made in doubles and are exact: sums stay below 2**53, see `contents.MAX_BYTES`.
+Products are made in floats and are exact: sums stay below 2**53, see `contents.MAX_BYTES`.
 The result takes 8 bytes a pair and matrix; making it takes about 300 MB besides.
 """
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from vecache.arrays import F64, I64
+    from vecache.draw.picture import Picture
     from vecache.sharing.contents import Contents
     from vecache.sharing.holder_sets import HolderSets
 
@@ -140,6 +141,28 @@ class Overlap:
             }
         )
 
+    def plot(self, shown: str = "jaccard") -> Picture:
+        """Draw a heat map, with those side by side that are alike.
+
+        Parameters
+        ----------
+        shown : {"jaccard", "containment"}
+            What the colours mean, by bytes. The tree is by Jaccard in any case.
+
+        Returns
+        -------
+        Picture
+            Shows itself in a notebook; `save` writes SVG or PNG.
+
+        Raises
+        ------
+        MissingExtraError
+            If matplotlib is not installed.
+        """
+        from vecache.sharing.pictures import draw_overlap  # noqa: PLC0415 - matplotlib is an extra
+
+        return draw_overlap(self, shown)
+
     def _metric(self, metric: str) -> I64:
         if metric not in METRICS:
             raise ValueError(f"metric: found {metric!r}, wanted one of {METRICS}")
@@ -240,15 +263,16 @@ def pair_sums(sets: HolderSets) -> tuple[I64, I64]:
 
 def _add_pairs(sets: HolderSets, sums: I64) -> None:
     """Count each pair of a set once, above the diagonal or on it."""
-    n_right = sets.spread(sets.start[1:]) - np.arange(len(sets.holder))  # itself, those behind it
+    holder = sets.holder.astype(np.int32 if sets.n_holders**2 < 1 << 31 else np.int64)
+    n_right = sets.spread(sets.start[1:]) - np.arange(len(holder))  # itself and those behind it
     weights = (sets.spread(sets.n_contents), sets.spread(sets.n_bytes))
     ends = np.cumsum(n_right)
     n_blocks = int(ends[-1]) // _PAIRS_PER_BLOCK + 1 if len(ends) else 0
     edges = np.searchsorted(ends, np.arange(1, n_blocks + 1) * _PAIRS_PER_BLOCK, side="right")
     for low, high in pairwise([0, *edges.tolist()]):  # blocks that stay in the processor's cache
         lengths = n_right[low:high]
-        right = sets.holder[ragged_arange(np.arange(low, high), lengths)]
-        pair = np.repeat(sets.holder[low:high] * sets.n_holders, lengths) + right
+        right = holder[ragged_arange(np.arange(low, high), lengths)]
+        pair = np.repeat(holder[low:high] * sets.n_holders, lengths) + right
         for total, weight in zip(sums, weights, strict=True):
             np.add.at(total.reshape(-1), pair, np.repeat(weight[low:high], lengths))
 
@@ -256,10 +280,12 @@ def _add_pairs(sets: HolderSets, sums: I64) -> None:
 def _add_products(sets: HolderSets, sums: I64) -> None:
     for low in range(0, len(sets), _SETS_PER_BLOCK):  # bounds the memory
         block = sets.take(np.arange(low, min(low + _SETS_PER_BLOCK, len(sets))))
-        member = np.zeros((len(block), sets.n_holders))
+        member = np.zeros((len(block), sets.n_holders), np.float32)
         member[block.spread(np.arange(len(block))), block.holder] = 1
         for total, weight in zip(sums, (block.n_contents, block.n_bytes), strict=True):
-            total[:] += (member.T @ (member * weight[:, None])).astype(np.int64)
+            exact = np.float32 if weight.sum() < 1 << 24 else np.float64
+            held = member.astype(exact, copy=False)
+            total[:] += (held.T @ (held * weight[:, None].astype(exact))).astype(np.int64)
 
 
 def _ratio(part: I64, whole: npt.NDArray[np.int64]) -> F64:

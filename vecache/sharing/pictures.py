@@ -1,0 +1,105 @@
+"""How do overlap and shares look? What goes on each picture, and how it is to be read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vecache.draw.curves import unique_curve
+from vecache.draw.heatmap import heatmap
+from vecache.draw.treemap import treemap
+from vecache.draw.upset import upset
+
+if TYPE_CHECKING:
+    from vecache.draw.picture import Picture
+    from vecache.sharing.matrix import Overlap
+    from vecache.sharing.shares import Shares
+
+__all__ = ["draw_overlap", "draw_shares"]
+
+
+def draw_overlap(over: Overlap, shown: str) -> Picture:
+    """Draw a clustered heat map.
+
+    Parameters
+    ----------
+    over : Overlap
+        What is drawn.
+    shown : {"jaccard", "containment"}
+        What the colours mean. The tree is by Jaccard in any case.
+
+    Returns
+    -------
+    Picture
+        By bytes.
+
+    Raises
+    ------
+    ValueError
+        If `shown` is none of the two.
+    """
+    alike = over.jaccard()
+    if shown == "jaccard":
+        share = alike
+        note = f"Per cent of the bytes of {over.grain}s that either has, which both have"
+    elif shown == "containment":
+        share = over.containment()
+        note = f"Per cent of the row's bytes of {over.grain}s that the column has too"
+    else:
+        raise ValueError(f"shown: found {shown!r}, wanted 'jaccard' or 'containment'")
+    return heatmap(
+        share,
+        1 - alike,
+        over.bytes.diagonal(),
+        over.labels,
+        title=f"What is shared among {_count(over)}",
+        note=f"{note}; those that are alike stand together.",
+    )
+
+
+def draw_shares(shares: Shares, kind: str) -> Picture:
+    """Draw who holds what.
+
+    Parameters
+    ----------
+    shares : Shares
+        What is drawn.
+    kind : {"treemap", "upset", "curve"}
+        Who owns the bytes; who shares with whom; unique bytes in store order.
+
+    Returns
+    -------
+    Picture
+        By bytes.
+
+    Raises
+    ------
+    ValueError
+        If `kind` is none of the three.
+    """
+    sets, who = shares.sets, f"{shares.by}s"
+    columns = (sets.start, sets.holder, sets.n_bytes, shares.labels)
+    if kind == "treemap":
+        return treemap(
+            *columns,
+            title=f"Who owns the bytes of {_count(shares)}",
+            note=f"A tile is what exactly these {who} have; bytes of {shares.grain}s, each once.",
+        )
+    if kind == "upset":
+        return upset(
+            *columns,
+            title=f"Who shares what among {_count(shares)}",
+            note=f"Bytes of {shares.grain}s that exactly the {who} with a dot have.",
+        )
+    if kind == "curve":
+        return unique_curve(
+            shares.bytes,
+            shares.new_bytes,
+            shares.labels,
+            title=f"Unique bytes of {_count(shares)}",
+            note=f"Bytes of {shares.grain}s up to each of the {who}, in store order.",
+        )
+    raise ValueError(f"kind: found {kind!r}, wanted 'treemap', 'upset' or 'curve'")
+
+
+def _count(result: Overlap | Shares) -> str:
+    return f"{len(result):,} {result.by}{'' if len(result) == 1 else 's'}"
