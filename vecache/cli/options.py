@@ -102,10 +102,13 @@ def load_layers(path: str | None) -> tuple[Store, LayersCache]:
     """
     from vecache.index.keep import KeptCaches
     from vecache.index.layers_cache import LayersCache
+    from vecache.report.progress import Progress
     from vecache.store.graphroot import open_store
 
     store = open_store(path)
-    return store, LayersCache.load(store, kept=KeptCaches.of_user(os.environ).folder)
+    kept = KeptCaches.of_user(os.environ).folder
+    with Progress("Loading layers") as progress:
+        return store, LayersCache.load(store, kept=kept, progress=progress.advance)
 
 
 def read_input(path: str, max_bytes: int) -> bytes:

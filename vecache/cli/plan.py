@@ -79,6 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Do it, print it, and return the exit code."""
     from vecache.plan.image_plan import plan_images
+    from vecache.report.progress import Progress
 
     settle_images(args)
     if args.curve and len(args.image) > 1:
@@ -92,7 +93,9 @@ def run(args: argparse.Namespace) -> int:
     note = ""
     if args.best_order:
         images, note = _order_images(images, cache, options)
-    plans = plan_images(images, cache, options)
+    n_layers = sum(len(image.layers) for image in images)
+    with Progress("Planning layers", n_layers) as progress:
+        plans = plan_images(images, cache, options, progress.advance)
     show(_report(plans, str(store.root), note, args), args)
     for warning in _warnings(plans, store.config):
         print(f"vecache: note: {warning}", file=sys.stderr)

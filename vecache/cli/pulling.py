@@ -107,6 +107,7 @@ def load_present(args: argparse.Namespace) -> tuple[Store, LayersCache]:
     """
     from vecache.index.keep import KeptCaches
     from vecache.index.layers_cache import LayersCache
+    from vecache.report.progress import Progress
     from vecache.store.graphroot import open_store
 
     store = open_store(args.store)
@@ -114,7 +115,9 @@ def load_present(args: argparse.Namespace) -> tuple[Store, LayersCache]:
     if args.present is not None:
         present = [record.id for record in store.find_layers(args.present)]
     kept = KeptCaches.of_user(os.environ).folder
-    return store, LayersCache.load(store, present=present, kept=kept)
+    with Progress("Loading layers") as progress:
+        cache = LayersCache.load(store, present=present, kept=kept, progress=progress.advance)
+    return store, cache
 
 
 def pull_options(args: argparse.Namespace, store: Store, **more: Any) -> PlanOptions:

@@ -33,7 +33,7 @@ from vecache.index.result import LookupResult, Matches
 from vecache.index.source import LayerSource, identify
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from pathlib import Path
     from typing import Any
 
@@ -100,6 +100,7 @@ class LayersCache:
         build: str = BuildMode.MEMORY,
         present: Collection[str] | None = None,
         kept: Path | str | None = None,
+        progress: Callable[[], object] | None = None,
     ) -> LayersCache:
         """Load the caches of a store's layers.
 
@@ -114,6 +115,8 @@ class LayersCache:
             Ids of the layers that count as present; all by default.
         kept : path, optional
             Folder that keeps what was built in memory, for the next time. None keeps nothing.
+        progress : callable, optional
+            Called after each layer.
 
         Returns
         -------
@@ -129,7 +132,7 @@ class LayersCache:
             If `build` is none of the three.
         """
         cache = cls(store=store)
-        cache._source = LayerSource(store, BuildMode(build), present, kept)
+        cache._source = LayerSource(store, BuildMode(build), present, kept, progress)
         cache.refresh()
         return cache
 

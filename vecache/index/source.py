@@ -12,7 +12,7 @@ from vecache.index.layers import open_layer
 from vecache.store.bigdata import CACHE_KEY
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from vecache.index.layers import BuildMode, CachedLayer, ExcludedLayer
     from vecache.store.graphroot import Store
@@ -34,9 +34,11 @@ class LayerSource:
         Ids of the layers that count as present; all by default.
     kept : path, optional
         Folder for caches that were built in memory.
+    progress : callable, optional
+        Called after each layer.
     """
 
-    __slots__ = ("_build", "_kept", "_present", "_store")
+    __slots__ = ("_build", "_kept", "_present", "_progress", "_store")
 
     def __init__(
         self,
@@ -44,11 +46,13 @@ class LayerSource:
         build: BuildMode,
         present: Collection[str] | None,
         kept: Path | str | None,
+        progress: Callable[[], object] | None,
     ) -> None:
         self._store = store
         self._build = build
         self._present = None if present is None else frozenset(present)
         self._kept = None if kept is None else KeptCaches(Path(kept))
+        self._progress = progress
 
     def records(self) -> list[LayerRecord]:
         """List the layers that count as present, as the store has them now."""
@@ -57,7 +61,10 @@ class LayerSource:
 
     def open(self, record: LayerRecord) -> CachedLayer | ExcludedLayer:
         """Get the cache of one of them, or the reason why there is none."""
-        return open_layer(self._store, record, self._build, self._kept)
+        layer = open_layer(self._store, record, self._build, self._kept)
+        if self._progress is not None:
+            self._progress()
+        return layer
 
 
 def identify(records: Sequence[LayerRecord]) -> int:

@@ -24,7 +24,7 @@ from vecache.plan.replay import replay_layer
 from vecache.toc.layout import Layout
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from vecache.image.model import Image, ImageLayer
     from vecache.index.layers_cache import LayersCache
@@ -211,7 +211,11 @@ def plan_image(
 
 
 def plan_with(
-    image: Image, cache: LayersCache, options: PlanOptions, preparer: Preparer | None = None
+    image: Image,
+    cache: LayersCache,
+    options: PlanOptions,
+    preparer: Preparer | None = None,
+    progress: Callable[[], object] | None = None,
 ) -> ImagePlan:
     """Plan the pull of an image, as `plan_image` does, with options made beforehand.
 
@@ -225,6 +229,8 @@ def plan_with(
         Machine and registry.
     preparer : Preparer, optional
         Of the same layout; spares the work on layers that it has prepared already.
+    progress : callable, optional
+        Called after each layer.
 
     Returns
     -------
@@ -241,6 +247,8 @@ def plan_with(
     for layer in image.layers:  # each is held against what the ones before it left
         plan, cache = _plan_layer(layer, cache, options, preparer)
         plans.append(plan)
+        if progress is not None:
+            progress()
     return ImagePlan(image, options, tuple(plans), cache)
 
 
@@ -259,7 +267,10 @@ def _plan_layer(
 
 
 def plan_images(
-    images: Iterable[Image], cache: LayersCache, options: PlanOptions
+    images: Iterable[Image],
+    cache: LayersCache,
+    options: PlanOptions,
+    progress: Callable[[], object] | None = None,
 ) -> tuple[ImagePlan, ...]:
     """Plan the pulls of several images, one after another.
 
@@ -271,6 +282,8 @@ def plan_images(
         The layers that count as present before the first.
     options : PlanOptions
         Machine and registry.
+    progress : callable, optional
+        Called after each layer.
 
     Returns
     -------
@@ -285,7 +298,7 @@ def plan_images(
     preparer = Preparer(options.layout)
     plans = []
     for image in images:
-        plans.append(plan_with(image, cache, options, preparer))
+        plans.append(plan_with(image, cache, options, preparer, progress))
         cache = plans[-1].cache_after
     return tuple(plans)
 
