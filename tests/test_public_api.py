@@ -21,10 +21,15 @@ def test_the_promised_names_are_these() -> None:
         "VecacheError",
         "__version__",
         "build_cache",
+        "gather",
+        "open_dataset",
         "open_image",
         "open_store",
         "overlap",
         "plan_image",
+        "read_contents",
+        "shares",
+        "what_if",
     ]
     assert dir(vecache) == sorted(vecache.__all__)
 

@@ -16,10 +16,15 @@ __all__ = [
     "VecacheError",
     "__version__",
     "build_cache",
+    "gather",
+    "open_dataset",
     "open_image",
     "open_store",
     "overlap",
     "plan_image",
+    "read_contents",
+    "shares",
+    "what_if",
 ]
 
 if TYPE_CHECKING:
@@ -29,7 +34,12 @@ if TYPE_CHECKING:
     from vecache.image.open import open_image
     from vecache.index.layers_cache import LayersCache
     from vecache.plan.image_plan import plan_image
+    from vecache.sharing.dataset import open_dataset
+    from vecache.sharing.gather import gather
     from vecache.sharing.matrix import overlap
+    from vecache.sharing.shares import shares
+    from vecache.sharing.sources import read_contents
+    from vecache.sharing.whatif import what_if
     from vecache.store.graphroot import open_store
     from vecache.toc.document import Toc
 
@@ -42,10 +52,15 @@ else:  # a type checker must not see this: it would let any name pass
         "Toc": "vecache.toc.document",
         "VecacheError": "vecache.errors",
         "build_cache": "vecache.cache.writer",
+        "gather": "vecache.sharing.gather",
+        "open_dataset": "vecache.sharing.dataset",
         "open_image": "vecache.image.open",
         "open_store": "vecache.store.graphroot",
         "overlap": "vecache.sharing.matrix",
         "plan_image": "vecache.plan.image_plan",
+        "read_contents": "vecache.sharing.sources",
+        "shares": "vecache.sharing.shares",
+        "what_if": "vecache.sharing.whatif",
     }
 
     def __getattr__(name):

@@ -64,3 +64,9 @@ def test_the_line_fits_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     with Progress("A label that is much too long", stream=terminal) as progress:
         progress.advance()
     assert terminal.getvalue() == "\r\x1b[KA label t\r\x1b[K"
+
+
+def test_a_step_that_counts_itself_says_where_it_is() -> None:
+    progress = Progress("Reading")
+    progress.advance_to(3, 12)
+    assert progress.line() == "Reading: 3 of 12, 25 %"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from pyarrow import csv, ipc, parquet
 
 from tests.golden import GOLDEN_SMALL, golden_cache, layer_ids

@@ -39,11 +39,15 @@ __all__ = ["VERBS", "Verb", "first_screen", "main"]
 VERBS: dict[str, dict[str, str]] = {
     "Before a pull": {
         "plan": "what it will reuse, fetch and ask for, and what would be best",
+        "gather": "which few local layers hold most of the image",
         "demo": "the same on a small sample that ships inside",
     },
     "In a store": {
         "layers": "what each layer holds, and why one has no cache",
         "lookup": "which layer, path and offset hold a digest",
+        "overlap": "what layers and images share, and what each costs alone",
+        "rm": "what removing layers or images would free, and cost again",
+        "export": "all tags as one table, for DuckDB, Polars, pandas and Spark",
     },
     "One file": {
         "build": "make the cache file of a TOC, byte for byte as Podman does",

@@ -81,6 +81,17 @@ class Progress:
             self._stream.write(_CLEAR + self.line()[: self._width - 1])
             self._stream.flush()
 
+    def advance_to(self, n_done: int, total: int) -> None:
+        """Say how far the step is, where it counts itself.
+
+        Parameters
+        ----------
+        n_done, total : int
+            What is done, and how much there is to do.
+        """
+        self._total = total
+        self.advance(n_done - self.n_done)
+
     def line(self) -> str:
         """Say how far the step is.
 

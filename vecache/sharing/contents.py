@@ -20,6 +20,8 @@ from vecache.sharing.holder_sets import HolderSets
 from vecache.sharing.markup import html_table
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from vecache.arrays import I64, U8
     from vecache.sharing.holdings import Holdings
     from vecache.store.records import ImageRecord, LayerRecord
@@ -56,8 +58,8 @@ class By(StrEnum):
 class TagSource(Protocol):
     """What can still be asked for names: a store, a folder of TOCs, a data set."""
 
-    def find_path(self, record: LayerRecord, key: U8) -> str | None:
-        """Name the first file of a layer with this content; None where it is gone."""
+    def find_paths(self, record: LayerRecord, key: U8) -> list[str | None]:
+        """Name the first file of a layer with each (n, 32) key; None where it is gone."""
         ...
 
     def tags(self, record: LayerRecord) -> tuple[Any, U8]:
@@ -214,6 +216,27 @@ class Contents:
             return sets
         owner_start, owner = self.image_numbers()
         return sets.regroup(owner_start, owner, len(self.images))
+
+    def limited_to(self, layer_ids: Collection[str]) -> Contents:
+        """Take some layers for all there are.
+
+        Parameters
+        ----------
+        layer_ids : collection of str
+            Their ids.
+
+        Returns
+        -------
+        Contents
+            Those layers, and the images that have no others.
+        """
+        kept = frozenset(layer_ids)
+        return Contents(
+            tuple(layer for layer in self.layers if layer.id in kept),
+            tuple(layer for layer in self.left_out if layer.record.id in kept),
+            tuple(image for image in self.images if kept.issuperset(image.layer_ids)),
+            self.source,
+        )
 
     def image_numbers(self) -> tuple[I64, I64]:
         """List the images of each layer.

@@ -223,7 +223,10 @@ class _DatasetSource:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def find_path(self, record: LayerRecord, key: U8) -> str | None:
+    def find_paths(self, record: LayerRecord, key: U8) -> list[str | None]:
+        return [self._find_path(record, row) for row in key]  # a few that are shown
+
+    def _find_path(self, record: LayerRecord, key: U8) -> str | None:
         part = part_path(self._folder, int(key[0]))
         table = _of_layer(_read_table(part, TAG_SCHEMA.names), record.id)
         keys, _ = content_keys(parse_digests(table["digest"]))

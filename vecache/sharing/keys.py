@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from vecache.arrays import I64, U8, U64, Bool
     from vecache.digest import Digests
 
-__all__ = ["KEY_BYTES", "content_keys", "order_keys"]
+__all__ = ["KEY_BYTES", "content_keys", "find_keys", "order_keys"]
 
 KEY_BYTES = RAW_BYTES[Algorithm.SHA256]
 
@@ -83,6 +83,28 @@ def order_keys(key: U8) -> tuple[I64, Bool]:
         order = np.lexsort([words[:, word].astype(np.uint64) for word in (3, 2, 1, 0)])
         is_first, _ = _compare(words, first, order)
     return order, is_first
+
+
+def find_keys(key: U8, queries: U8) -> I64:
+    """Find the lowest row with each key, or -1.
+
+    Parameters
+    ----------
+    key : (n, 32) uint8, C-contiguous
+        In any order, repeats allowed.
+    queries : (m, 32) uint8, C-contiguous
+        Any order.
+
+    Returns
+    -------
+    (m,) int64
+        Row in `key`; -1 where absent.
+    """
+    order, is_first = order_keys(np.concatenate([key, queries]))
+    first = order[np.flatnonzero(is_first)][np.cumsum(is_first) - 1]  # of the rows with that key
+    row = np.empty(len(order), np.int64)
+    row[order] = np.where(first < len(key), first, -1)
+    return row[len(key) :]
 
 
 def _compare(words: U64, first: U64, order: I64) -> tuple[Bool, Bool]:

@@ -273,8 +273,9 @@ def _add_pairs(sets: HolderSets, sums: I64) -> None:
         lengths = n_right[low:high]
         right = holder[ragged_arange(np.arange(low, high), lengths)]
         pair = np.repeat(holder[low:high] * sets.n_holders, lengths) + right
+        index = pair.astype(np.intp)  # add.at is many times slower with any other dtype
         for total, weight in zip(sums, weights, strict=True):
-            np.add.at(total.reshape(-1), pair, np.repeat(weight[low:high], lengths))
+            np.add.at(total.reshape(-1), index, np.repeat(weight[low:high], lengths))
 
 
 def _add_products(sets: HolderSets, sums: I64) -> None:

@@ -26,6 +26,7 @@ from vecache.sharing.sources import read_contents
 
 if TYPE_CHECKING:
     from vecache.arrays import I64, U8
+    from vecache.draw.picture import Picture
     from vecache.sharing.contents import Contents
     from vecache.sharing.holder_sets import HolderSets
 
@@ -119,6 +120,43 @@ class Shares:
         """The ratio over all layers: by files, and by chunks."""
         files, chunks = (_dedup(self.contents, grain) for grain in Grain)
         return files, chunks
+
+    def repeated_files(self, n_files: int = 20) -> RepeatedFiles:
+        """Find the files whose copies in layers cost most; see the function of this name.
+
+        Parameters
+        ----------
+        n_files : int
+            How many to find.
+
+        Returns
+        -------
+        RepeatedFiles
+            That many at most.
+        """
+        return repeated_files(self.contents, n_files)
+
+    def plot(self, kind: str = "treemap") -> Picture:
+        """Draw who holds what.
+
+        Parameters
+        ----------
+        kind : {"treemap", "upset", "curve"}
+            Who owns the bytes; who shares with whom; unique bytes in store order.
+
+        Returns
+        -------
+        Picture
+            Shows itself in a notebook; `save` writes SVG or PNG.
+
+        Raises
+        ------
+        MissingExtraError
+            If matplotlib is not installed.
+        """
+        from vecache.sharing.pictures import draw_shares  # noqa: PLC0415 - matplotlib is an extra
+
+        return draw_shares(self, kind)
 
     def to_arrow(self) -> Any:
         """Export the columns.
@@ -295,11 +333,21 @@ def repeated_files(source: Any, n_files: int = 20) -> RepeatedFiles:
             np.diff(joined.holder_start),
         )
     key, first_layer, size, n_copies, n_layers = found.columns
-    paths = tuple(  # a TOC is read again for each, so this is for the few that are shown
-        contents.source.find_path(contents.layers[number].record, row) if contents.source else None
-        for number, row in zip(first_layer.tolist(), key, strict=True)
-    )
-    return RepeatedFiles(key, paths, size, n_copies, n_layers)
+    return RepeatedFiles(key, _find_paths(contents, first_layer, key), size, n_copies, n_layers)
+
+
+def _find_paths(contents: Contents, layer_no: I64, key: U8) -> tuple[str | None, ...]:
+    """Read the TOC of each layer once more, for the few files that are to be shown."""
+    paths: list[str | None] = [None] * len(key)
+    source = contents.source
+    if source is None:
+        return tuple(paths)
+    for number in np.unique(layer_no).tolist():
+        rows = np.flatnonzero(layer_no == number)
+        found = source.find_paths(contents.layers[number].record, key[rows])
+        for row, path in zip(rows.tolist(), found, strict=True):
+            paths[row] = path
+    return tuple(paths)
 
 
 class _Costliest:

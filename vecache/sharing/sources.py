@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 
 from vecache.arrays import binary_to_text
-from vecache.errors import StoreError, TocError, VecacheError
+from vecache.errors import TocError, VecacheError
 from vecache.image.model import Image
 from vecache.index.layers_cache import LayersCache
 from vecache.sharing.contents import (
@@ -30,6 +31,7 @@ from vecache.sharing.contents import (
 )
 from vecache.sharing.dataset import is_dataset, open_dataset
 from vecache.sharing.holdings import Holdings
+from vecache.sharing.keys import find_keys
 from vecache.sharing.places import PlaceKind, find_places
 from vecache.sharing.tags import layer_tags
 from vecache.store.bigdata import TOC_KEY, read_big_data
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
     from vecache.arrays import U8
     from vecache.toc.entries import Entries
 
-__all__ = ["layer_chain", "read_contents"]
+__all__ = ["find_store", "layer_chain", "read_contents"]
 
 
 def read_contents(source: Any, *, progress: Callable[[int, int], object] | None = None) -> Contents:
@@ -92,18 +94,43 @@ def read_contents(source: Any, *, progress: Callable[[int, int], object] | None 
     )
 
 
+def find_store(path: Path) -> Store | None:
+    """Open the store at a path, if that is what it is.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        A path as `read_contents` takes it.
+
+    Returns
+    -------
+    Store or None
+        None for a data set and for a folder of TOCs.
+
+    Raises
+    ------
+    StoreError
+        If it is none of the three.
+    """
+    is_root = (path / LAYERS).is_dir()
+    if not is_root and (is_dataset(path) or _toc_files(path)):
+        return None
+    return open_store(path)
+
+
 def _read_path(path: Path, progress: Callable[[int, int], object] | None) -> Contents:
+    store = find_store(path)
+    if store is not None:
+        return read_contents(store, progress=progress)
     if is_dataset(path):
         return open_dataset(path, progress=progress)
-    if (path / LAYERS).is_dir() or not path.is_dir():
-        return read_contents(open_store(path), progress=progress)
-    files = {file.name.removesuffix(".json"): file for file in sorted(path.glob("*.json"))}
-    if not files:
-        raise StoreError(
-            f"{path}: holds no layers; wanted a graph root, a data set of `vecache export`, "
-            "or a folder of TOCs with names that end in .json"
-        )
+    files = _toc_files(path)
     return _read(_FolderToc(files), map(_bare_record, files), (), progress)
+
+
+def _toc_files(path: Path) -> dict[str, Path]:
+    """Find the TOCs of a folder, by the names that their layers get."""
+    return {file.name.removesuffix(".json"): file for file in sorted(path.glob("*.json"))}
 
 
 def _images_of(store: Store) -> Iterable[ContentImage]:
@@ -188,17 +215,16 @@ class _TocSource:
             raise TocError(f"layer {record.id}: its TOC has gone")
         return layer_tags(entries, record.id)
 
-    def find_path(self, record: LayerRecord, key: U8) -> str | None:
+    def find_paths(self, record: LayerRecord, key: U8) -> list[str | None]:
         entries = self.entries(record)
         if entries is None:
-            return None
+            return [None] * len(key)
         places = find_places(entries)
-        is_file = places.kind == PlaceKind.FILE
-        found = np.flatnonzero(is_file & (places.key == key).all(axis=1))
-        if not len(found):
-            return None
-        name: str = binary_to_text(entries.name.slice(places.entry_row[found[0]], 1))[0].as_py()
-        return name
+        row = find_keys(places.key, key)  # files stand before chunks
+        is_file = (row >= 0) & (places.kind[row] == PlaceKind.FILE)
+        names = entries.name.take(pa.array(places.entry_row[row], mask=~is_file))
+        paths: list[str | None] = binary_to_text(names).to_pylist()
+        return paths
 
 
 class _StoreToc(_TocSource):

@@ -10,8 +10,8 @@ It follows what Podman can do:
 
 Bytes are counted twice over, since it depends on the store what is freed:
 
-- `stored_bytes`: all files of the removed layers, every copy. So much is freed where each layer has
-  its own copies: a store without reflinks and hard links.
+- `stored_bytes`: all files of the removed layers, every copy, holes too. So much is freed where
+  each layer has its own copies: a store without reflinks and hard links.
 - `freed_bytes`: contents that no remaining layer holds. So much is freed where copies share their
   blocks, and so much is lost: what a later pull cannot find here any more.
 
@@ -194,7 +194,7 @@ def what_if(source: Any, remove: Iterable[str], grain: str | Grain = Grain.FILE)
     own = lost.take(np.flatnonzero(lost.set_sizes == 1))
     own_bytes = np.zeros(len(contents.layers), np.int64)
     np.add.at(own_bytes, own.holder, own.n_bytes)
-    layer_bytes = np.array([each.logical_bytes for each in contents.holdings(grain)], np.int64)
+    layer_bytes = np.array([layer.files.logical_bytes for layer in contents.layers], np.int64)
     known = [layer.id for layer in contents.layers if layer.id in layer_ids]
     return Removal(
         contents=contents,

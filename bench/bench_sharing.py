@@ -1,0 +1,142 @@
+"""What do many layers share? Joining, pairs, gather and what-if, at either extreme and in between.
+
+Run as tests in CI, at a fiftieth of the layers. To measure the sizes of the issue, 1,000 layers of
+20,000 contents: `VECACHE_BENCH_LAYERS=1000 pytest bench/bench_sharing.py --benchmark-enable`.
+`python -m bench.bench_sharing HOLDERS` makes one case in a fresh process and writes its time and
+memory.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from tests.golden import needs_debian
+from tests.stores import debian_store
+from vecache.sharing.contents import ContentLayer, Contents
+from vecache.sharing.export import export_dataset
+from vecache.sharing.gather import gather
+from vecache.sharing.holder_sets import HolderSets
+from vecache.sharing.holdings import Holdings
+from vecache.sharing.matrix import overlap
+from vecache.sharing.shares import shares
+from vecache.sharing.sources import read_contents
+from vecache.sharing.whatif import what_if
+from vecache.store.records import LayerRecord
+
+if TYPE_CHECKING:
+    from pytest_benchmark.fixture import BenchmarkFixture
+
+N_LAYERS = int(os.environ.get("VECACHE_BENCH_LAYERS", "20"))
+N_CONTENTS = 20_000 if N_LAYERS >= 1000 else 2_000
+HOLDERS = (1, 3, 20, 60, 1000)
+"""How many layers hold each content: none twice, pairs, products, and one set for all."""
+
+
+def make_contents(n_holders: int) -> Contents:
+    """Layers that each draw the same number of contents from one pool, at random."""
+    rng = np.random.default_rng(n_holders)
+    n_pool = max(N_LAYERS * N_CONTENTS // min(n_holders, N_LAYERS), N_CONTENTS)
+    key = rng.integers(0, 256, (n_pool, 32), np.uint8)
+    size = rng.integers(1, 1 << 20, n_pool)
+    order = rng.permutation(n_pool)
+    layers = []
+    for number in range(N_LAYERS):
+        rows = (
+            order[number * N_CONTENTS : (number + 1) * N_CONTENTS]
+            if n_holders == 1
+            else rng.choice(n_pool, N_CONTENTS, replace=False)
+        )
+        held = Holdings.from_rows(key[rows], size[rows])
+        layers.append(ContentLayer(_record(number), held, held))
+    return Contents(tuple(layers))
+
+
+def _record(number: int) -> LayerRecord:
+    return LayerRecord(
+        id=f"{number:064x}",
+        parent=None,
+        names=(),
+        diff_digest=None,
+        compressed_diff_digest=None,
+        toc_digest=None,
+        expected_diff_digest=None,
+        diff_size=-1,
+        big_data_names=(),
+        store_root=Path(),
+        files_root=Path(),
+        is_read_only=True,
+    )
+
+
+@pytest.fixture(params=HOLDERS, scope="module")
+def contents(request: pytest.FixtureRequest) -> Contents:
+    return make_contents(request.param)
+
+
+def bench_overlap(benchmark: BenchmarkFixture, contents: Contents) -> None:
+    """From the keys of all layers to the matrix."""
+    n_bytes = benchmark(lambda: overlap(contents).bytes)
+    assert n_bytes.diagonal().tolist() == [layer.files.n_bytes for layer in contents.layers]
+
+
+def bench_shares(benchmark: BenchmarkFixture, contents: Contents) -> None:
+    found = benchmark(shares, contents)
+    assert found.new_bytes.sum() == found.sets.n_bytes.sum()
+
+
+def bench_gather(benchmark: BenchmarkFixture, contents: Contents) -> None:
+    """An image of five of the layers, against all others."""
+    image, local = Contents(contents.layers[:5]), Contents(contents.layers[5:])
+    found = benchmark(gather, image, local)
+    assert found.covered_bytes == found.added_bytes.sum() <= found.total_bytes
+
+
+def bench_what_if(benchmark: BenchmarkFixture, contents: Contents) -> None:
+    names = [layer.id for layer in contents.layers[::2]]
+    found = benchmark(what_if, contents, names)
+    assert 0 <= found.freed_bytes <= found.stored_bytes
+    assert len(found.layer_ids) == len(names)
+
+
+@needs_debian
+def bench_read_debian(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
+    """Five real TOCs, from JSON to holdings."""
+    found = benchmark(read_contents, debian_store(tmp_path))
+    assert len(found.layers) == 5
+
+
+@needs_debian
+def bench_export_debian(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
+    found = read_contents(debian_store(tmp_path))
+    benchmark(export_dataset, found, tmp_path / "set")
+    assert len(read_contents(tmp_path / "set").layers) == 5
+
+
+def main(n_holders: int) -> None:
+    """Write seconds and peak memory of one case, in a process that has done nothing else."""
+    contents = make_contents(n_holders)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start = time.perf_counter()
+    sets = HolderSets.of_holdings([layer.files for layer in contents.layers])
+    joined = time.perf_counter() - start
+    del sets
+    start = time.perf_counter()
+    found = overlap(contents)
+    _ = found.bytes
+    seconds = time.perf_counter() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    case = f"{N_LAYERS} layers of {N_CONTENTS} contents, {n_holders} holders each"
+    memory = f"peak {peak / 1e6:.2f} GB, {before / 1e6:.2f} GB before"
+    sys.stdout.write(f"{case}: join {joined:.1f} s, all {seconds:.1f} s, {memory}\n")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

@@ -1,0 +1,236 @@
+"""`overlap`, `gather`, `rm` and `export`: figures in every form, for people and for programs."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from pyarrow import csv, parquet
+
+from tests.golden import GOLDEN_SMALL, layer_ids, needs_debian
+from tests.stores import copy_store, debian_store, toc_path
+from vecache.cli.main import main
+from vecache.sharing.gather import gather
+from vecache.sharing.matrix import overlap
+from vecache.sharing.sources import read_contents
+from vecache.sharing.whatif import what_if
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+STORE = str(GOLDEN_SMALL / "stores" / "dir")
+APP2 = f"oci:{GOLDEN_SMALL / 'oci'}:app2"
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: str, code: int = 0) -> str:
+    assert main(list(words)) == code
+    return capsys.readouterr().out
+
+
+def run_json(capsys: pytest.CaptureFixture[str], *words: str) -> Any:
+    return json.loads(run(capsys, *words, "--json"))
+
+
+def make_tocs(folder: Path, n_layers: int) -> None:
+    """Layers that all have one file in common, and one that they have alone."""
+    folder.mkdir()
+    for number in range(n_layers):
+        files = [
+            {"type": "reg", "name": name, "digest": f"sha256:{value:064x}", "size": size}
+            for name, value, size in (("bin/sh", 999, 5000), ("etc/own", number, 100 + number))
+        ]
+        document = {"version": 1, "entries": files}
+        (folder / f"layer{number:03}.json").write_text(json.dumps(document))
+
+
+@pytest.mark.parametrize("by", ["layer", "image"])
+@pytest.mark.parametrize("grain", ["file", "chunk"])
+def test_overlap_documents_hold_the_matrices(
+    by: str, grain: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    document = run_json(capsys, "overlap", "--store", STORE, "--by", by, "--grain", grain)
+    found = overlap(STORE, by, grain)
+    assert document["labels"] == list(found.labels)
+    for metric in ("files", "chunks", "bytes"):
+        assert document[metric] == getattr(found, metric).tolist()
+    assert document["dedup"]["file"]["ratio"] > 1
+    assert document["left_out"] == []
+
+
+def test_overlap_prints_a_matrix_that_says_what_it_shows(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    text = run(capsys, "overlap", "--store", STORE)
+    assert "5 layers, 5 images, 4.96 MB in files." in text
+    assert "Of 10 pairs of layers, 5 have files in common." in text
+    assert "Bytes of files in common:" in text
+    assert "#1  dd95d764c505  1.42 MB  1.20 MB        ·  31.3 kB  143 kB   -  40.0 kB\n" in text
+    assert "80.0 kB  40.0 kB       3       2  usr/bin/su" in text
+
+
+@pytest.mark.parametrize(
+    ("metric", "title", "cell"),
+    [
+        ("files", "Number of files in common", "60"),
+        ("chunks", "Number of chunks in common", "114"),
+        ("jaccard", "Bytes of chunks in common, of those that either has", "41.9 %"),
+        ("containment", "How much of each row its column has, by bytes of chunks", "55.9 %"),
+    ],
+)
+def test_overlap_shows_the_metric_that_was_asked_for(
+    metric: str, title: str, cell: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["overlap", "--store", STORE, "--by", "image", "--grain", "chunk"]
+    text = run(capsys, *words, "--metric", metric)
+    assert f"{title}:" in text
+    assert cell in text
+    assert "#3  other" in text
+
+
+def test_many_layers_are_shown_as_lists(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_tocs(tmp_path / "tocs", 200)
+    for metric in ("bytes", "containment"):
+        text = run(capsys, "overlap", "--store", str(tmp_path / "tocs"), "--metric", metric)
+        assert "Layers that cost most alone, 10 of 200:" in text
+        assert "layer199" in text
+        assert "10 of 19,900:" in text
+        assert "layer000  layer001  5.00 kB      1       1" in text
+    assert max(map(len, text.splitlines())) <= 110
+
+
+def test_overlap_writes_every_pair(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for ending in ("parquet", "csv"):
+        run(capsys, "overlap", "--store", STORE, "-o", str(tmp_path / f"pairs.{ending}"))
+    expected = overlap(STORE).to_arrow().to_pylist()
+    assert parquet.read_table(tmp_path / "pairs.parquet").to_pylist() == expected
+    assert csv.read_csv(tmp_path / "pairs.csv").num_rows == len(expected)
+
+
+def test_layers_that_do_not_count_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = copy_store("dir", tmp_path)
+    toc_path(root, layer_ids("dir")[0]).unlink()
+    text = run(capsys, "overlap", "--store", str(root))
+    assert "dd95d764c505  not counted: it has no TOC" in text
+
+
+def test_gather_prints_the_steps(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["gather", APP2, "--store", STORE, "--reflink", "yes"]
+    text = run(capsys, *words, "--present", *layer_ids("dir")[:2])
+    assert "1.36 MB in distinct chunks." in text
+    assert "2 of 2 local layers hold 758 kB of it (55.7 %), 603 kB is in none." in text
+    assert "   1  dd95d764c505  628 kB    46.2 %  732 kB" in text
+    assert "No fewer layers can hold as much." in text
+    assert "0 of 0 local layers hold 0 B" in run(capsys, *words, "--present")
+
+
+def test_gather_documents_hold_the_steps(capsys: pytest.CaptureFixture[str]) -> None:
+    document = run_json(capsys, "gather", APP2, "--store", STORE, "--reflink", "no")
+    found = gather(read_contents(STORE), STORE)
+    assert document["grain"] == "file"
+    assert document["uncovered_bytes"] == 0
+    assert [row["layer_id"] for row in document["layers"]] == [
+        layer for layer in found.layer_ids if layer in {x["layer_id"] for x in document["layers"]}
+    ]
+
+
+def test_rm_says_what_goes_what_stays_and_what_it_costs(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    text = run(capsys, "rm", "app2", "--store", STORE, "--reflink", "no")
+    assert "Nothing is removed. 1 layer and 1 image would go, 4 images would stay." in text
+    assert "Freed here, without reflinks  983 kB, all files of these layers" in text
+    assert "886 kB, the files that no layer that stays has" in text
+    assert "4008ba2865b7  983 kB  886 kB" in text
+    assert "cf738b6d7c37  image localhost:5001/small/dirs:latest needs it" in text
+    assert "localhost:5001/small/app2:latest  886 kB   886 kB  479 kB" in text
+
+
+def test_rm_documents_add_up(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["rm", "app2", "app1", "base", "--store", STORE]
+    document = run_json(capsys, *words, "--reflink", "yes")
+    found = what_if(STORE, ["app2", "app1", "base"], "chunk")
+    assert document["freed_now_bytes"] == document["freed_bytes"] == found.freed_bytes
+    in_turn = sum(image["in_turn_bytes"] for image in document["images"])
+    assert in_turn + document["orphaned_bytes"] == document["freed_bytes"]
+    assert [image["fetch_bytes"] > 0 for image in document["images"]] == [
+        image["is_removed"] for image in document["images"]
+    ]
+    without = run_json(capsys, *words, "--reflink", "no")
+    assert without["freed_now_bytes"] == without["stored_bytes"] == found.stored_bytes
+    linked = run_json(capsys, *words, "--reflink", "no", "--hard-links")
+    assert linked["freed_now_bytes"] == linked["freed_bytes"]
+
+
+def test_rm_leaves_the_store_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = copy_store("dir", tmp_path)
+    before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    run(capsys, "rm", "app2", layer_ids("dir")[0], "--store", str(root))
+    assert {path: path.read_bytes() for path in root.rglob("*") if path.is_file()} == before
+
+
+def test_rm_of_what_is_not_there_is_not_found(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["rm", "nothing", "--store", STORE]) == 1
+    assert "nor is it a layer's id" in capsys.readouterr().err
+
+
+def test_layers_without_a_toc_are_freed_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = copy_store("dir", tmp_path)
+    toc_path(root, layer_ids("dir")[4]).unlink()
+    text = run(capsys, "rm", "app2", "--store", str(root))
+    assert "1 layer without a table of contents, 1.0" in text
+    assert "4008ba2865b7  unknown  unknown" in text
+
+
+@pytest.mark.parametrize("ending", ["parquet", "csv", "arrow"])
+def test_export_writes_one_file(
+    ending: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / f"tags.{ending}"
+    assert (
+        run(capsys, "export", "--store", STORE, "-o", str(path))
+        == f"{path}: all tags of 5 layers\n"
+    )
+    assert path.stat().st_size > 10_000
+
+
+def test_export_writes_a_folder_that_other_verbs_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = str(tmp_path / "set")
+    run(capsys, "export", "--store", STORE, "-o", target)
+    for words in (["overlap"], ["rm", "app2"], ["gather", APP2]):
+        one = run_json(capsys, *words, "--store", STORE, *_without_reflinks(words))
+        other = run_json(capsys, *words, "--store", target, *_without_reflinks(words))
+        for document in (one, other):
+            document.pop("store", None)
+            for image in document.get("images", []):
+                image.pop("fetch_bytes")  # a data set has no manifests to plan with
+        assert one == other
+
+
+def _without_reflinks(words: list[str]) -> list[str]:
+    return [] if words == ["overlap"] else ["--reflink", "no"]
+
+
+def test_export_to_a_name_that_says_nothing_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(capsys, "export", "--store", STORE, "-o", str(tmp_path / "tags.txt"), code=2)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "file").touch()
+    run(capsys, "export", "--store", STORE, "-o", str(tmp_path / "mine"), code=3)
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["file"]
+
+
+@needs_debian
+def test_real_layers_share_what_they_share(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = run(capsys, "overlap", "--store", str(debian_store(tmp_path)))
+    assert "5 layers, 0 images, 934 MB in files." in text
+    assert "#4  8d666a2dca60  208 MB  199 MB  9.32 MB  4.42 kB  2.57 kB        ·   281 kB" in text

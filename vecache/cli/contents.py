@@ -1,0 +1,145 @@
+"""What the verbs about sharing share: where contents come from, and what a pull can reuse."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
+
+    from vecache.sharing.contents import Contents, Grain
+    from vecache.store.graphroot import Store
+
+__all__ = [
+    "STORE_HELP",
+    "count",
+    "left_out_notes",
+    "limit_to_present",
+    "load_contents",
+    "pull_sharing",
+]
+
+STORE_HELP = (
+    "graph root, folder that `vecache export` wrote, or folder of TOCs (*.json); without it, this "
+    "machine's own store, as storage.conf says"
+)
+
+
+def load_contents(path: str | None) -> tuple[Contents, Store | None]:
+    """Read what layers hold, and say on a terminal how far it is.
+
+    Parameters
+    ----------
+    path : str or None
+        What `--store` says.
+
+    Returns
+    -------
+    contents : Contents
+        Of all layers.
+    store : Store or None
+        The store that they are from; None if it is a folder of another kind.
+
+    Raises
+    ------
+    StoreError, DatasetError
+        If it cannot be read.
+    """
+    from vecache.report.progress import Progress
+    from vecache.sharing.sources import find_store, read_contents
+    from vecache.store.graphroot import open_store
+
+    store = open_store() if path is None else find_store(Path(path))
+    with Progress("Reading layers") as progress:
+        contents = read_contents(path if store is None else store, progress=progress.advance_to)
+    return contents, store
+
+
+def limit_to_present(contents: Contents, args: argparse.Namespace) -> Contents:
+    """Leave out the layers that do not count as present.
+
+    Parameters
+    ----------
+    contents : Contents
+        All there is.
+    args : Namespace
+        With what `add_pull` adds.
+
+    Returns
+    -------
+    Contents
+        The layers that `--present` names; all without it.
+
+    Raises
+    ------
+    LayerNotFoundError
+        If one is not there.
+    """
+    from vecache.store.find import find_layer
+
+    if args.present is None:
+        return contents
+    return contents.limited_to({find_layer(contents.records, name).id for name in args.present})
+
+
+def pull_sharing(args: argparse.Namespace, store: Store | None) -> tuple[Grain, bool]:
+    """Say what layers of the store can have in common, as the machine is set up.
+
+    Parameters
+    ----------
+    args : Namespace
+        With what `add_pull` adds.
+    store : Store or None
+        Whose file system and configuration to ask; without one, only the command line.
+
+    Returns
+    -------
+    grain : Grain
+        What a pull reuses: CHUNK where the store can share blocks, else whole files.
+    shares : bool
+        Whether a reused file takes no room: by reflinks or by hard links.
+    """
+    from vecache.cli.pulling import pull_options
+    from vecache.sharing.contents import Grain
+
+    if store is None:
+        reflink, hard_links = args.reflink == "yes", bool(args.hard_links)
+    else:
+        options = pull_options(args, store)
+        reflink, hard_links = options.reflink, options.hard_links
+    return (Grain.CHUNK if reflink else Grain.FILE), reflink or hard_links
+
+
+def left_out_notes(contents: Contents) -> list[tuple[str, str]]:
+    """Say which layers are not counted, and why.
+
+    Parameters
+    ----------
+    contents : Contents
+        What was read.
+
+    Returns
+    -------
+    list of (str, str)
+        Beginning of the id, and the reason.
+    """
+    return [(each.record.id[:12], f"not counted: {each.reason}") for each in contents.left_out]
+
+
+def count(n: int, noun: str) -> str:
+    """Write a number of things.
+
+    Parameters
+    ----------
+    n : int
+        How many.
+    noun : str
+        One of them, in English with a plain plural.
+
+    Returns
+    -------
+    str
+        Such as `1 layer` or `1,000 layers`.
+    """
+    return f"{n:,} {noun}{'s' * (n != 1)}"

@@ -1,0 +1,60 @@
+"""Write all tags of a store as one table.
+
+One row a tag: digest, kind (file, chunk, hole, fingerprint), layer, path, offset and size;
+`in_files` and `in_chunks` mark what `vecache overlap` counts. The ending of FILE says the form:
+.parquet, .arrow or .csv. A name without an ending is a folder: a Parquet data set by the first byte
+of the digest, with the layers and images, that DuckDB, Polars, pandas and Spark read. So do the
+verbs `overlap`, `gather` and `rm`, with --store, and `vecache.open_dataset`.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from vecache.cli.contents import STORE_HELP, count, left_out_notes, load_contents
+from vecache.cli.options import UsageError
+from vecache.report.output import replacing
+from vecache.report.progress import Progress
+from vecache.report.table import render_facts
+from vecache.report.terminal import Screen, printable
+
+if TYPE_CHECKING:
+    import argparse
+
+_ENDINGS = (".parquet", ".arrow", ".csv")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Say what the verb understands."""
+    parser.add_argument("--store", metavar="PATH", help=STORE_HELP)
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE",
+        required=True,
+        help=f"a file that ends in {' '.join(_ENDINGS)}, or a folder",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do it, print it, and return the exit code."""
+    ending = os.path.splitext(args.output)[1].lower()
+    is_folder = not ending or args.output.endswith("/") or os.path.isdir(args.output)
+    if not is_folder and ending not in _ENDINGS:
+        raise UsageError(f"export: a file ends in {' '.join(_ENDINGS)}, a folder in none of them")
+    from vecache.sharing.export import export_dataset, write_tags
+
+    contents, _ = load_contents(args.store)
+    if is_folder:
+        with Progress("Writing tags") as progress:
+            export_dataset(contents, args.output, progress=progress.advance_to)
+    else:
+        with replacing(args.output) as file:
+            write_tags(contents, file, ending)
+    n_layers = count(len(contents.layers), "layer")
+    print(f"{printable(args.output)}: all tags of {n_layers}")
+    notes = left_out_notes(contents)
+    if notes:
+        print(render_facts(notes, Screen()))
+    return 0

@@ -1,0 +1,196 @@
+"""Show what removing layers or images would free, and what pulling them again would cost.
+
+Nothing is removed. An image is named as Podman names it, a layer by its id or the beginning of it.
+An image takes its layers along, except those that another image needs or another layer stands on.
+A layer takes along all that stands on it and every image that needs it; layers below it stay.
+
+What a removal frees depends on the store. Where every layer has its own copies of its files, all
+of their bytes are freed. Where layers share blocks (reflinks) or files (hard links), only contents
+that no other layer holds are. Both are shown.
+
+AGAIN is what is no longer here of an image that is pulled again alone, uncompressed; IN TURN the
+same, after the images above it were pulled. FETCH is what comes over the wire for it alone, as
+`vecache plan` plans it.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from vecache.cli.contents import count, limit_to_present, load_contents, pull_sharing
+from vecache.cli.options import add_output, show
+from vecache.cli.pulling import add_pull, pull_options
+from vecache.errors import VecacheError
+from vecache.report.output import Report
+from vecache.report.table import Column, human_bytes, render_facts, render_table
+from vecache.report.terminal import printable
+
+if TYPE_CHECKING:
+    import argparse
+    from typing import Any
+
+    from vecache.report.terminal import Screen
+    from vecache.sharing.whatif import Removal
+    from vecache.store.graphroot import Store
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Say what the verb understands."""
+    parser.add_argument(
+        "names",
+        metavar="LAYER-or-IMAGE",
+        nargs="+",
+        help="what would be removed, all of it together",
+    )
+    add_pull(parser)
+    add_output(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do it, print it, and return the exit code."""
+    from vecache.sharing.whatif import what_if
+
+    contents, store = load_contents(args.store)
+    contents = limit_to_present(contents, args)
+    grain, shares = pull_sharing(args, store)
+    removal = what_if(contents, args.names, grain)
+    fetch = _plan_fetch(removal, store, args)
+    show(
+        Report(
+            text=lambda screen: _text(removal, fetch, shares=shares, screen=screen),
+            document=lambda: _document(removal, fetch, shares=shares),
+            table=lambda: _table(removal, fetch),
+        ),
+        args,
+    )
+    return 0
+
+
+def _plan_fetch(
+    removal: Removal, store: Store | None, args: argparse.Namespace
+) -> list[int | None]:
+    """Bytes over the wire for each image that goes, pulled again alone; None where unknown."""
+    from vecache.image.open import open_image
+    from vecache.index.keep import KeptCaches
+    from vecache.index.layers_cache import LayersCache
+    from vecache.plan.image_plan import plan_with
+
+    if store is None or not removal.images:
+        return [None] * len(removal.images)
+    gone = {*removal.layer_ids, *removal.unknown_ids}
+    present = {record.id for record in removal.contents.records} - gone
+    kept = KeptCaches.of_user(os.environ).folder
+    cache = LayersCache.load(store, present=present, kept=kept)
+    options = pull_options(args, store)
+    fetch: list[int | None] = []
+    for image in removal.images:
+        try:
+            stored = open_image(f"containers-storage:{image.record.id}", store=store)
+            fetch.append(plan_with(stored, cache, options).fetch_bytes)
+        except VecacheError:  # its manifest is not kept, say: the other figures still stand
+            fetch.append(None)
+    return fetch
+
+
+def _table(removal: Removal, fetch: list[int | None]) -> Any:
+    import pyarrow as pa
+
+    table = removal.to_arrow()
+    planned = dict(zip((image.record.id for image in removal.images), fetch, strict=True))
+    column = [planned.get(image.record.id, 0) for image in removal.contents.images]
+    return table.append_column("fetch_bytes", pa.array(column, pa.int64()))
+
+
+def _document(removal: Removal, fetch: list[int | None], *, shares: bool) -> dict[str, Any]:
+    layers = zip(
+        removal.layer_ids,
+        removal.layer_bytes.tolist(),
+        removal.layer_freed_bytes.tolist(),
+        strict=True,
+    )
+    return {
+        "grain": str(removal.grain),
+        "freed_now_bytes": removal.freed_bytes if shares else removal.stored_bytes,
+        "stored_bytes": removal.stored_bytes,
+        "freed_bytes": removal.freed_bytes,
+        "orphaned_bytes": removal.orphaned_bytes,
+        "unknown_bytes": removal.unknown_bytes,
+        "layers": [
+            {"layer": layer, "stored_bytes": stored, "freed_bytes": freed}
+            for layer, stored, freed in layers
+        ],
+        "unknown_layers": removal.unknown_ids,
+        "kept_layers": [{"layer": each.layer_id, "reason": each.reason} for each in removal.kept],
+        "images": _table(removal, fetch).to_pylist(),
+    }
+
+
+def _text(removal: Removal, fetch: list[int | None], *, shares: bool, screen: Screen) -> str:
+    n_layers = len(removal.layer_ids) + len(removal.unknown_ids)
+    n_stay = len(removal.contents.images) - len(removal.images)
+    going = f"{count(n_layers, 'layer')} and {count(len(removal.images), 'image')} would go"
+    parts = [
+        f"Nothing is removed. {going}, {count(n_stay, 'image')} would stay.",
+        render_facts(_facts(removal, shares=shares), screen),
+    ]
+    if n_layers:
+        parts.append(_layers(removal, screen))
+    if removal.kept:
+        stay = [(each.layer_id[:12], each.reason) for each in removal.kept]
+        parts.append(f"{screen.paint('Layers that stay', 'bold')}:\n{render_facts(stay, screen)}")
+    if removal.images:
+        parts.append(_images(removal, fetch, screen))
+    return "\n\n".join(parts)
+
+
+def _facts(removal: Removal, *, shares: bool) -> list[tuple[str, str]]:
+    copies = f"{human_bytes(removal.stored_bytes)}, all files of these layers"
+    unique = (
+        f"{human_bytes(removal.freed_bytes)}, the {removal.grain}s that no layer that stays has"
+    )
+    if shares:
+        how = "reflinks" if removal.grain == "chunk" else "hard links"
+        facts = [(f"Freed here, with {how}", unique), ("Freed where layers share nothing", copies)]
+    else:
+        facts = [("Freed here, without reflinks", copies), ("Freed where layers share", unique)]
+    if removal.unknown_ids:
+        n_unknown = count(len(removal.unknown_ids), "layer")
+        size = f"{human_bytes(removal.unknown_bytes)} as tar archives"
+        facts.append(("Besides", f"{n_unknown} without a table of contents, {size}"))
+    return facts
+
+
+def _layers(removal: Removal, screen: Screen) -> str:
+    rows = [
+        *zip(
+            (layer_id[:12] for layer_id in removal.layer_ids),
+            map(human_bytes, removal.layer_bytes.tolist()),
+            map(human_bytes, removal.layer_freed_bytes.tolist()),
+            strict=True,
+        ),
+        *((layer_id[:12], "unknown", "unknown") for layer_id in removal.unknown_ids),
+    ]
+    columns = (Column("LAYER"), Column("BYTES", "right"), Column("ALONE", "right"))
+    title = screen.paint("Layers that go", "bold")
+    return f"{title}; ALONE is what no other layer has, not even one that goes:\n" + render_table(
+        columns, rows, screen
+    )
+
+
+def _images(removal: Removal, fetch: list[int | None], screen: Screen) -> str:
+    rows = zip(
+        (printable(image.label) for image in removal.images),
+        map(human_bytes, removal.pull_bytes.tolist()),
+        map(human_bytes, removal.in_turn_bytes.tolist()),
+        map(human_bytes, fetch),
+        strict=True,
+    )
+    columns = (
+        Column("IMAGE", keep="end"),
+        Column("AGAIN", "right"),
+        Column("IN TURN", "right"),
+        Column("FETCH", "right"),
+    )
+    title = screen.paint("Images that go, and what pulling them again would cost", "bold")
+    return f"{title}:\n{render_table(columns, rows, screen)}"
