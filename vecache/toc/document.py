@@ -14,8 +14,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from vecache.errors import TocError
 from vecache.toc.columns import build_entries
 from vecache.toc.exact import parse_exact
@@ -120,8 +118,7 @@ def _check_size(data: bytes) -> None:
         raise TocError(f"{len(data):,} bytes; no TOC may be larger than {MAX_TOC_BYTES:,}")
     # Every object and array costs some 150 bytes of memory, so a document of nothing else would
     # need fifty times its own size. No entry of a real TOC is shorter than 24 bytes.
-    # `{` and `[` differ in one bit.
-    n_objects = int(np.count_nonzero((np.frombuffer(data, np.uint8) & 0xDF) == ord("[")))
+    n_objects = data.count(b"{") + data.count(b"[")
     limit = _FREE_OBJECTS + len(data) // _MIN_ENTRY_BYTES
     if n_objects > limit:
         raise TocError(f"{n_objects:,} objects and arrays in {len(data):,} bytes is no TOC")

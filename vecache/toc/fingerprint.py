@@ -67,10 +67,16 @@ def _messages(entries: Entries, rows: I64) -> BinaryColumn:
 
 def _owner_texts(entries: Entries, rows: I64) -> BinaryColumn:
     """Write `uid:gid:mode` once for each combination; a layer has a few dozen."""
-    owners = np.stack([entries.uid[rows], entries.gid[rows], entries.mode[rows]], axis=1)
-    distinct, which = np.unique(owners, axis=0, return_inverse=True)
-    texts = [f"{uid}:{gid}:{mode:o}".encode() for uid, gid, mode in distinct.tolist()]
-    return pa.array(texts, pa.binary()).take(pa.array(which.reshape(-1)))
+    columns = [pa.array(column[rows]) for column in (entries.uid, entries.gid, entries.mode)]
+    which = np.zeros(len(rows), np.int64)
+    for column in columns:  # numbers each combination of those so far as it first appears
+        codes = column.dictionary_encode()
+        pair = pa.array(which * len(codes.dictionary) + codes.indices.to_numpy())
+        which = pair.dictionary_encode().indices.to_numpy().astype(np.int64)
+    first = pa.array(np.unique(which, return_index=True)[1])
+    distinct = (column.take(first).to_pylist() for column in columns)
+    texts = [f"{uid}:{gid}:{mode:o}".encode() for uid, gid, mode in zip(*distinct, strict=True)]
+    return pa.array(texts, pa.binary()).take(pa.array(which))
 
 
 def _xattr_texts(xattrs: Xattrs, rows: I64, n_entries: int) -> BinaryColumn:
