@@ -148,7 +148,8 @@ def _report(plans: Sequence[ImagePlan], store: str, note: str, args: argparse.Na
     if args.curve:
         return _curve_report(plans[0], args)
     only = plans[0] if len(plans) == 1 else None
-    seconds = _seconds(plans, args)
+    line = _line(args)
+    seconds = None if line is None else sum(plan.seconds(*line) for plan in plans)
     return Report(
         text=lambda screen: (
             images_text(plans, store, screen, note=note, seconds=seconds)
@@ -183,7 +184,7 @@ def _curve_report(plan: ImagePlan, args: argparse.Namespace) -> Report:
     from vecache.report.output import Report
     from vecache.report.terminal import printable
 
-    line = None if args.bandwidth is None else (args.bandwidth * 1e6 / 8, args.rtt / 1e3)
+    line = _line(args)
     ranges = curve_by_ranges(plan)
     by_ranges, by_gap = (curve_table(c, line) for c in (ranges, curve_by_gap(plan)))
     name = printable(plan.image.reference)
@@ -199,22 +200,18 @@ def _curve_report(plan: ImagePlan, args: argparse.Namespace) -> Report:
     )
 
 
-def _seconds(plans: Sequence[ImagePlan], args: argparse.Namespace) -> float | None:
-    """Estimate the time on the wire; None where no bandwidth is given."""
-    if args.bandwidth is None:
-        return None
-    n_bytes = sum(plan.fetch_bytes + plan.toc_bytes for plan in plans)
-    n_requests = sum(plan.requests for plan in plans)
-    return float(n_requests * args.rtt / 1e3 + n_bytes * 8 / (args.bandwidth * 1e6))
+def _line(args: argparse.Namespace) -> tuple[float, float] | None:
+    """Bytes a second and seconds of a round trip; None where no bandwidth is given."""
+    return None if args.bandwidth is None else (args.bandwidth * 1e6 / 8, args.rtt / 1e3)
 
 
 def _ranges(text: str) -> dict[str, Any]:
-    if text == "whole":
-        return {"whole_blobs": True}
-    n_ranges = 1 if text == "one" else _count(text)
-    if n_ranges < 1:
-        raise argparse.ArgumentTypeError("wanted a number from 1, `one` or `whole`")
-    return {"max_ranges": n_ranges}
+    from vecache.plan.options import parse_ranges
+
+    try:
+        return parse_ranges(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _count(text: str) -> int:

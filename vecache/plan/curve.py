@@ -23,6 +23,7 @@ import pyarrow as pa
 
 from vecache.arrays import column
 from vecache.plan.image_plan import ImagePlan
+from vecache.plan.ranges import RANGE_HEADER_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,10 +35,8 @@ if TYPE_CHECKING:
     from vecache.plan.layer_plan import LayerPlan
     from vecache.plan.ranges import Parts
 
-__all__ = ["RANGE_HEADER_BYTES", "RangeCurve", "curve_by_gap", "curve_by_ranges"]
+__all__ = ["RangeCurve", "curve_by_gap", "curve_by_ranges"]
 
-RANGE_HEADER_BYTES = 160
-"""About what a multipart answer says before each range: boundary, type, and the range itself."""
 
 _LIMIT_TITLES = MappingProxyType(
     {

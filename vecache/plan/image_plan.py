@@ -128,6 +128,25 @@ class ImagePlan:
 
         return curve_by_ranges(self)
 
+    def seconds(self, bytes_per_second: float, round_trip_seconds: float) -> float:
+        """Estimate how long the pull waits for the network, as `RangeCurve.seconds` does.
+
+        Parameters
+        ----------
+        bytes_per_second : float
+            What the line carries, above 0.
+        round_trip_seconds : float
+            From a request to the first byte of its answer, from 0.
+
+        Returns
+        -------
+        float
+            Round trips of all requests, one after another, and the time for the bytes.
+        """
+        header_bytes = sum(layer.header_bytes for layer in self.layers)
+        n_bytes = self.fetch_bytes + self.toc_bytes + header_bytes
+        return self.requests * round_trip_seconds + n_bytes / bytes_per_second
+
     def explain(self, path: str | bytes) -> list[str]:
         """Tell the story of one file.
 

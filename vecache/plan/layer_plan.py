@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from vecache.plan.ranges import RANGE_HEADER_BYTES
 from vecache.plan.replay import Action
 
 if TYPE_CHECKING:
@@ -83,6 +84,11 @@ class LayerPlan:
     def toc_bytes(self) -> int:
         """Bytes over the wire for the TOC, with tar-split and footer."""
         return self.layer.toc_bytes if self.state is LayerState.PARTIAL else 0
+
+    @property
+    def header_bytes(self) -> int:
+        """Bytes over the wire for what stands before each range, where there are several."""
+        return RANGE_HEADER_BYTES * len(self.ranges) if len(self.ranges) > 1 else 0
 
     @property
     def requests(self) -> int:

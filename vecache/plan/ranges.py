@@ -23,7 +23,10 @@ from vecache.arrays import frozen
 if TYPE_CHECKING:
     from vecache.arrays import I64, U64, Bool
 
-__all__ = ["Parts", "Ranges", "join_parts", "merge_ranges"]
+__all__ = ["RANGE_HEADER_BYTES", "Parts", "Ranges", "join_parts", "merge_ranges"]
+
+RANGE_HEADER_BYTES = 160
+"""About what a multipart answer says before each range: boundary, type, and the range itself."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
