@@ -23,7 +23,8 @@ from vecache.sharing.dataset import open_dataset, part_path
 from vecache.sharing.export import export_dataset, tag_tables, write_tags
 from vecache.sharing.gather import gather
 from vecache.sharing.matrix import overlap
-from vecache.sharing.shares import repeated_files, shares
+from vecache.sharing.repeated import repeated_files
+from vecache.sharing.shares import shares
 from vecache.sharing.sources import read_contents
 from vecache.sharing.tags import TAG_SCHEMA
 from vecache.sharing.whatif import what_if

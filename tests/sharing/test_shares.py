@@ -11,7 +11,8 @@ from hypothesis import given
 from tests.sharing import oracle
 from tests.sharing.build import contents_of
 from tests.sharing.strategies import LAYERS
-from vecache.sharing.shares import Shares, repeated_files, shares
+from vecache.sharing.repeated import repeated_files
+from vecache.sharing.shares import Shares, shares
 
 if TYPE_CHECKING:
     from tests.sharing.conftest import Golden

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
     from vecache.draw.picture import Picture
     from vecache.sharing.matrix import Overlap
-    from vecache.sharing.shares import RepeatedFiles, Shares
+    from vecache.sharing.repeated import RepeatedFiles
+    from vecache.sharing.shares import Shares
 
 _METRICS = {
     "bytes": "Bytes of {}s in common",
@@ -81,7 +82,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Do it, print it, and return the exit code."""
     from vecache.sharing.matrix import overlap
-    from vecache.sharing.shares import repeated_files, shares
+    from vecache.sharing.repeated import repeated_files
+    from vecache.sharing.shares import shares
 
     contents, store = load_contents(args.store)
     where = str(args.store if store is None else store.root)

@@ -227,7 +227,10 @@ def _owned(sets: HolderSets, owner_start: I64, owner: I64, n_owners: int) -> Hol
     n_owned = np.diff(owner_start)[sets.holder]
     set_no = np.repeat(sets.spread(np.arange(len(sets))), n_owned)
     owners = owner[ragged_arange(owner_start[sets.holder], n_owned)]
-    set_no, owners = np.divmod(np.unique(set_no * max(n_owners, 1) + owners), max(n_owners, 1))
+    pair = np.sort(set_no * max(n_owners, 1) + owners)  # np.unique is ten times slower
+    is_first = np.ones(len(pair), np.bool_)
+    is_first[1:] = pair[1:] != pair[:-1]
+    set_no, owners = np.divmod(pair[is_first], max(n_owners, 1))
     sizes = np.bincount(set_no, minlength=len(sets))
     kept = np.flatnonzero(sizes)
     owned = HolderSets(

@@ -1,0 +1,85 @@
+"""Blocks, stretches and hashes bound memory and time; none of them may change an answer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.sharing import oracle
+from tests.sharing.build import contents_of
+from tests.sharing.strategies import LAYERS
+from vecache.sharing import holder_sets, holdings, matrix
+from vecache.sharing.contents import By, Grain
+from vecache.sharing.keys import find_keys, order_keys
+
+if TYPE_CHECKING:
+    from tests.sharing.conftest import Golden
+    from vecache.sharing.holder_sets import HolderSets
+
+
+def as_dict(sets: HolderSets) -> dict[tuple[int, ...], tuple[int, int]]:
+    members = np.split(sets.holder, sets.start[1:-1])
+    sums = zip(sets.n_contents.tolist(), sets.n_bytes.tolist(), strict=True)
+    if not len(sets):
+        return {}
+    return {tuple(each.tolist()): both for each, both in zip(members, sums, strict=True)}
+
+
+@given(LAYERS)
+def test_each_set_holds_what_its_holders_alone_have_in_common(tocs: list[bytes]) -> None:
+    held = [oracle.held(oracle.grains(toc)[0]) for toc in tocs]
+    expected: dict[tuple[int, ...], tuple[int, int]] = {}
+    for digest, size in oracle.union(held).items():
+        who = tuple(number for number, layer in enumerate(held) if digest in layer)
+        n_contents, n_bytes = expected.get(who, (0, 0))
+        expected[who] = (n_contents + 1, n_bytes + size)
+    assert as_dict(contents_of(tocs).holder_sets(By.LAYER, Grain.FILE)) == expected
+
+
+@pytest.mark.parametrize("n_rows", [1, 7, 50])
+def test_small_blocks_give_the_same(
+    golden: Golden, n_rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = golden.contents.holder_sets(By.IMAGE, Grain.CHUNK)
+    sums = matrix.pair_sums(whole)
+    monkeypatch.setattr(holdings, "_ROWS_PER_STRETCH", n_rows)
+    monkeypatch.setattr(holder_sets, "_ROWS_PER_BLOCK", n_rows)
+    monkeypatch.setattr(matrix, "_PAIRS_PER_BLOCK", n_rows)
+    monkeypatch.setattr(matrix, "_SETS_PER_BLOCK", n_rows)
+    assert as_dict(golden.contents.holder_sets(By.IMAGE, Grain.CHUNK)) == as_dict(whole)
+    for share in (1, 1000):  # all pairs, all products
+        monkeypatch.setattr(matrix, "_DENSE_SHARE", share)
+        for again, once in zip(matrix.pair_sums(whole), sums, strict=True):
+            assert (again == once).all()
+
+
+def test_hashes_that_collide_cost_rows_and_no_answer(
+    golden: Golden, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sums = matrix.pair_sums(golden.contents.holder_sets(By.LAYER, Grain.FILE))
+    monkeypatch.setattr(holder_sets, "_holder_marks", lambda n: np.ones(n, np.uint64))
+    collided = golden.contents.holder_sets(By.LAYER, Grain.FILE)
+    for again, once in zip(matrix.pair_sums(collided), sums, strict=True):
+        assert (again == once).all()
+
+
+@given(st.lists(st.integers(0, 5), max_size=20), st.lists(st.integers(0, 7), max_size=9))
+def test_keys_are_ordered_and_found(numbers: list[int], queries: list[int]) -> None:
+    """Some differ in their last byte only."""
+
+    def keys(values: list[int]) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:
+        key = np.zeros((len(values), 32), np.uint8)
+        key[:, 31] = np.array(values, np.int64) % 4
+        key[:, 0] = np.array(values, np.int64) // 4
+        return key
+
+    order, is_first = order_keys(keys(numbers))
+    rows = sorted(range(len(numbers)), key=numbers.__getitem__)
+    assert order.tolist() == rows
+    assert [numbers[row] for row in order[is_first]] == sorted(set(numbers))
+    found = find_keys(keys(numbers), keys(queries)).tolist()
+    assert found == [numbers.index(q) if q in numbers else -1 for q in queries]
