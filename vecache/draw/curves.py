@@ -12,7 +12,6 @@ from vecache.draw.picture import (
     ALONE,
     FONT_SIZE,
     INK,
-    MUTED,
     PALE,
     PLAIN_TEXT,
     SHARED,
@@ -141,21 +140,20 @@ def limit_curve(
 
 
 def _end_labels(axes: Axes, logical: int, unique: int) -> None:
-    """Name both lines where they end, and what lies between."""
-    saved = 1 - unique / logical if logical else 0.0
+    """Name both lines where they end, one above its end and one below, so that both can be read."""
+    saved = 100 * (1 - unique / logical) if logical else 0.0
     texts = (
-        (logical, f"each its own copy\n{bytes_text(logical)}", ALONE),
-        (unique, f"each content once\n{bytes_text(unique)}", SHARED),
-        ((logical + unique) / 2, f"{100 * saved:.1f} % saved", MUTED),
+        (logical, f"each its own copy\n{bytes_text(logical)}", "bottom", ALONE),
+        (unique, f"each content once\n{bytes_text(unique)}, {saved:.1f} % less", "top", SHARED),
     )
-    for height, text, colour in texts:
+    for height, text, side, colour in texts:
         axes.annotate(
             text,
             (1, height),
             (8, 0),
             xycoords=("axes fraction", "data"),
             textcoords="offset points",
-            va="center",
+            va=side,
             color=colour,
             fontsize=FONT_SIZE,
         )

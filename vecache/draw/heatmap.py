@@ -120,6 +120,7 @@ def _put_labels(axes: Axes, names: list[str], pitch: float, font_size: float) ->
 
 def _write_cells(axes: Axes, share: F64, own_bytes: I64) -> None:
     n_rows = len(share)
+    font_size = FONT_SIZE - 1 if n_rows < _MOST_WRITTEN - 4 else FONT_SIZE - 2
     for row, column in np.ndindex(share.shape):  # few, see _MOST_WRITTEN
         value = float(share[row, column])
         if row == column:
@@ -127,8 +128,7 @@ def _write_cells(axes: Axes, share: F64, own_bytes: I64) -> None:
         else:
             text = f"{100 * value:.0f}" if value >= 0.005 or not value else "<1"
             colour = "white" if value > 0.6 else INK
-        size = FONT_SIZE if n_rows <= _MOST_WRITTEN - 4 else FONT_SIZE - 2
-        axes.text(column, row, text, ha="center", va="center", fontsize=size, color=colour)
+        axes.text(column, row, text, ha="center", va="center", fontsize=font_size, color=colour)
 
 
 def _draw_scale(picture: Picture, axes: Axes, image: AxesImage) -> None:

@@ -133,7 +133,7 @@ def _draw_tile(axes: Axes, tile: F64, lines: list[str], crowd: _Crowd) -> None:
         Rectangle((left, top), width, height, facecolor=crowd.colour, edgecolor="white", lw=1.2)
     )
     for shown in (lines, lines[-1:]):
-        if text_inches(shown, _FONT_SIZE) <= width and len(shown) * _LINE <= height:
+        if text_inches(shown, _FONT_SIZE) + 0.1 <= width and len(shown) * _LINE <= height:
             x, y = left + width / 2, top + height / 2
             style: dict[str, Any] = {"fontsize": _FONT_SIZE, "color": crowd.ink, **PLAIN_TEXT}
             axes.text(x, y, "\n".join(shown), ha="center", va="center", **style)
@@ -148,7 +148,8 @@ def _draw_legend(picture: Picture, total: F64) -> None:
     for crowd, n_bytes in zip(_CROWDS, total.tolist(), strict=True):
         if not n_bytes:
             continue
-        text = f"{crowd.name}: {bytes_text(n_bytes)}, {100 * n_bytes / total.sum():.0f} %"
+        share = 100 * n_bytes / total.sum()
+        text = f"{crowd.name}: {bytes_text(n_bytes)}, {f'{share:.0f}' if share >= 0.5 else '<1'} %"
         axes.add_patch(Rectangle((x, 0.05), 0.15, 0.15, facecolor=crowd.colour))
         axes.text(x + 0.22, 0.125, text, va="center", fontsize=FONT_SIZE, color=INK)
         x += 0.9 * text_inches([text]) + 0.4

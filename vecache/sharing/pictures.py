@@ -96,7 +96,7 @@ def draw_shares(shares: Shares, kind: str) -> Picture:
             shares.new_bytes,
             shares.labels,
             title=f"Unique bytes of {_count(shares)}",
-            note=f"Bytes of {shares.grain}s up to each of the {who}, in store order.",
+            note=f"Bytes of {shares.grain}s in store order; copies in one {shares.by} count once.",
         )
     raise ValueError(f"kind: found {kind!r}, wanted 'treemap', 'upset' or 'curve'")
 

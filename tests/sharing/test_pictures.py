@@ -1,0 +1,61 @@
+"""Results draw themselves: each picture says what it is of, and whose bytes it shows."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.golden import GOLDEN_SMALL
+from vecache.sharing.matrix import overlap
+from vecache.sharing.shares import shares
+from vecache.sharing.sources import read_contents
+
+if TYPE_CHECKING:
+    from vecache.draw.picture import Picture
+    from vecache.sharing.contents import Contents
+
+
+@pytest.fixture(scope="module")
+def contents() -> Contents:
+    return read_contents(GOLDEN_SMALL / "stores" / "dir")
+
+
+def drawn(picture: Picture) -> str:
+    file = io.BytesIO()
+    picture.write(file, "svg")
+    return file.getvalue().decode()
+
+
+@pytest.mark.parametrize("by", ["layer", "image"])
+@pytest.mark.parametrize("grain", ["file", "chunk"])
+def test_a_heat_map_says_what_its_colours_mean(contents: Contents, by: str, grain: str) -> None:
+    over = overlap(contents, by, grain)
+    alike, inside = drawn(over.plot()), drawn(over.plot("containment"))
+    assert f"What is shared among 5 {by}s" in alike
+    assert f"of the bytes of {grain}s that either has" in alike
+    assert f"of the row's bytes of {grain}s" in inside
+    assert alike != inside
+    assert all(label.rpartition("/")[2][:12] in alike for label in over.labels)
+
+
+@pytest.mark.parametrize(
+    ("kind", "title"),
+    [
+        ("treemap", "Who owns the bytes of 5 images"),
+        ("upset", "Who shares what among 5 images"),
+        ("curve", "Unique bytes of 5 images"),
+    ],
+)
+def test_shares_have_three_pictures(contents: Contents, kind: str, title: str) -> None:
+    picture = shares(contents, by="image").plot(kind)
+    assert picture.title == title
+    assert title in drawn(picture)
+
+
+def test_pictures_that_are_not_there_are_refused(contents: Contents) -> None:
+    with pytest.raises(ValueError, match="wanted 'jaccard' or 'containment'"):
+        overlap(contents).plot("files")
+    with pytest.raises(ValueError, match="wanted 'treemap', 'upset' or 'curve'"):
+        shares(contents).plot("pie")
