@@ -46,9 +46,10 @@ def add_images(parser: argparse.ArgumentParser) -> None:
     where.add_argument("--authfile", metavar="FILE", help="credentials for registries")
     where.add_argument(
         "--tls-verify",
-        action=argparse.BooleanOptionalAction,
+        metavar="true|false",
+        type=_truth,
         default=True,
-        help="check the registry's certificate (default: yes)",
+        help="check the registry's certificate; with false, plain http will do too",
     )
 
 
@@ -208,3 +209,11 @@ def settle_images(args: argparse.Namespace, *, most: int | None = None) -> None:
         raise UsageError("name an IMAGE, such as oci:DIR:TAG; `--help` lists the ways")
     if most is not None and len(args.image) > most:
         raise UsageError(f"found {len(args.image)} images, wanted {most} at most")
+
+
+def _truth(text: str) -> bool:
+    """Read what follows `--tls-verify`, as Podman takes it."""
+    words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+    if text.lower() not in words:
+        raise argparse.ArgumentTypeError(f"found {text!r}, wanted true or false")
+    return words[text.lower()]

@@ -201,7 +201,7 @@ class Wire:
         except urllib3.exceptions.SSLError as error:
             raise RegistryError(
                 f"{show_url(url)}: {_explain(error)}; for a registry with its own certificate put "
-                "that into certs.d, for one without TLS turn tls_verify off"
+                "that into certs.d, for one without TLS turn tls_verify off (--tls-verify=false)"
             ) from error
         except (urllib3.exceptions.LocationParseError, UnicodeError) as error:
             raise RegistryError(f"{show_url(url)}: not a URL that can be asked") from error
