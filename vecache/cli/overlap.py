@@ -167,7 +167,8 @@ def _summary(where: str, over: Overlap, alone: Shares) -> str:
     by_chunk = f"{human_bytes(by_chunks.unique_bytes)} ({human_share(_saved(by_chunks))} less)"
     lines = [
         f"{printable(where)}: {counted}, {human_bytes(by_files.logical_bytes)} in files.",
-        f"With each file kept once it would be {by_file}, with each chunk kept once {by_chunk}.",
+        f"Without repeated files it would be {by_file},",
+        f"without repeated chunks {by_chunk}.",
         f"Of {count(n_pairs, 'pair')} of {over.by}s, {n_sharing:,} have {over.grain}s in common.",
     ]
     return "\n".join(lines)
