@@ -234,3 +234,22 @@ def test_real_layers_share_what_they_share(
     text = run(capsys, "overlap", "--store", str(debian_store(tmp_path)))
     assert "5 layers, 0 images, 934 MB in files." in text
     assert "#4  8d666a2dca60  208 MB  199 MB  9.32 MB  4.42 kB  2.57 kB        ·   281 kB" in text
+
+
+@pytest.mark.parametrize(
+    ("picture", "title"),
+    [
+        ("heatmap", "What is shared among 5 images"),
+        ("upset", "Who shares what among 5 images"),
+        ("treemap", "Who owns the bytes of 5 images"),
+        ("curve", "Unique bytes of 5 images"),
+    ],
+)
+def test_overlap_is_drawn(
+    picture: str, title: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("overlap", "--store", STORE, "--by", "image", "--picture", picture, "-o")
+    assert run(capsys, *words, str(tmp_path / "a.svg")) == ""
+    run(capsys, *words, str(tmp_path / "a.png"))
+    assert f">{title}<" in (tmp_path / "a.svg").read_text()
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")

@@ -3,7 +3,7 @@
 The two nearest groups become one, again and again; the distance of two groups is the mean over all
 pairs of their rows. A chain of nearest neighbours (Benzecri 1982) finds the pairs: whoever follows
 the nearest neighbour comes soon to two that are each other's nearest, and may join them at once. So
-the tree takes 3 n steps of one numpy pass over a row: 0.1 s for 1,000 rows.
+the tree takes about 3 n passes over a row: 0.05 s for 1,000 rows, 0.6 s for 3,000.
 
 Of groups equally near, the one with the lowest row wins, so the tree is always the same.
 """
