@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
 import threading
@@ -14,8 +15,10 @@ import pytest
 
 from tests.golden import GOLDEN_SMALL, STORES, golden_cache, layer_ids
 from tests.stores import cache_path, copy_store, edit_layers, toc_path
+from vecache.cache.writer import build_cache
 from vecache.digest import parse_digests
 from vecache.errors import DigestError, LocationError
+from vecache.index.keep import KeptCaches
 from vecache.index.layers import CacheSource
 from vecache.index.layers_cache import LayersCache
 from vecache.index.result import LookupState
@@ -132,6 +135,14 @@ def test_refresh_does_nothing_for_the_same_set_and_follows_changes(tmp_path: Pat
     assert sources(cache) == ["mapped"] * 4
 
 
+def test_a_digest_that_the_store_learns_later_counts_after_the_refresh(tmp_path: Path) -> None:
+    root = copy_store("estargz", tmp_path)
+    cache = load(root)
+    edit_layers(root, lambda records: records[0].update({"diff-digest": "sha256:" + "1" * 64}))
+    assert cache.refresh() is True
+    assert cache.records[0].diff_digest == "sha256:" + "1" * 64
+
+
 def test_a_layer_that_vanishes_stays_readable_until_the_refresh(tmp_path: Path) -> None:
     root = copy_store("dir", tmp_path)
     ids = layer_ids("dir")
@@ -149,7 +160,7 @@ def test_present_limits_the_layers(tmp_path: Path) -> None:
     assert load(GOLDEN_SMALL / "stores" / "dir", present=()).layers == ()
 
 
-def test_layers_of_a_read_only_store_are_not_built_for(
+def test_layers_of_an_additional_store_are_not_built_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = copy_store("dir", tmp_path)
@@ -163,7 +174,45 @@ def test_layers_of_a_read_only_store_are_not_built_for(
     cache = LayersCache.load(open_store())
     assert len(cache.records) == 10
     assert sources(cache) == ["mapped"] * 4 + ["built"] + ["mapped"] * 4
-    assert "read-only store" in cache.excluded[0].reason
+    assert "additional store" in cache.excluded[0].reason
+
+
+@pytest.mark.parametrize(
+    ("environ", "folder"),
+    [
+        ({"XDG_CACHE_HOME": "/var/cache/me", "HOME": "/home/me"}, "/var/cache/me/vecache"),
+        ({"XDG_CACHE_HOME": "relative", "HOME": "/home/me"}, "/home/me/.cache/vecache"),
+        ({"HOME": "/home/me"}, "/home/me/.cache/vecache"),
+        ({"HOME": ""}, "/home/of-the-password-file/.cache/vecache"),
+        ({"HOME": "relative"}, "/dev/null/vecache"),
+    ],
+)
+def test_what_is_kept_never_lands_outside_the_user_s_own_folder(
+    environ: dict[str, str], folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os.path, "expanduser", lambda _: "/home/of-the-password-file")
+    assert str(KeptCaches.of_user(environ).folder) == folder
+
+
+def test_a_fifo_among_the_kept_caches_does_not_stop_the_load(tmp_path: Path) -> None:
+    root, kept = copy_store("dir", tmp_path), tmp_path / "kept"
+    load(root, kept=kept)
+    (file,) = kept.iterdir()
+    file.unlink()
+    os.mkfifo(file)
+    assert sources(load(root, kept=kept))[-1] == "built"
+
+
+def test_who_asks_does_not_change_what_a_store_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = copy_store("dir", tmp_path)
+    monkeypatch.setattr(os, "access", lambda *_: False)  # as for another user, or a read-only mount
+    cache = load(root)
+    assert all(record.is_read_only for record in cache.records)
+    assert sources(cache) == ["mapped"] * 4 + ["built"]
+    written = LayersCache.load(open_store(root), build="store")
+    assert "nothing is written there" in written.excluded[0].reason
 
 
 def test_strict_raises_what_marking_shows(tmp_path: Path) -> None:
@@ -267,3 +316,13 @@ def test_reading_while_layers_come_and_go(tmp_path: Path) -> None:
     finally:
         stop.set()
         writer.join()
+
+
+def test_a_match_without_a_name_is_no_file_to_reuse(tmp_path: Path) -> None:
+    root = copy_store("dir", tmp_path)
+    entry = {"type": "reg", "name": "", "size": 1, "digest": "sha256:" + "5" * 64}
+    toc = json.dumps({"version": 1, "entries": [entry]}).encode()
+    cache_path(root, layer_ids("dir")[0]).write_bytes(build_cache(toc))
+    cache = load(root)
+    assert cache.lookup([entry["digest"]]).layer.tolist() == [0]
+    assert cache.find_files([entry["digest"]]).layer.tolist() == [-1]  # Go: `name == ""`

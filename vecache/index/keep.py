@@ -21,6 +21,8 @@ import xxhash
 
 from vecache.cache.reader import CacheFile
 from vecache.errors import FormatError, VersionError
+from vecache.store.bigdata import MAX_BIG_DATA_BYTES
+from vecache.store.files import read_bounded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,6 +52,9 @@ class KeptCaches:
     def of_user(cls, environ: Mapping[str, str]) -> KeptCaches:
         """Use the user's cache folder, `$XDG_CACHE_HOME/vecache` or `~/.cache/vecache`.
 
+        A relative path in the environment counts as none, as the XDG rules have it. A user without
+        a home keeps nothing.
+
         Parameters
         ----------
         environ : mapping
@@ -60,7 +65,10 @@ class KeptCaches:
         KeptCaches
             Over that folder.
         """
-        base = environ.get("XDG_CACHE_HOME") or os.path.join(environ.get("HOME", "/"), ".cache")
+        base = environ.get("XDG_CACHE_HOME", "")
+        if not os.path.isabs(base):
+            home = environ.get("HOME") or os.path.expanduser("~")  # asks the password file
+            base = os.path.join(home, ".cache") if os.path.isabs(home) else os.devnull
         return cls(Path(base) / "vecache")
 
     def find(self, toc_data: bytes, layout: Layout) -> CacheFile | None:
@@ -79,7 +87,7 @@ class KeptCaches:
             None where it was not kept, or is not what was kept.
         """
         try:
-            data = self._path(toc_data, layout).read_bytes()
+            data = read_bounded(self._path(toc_data, layout), MAX_BIG_DATA_BYTES)
         except OSError:
             return None
         checksum, packed = data[:_CHECKSUM_BYTES], data[_CHECKSUM_BYTES:]

@@ -5,8 +5,9 @@
 3. The layer's TOC: built in memory, and kept there for the next time.
 4. Nowhere: the layer is left out, and the reason is kept.
 
-A layer of a read-only store is never built for: Podman does not either, so it finds nothing there,
-and a plan that did would promise too much.
+A layer of an additional store is never built for: Podman does not either, so it finds nothing there,
+and a plan that did would promise too much. A store that is read-only only to us is another matter:
+its owner's Podman builds what is missing, so we do too, in memory. Who asks does not change a plan.
 Source: containers/storage pkg/chunked/cache_linux.go load, createCacheFileFromTOC.
 """
 
@@ -163,8 +164,8 @@ def _build_layer(
     store: Store, record: LayerRecord, build: BuildMode, kept: KeptCaches | None, problem: str
 ) -> CachedLayer | ExcludedLayer:
     missing = problem or "no cache file"
-    if record.is_read_only:
-        return ExcludedLayer(record, f"{missing}, in a read-only store: Podman builds none there")
+    if record.store_root != store.root:
+        return ExcludedLayer(record, f"{missing}, in an additional store: Podman builds none there")
     if build is BuildMode.NEVER:
         return ExcludedLayer(record, f"{missing}, and none was to be built")
     toc_data = read_big_data(record, TOC_KEY)

@@ -4,7 +4,7 @@
    broken, leaves out what has no TOC and keeps the reason.
 2. The first question builds the index over all of them; see `lookup.py`.
 3. `refresh` keeps what is loaded, adds what is new, drops what is gone. Where the set of layers is
-   the same as before (an xxh3 over ids, sizes and times says so) it does nothing.
+   the same as before (an xxh3 over ids, digests, sizes and times says so) it does nothing.
 4. `join` gives a set with one more layer at the end, for a plan that goes on to the next layer;
    `with_all_chunks` one that knows all chunks of flat layers too.
 

@@ -78,13 +78,16 @@ def identify(records: Sequence[LayerRecord]) -> int:
     Returns
     -------
     int
-        The xxh3 over their ids, and the sizes and times of their cache files.
+        The xxh3 over ids and digests, and the sizes and times of the cache files.
     """
     lines = [f"{len(records)}"]
     for record in records:
+        lines.append(
+            f"{record.id} {record.diff_digest} {record.compressed_diff_digest} {record.toc_digest}"
+        )
         try:
             status = record.big_data_path(CACHE_KEY).stat()
-            lines.append(f"{record.id} {status.st_size} {status.st_mtime_ns}")
+            lines.append(f"{status.st_size} {status.st_mtime_ns}")
         except OSError:
-            lines.append(f"{record.id} none")
+            lines.append("none")
     return xxhash.xxh3_64_intdigest("\n".join(lines).encode())
