@@ -9,7 +9,7 @@ import posixpath
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.cache.oracle import OracleCache, find_tag, locate, pack_digest
+from tests.cache.oracle import OracleCache, find_tag, locate, pack_digest, read_name
 from tests.toc.oracle import fingerprint, flat_files, merge, unmarshal
 
 MAX_U64 = 2**64
@@ -97,22 +97,22 @@ def as_ranges(parts: list[Part]) -> list[tuple[int, int]]:
     return [(p.offset, p.offset + p.length - 1) for p in parts if not p.is_local]
 
 
-def find_first(caches: list[OracleCache], digest: bytes) -> tuple[int, int] | None:
-    """Layer and offset of the first match; None where there is none."""
+def find_first(caches: list[OracleCache], digest: bytes) -> tuple[int, int, bytes | None] | None:
+    """Layer, offset and name of the first match; None where there is none."""
     for number, cache in enumerate(caches):
         row = find_tag(cache, digest) if cache.tags else -1
         if row >= 0:
             located = locate(cache, row)
             if located is None:
                 raise PullFailedError
-            return number, located[1]
+            return number, located[1], read_name(cache.fnames, located[0])
     return None
 
 
 def find_file(caches: list[OracleCache], digest: bytes) -> int | None:
-    """Layer of the first match, if that is at the start of a file."""
+    """Layer of the first match, if that is at the start of a file and has a name."""
     found = find_first(caches, digest)
-    return found[0] if found is not None and found[1] == 0 else None
+    return found[0] if found is not None and found[1] == 0 and found[2] else None
 
 
 def holds(caches: list[OracleCache], digest: bytes) -> bool:

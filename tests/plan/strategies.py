@@ -22,7 +22,7 @@ from vecache.toc.document import Toc
 from vecache.toc.layout import Layout
 
 CONTENTS = ["sha256:" + hashlib.sha256(b"%d" % n).hexdigest() for n in range(6)]
-NAMES = ["a", "b", "usr/c", ".wh.a", "usr/.wh..wh..opq", ".wh./x", "d/.wh.e/"]
+NAMES = ["a", "b", "", "usr/c", ".wh.a", "usr/.wh..wh..opq", ".wh./x", "d/.wh.e/"]
 GAPS = [0, 0, 0, 1, 1024, 1025, 5000]
 SIZES = [1, 500, 1024, 4096]
 KINDS = ["reg"] * 6 + ["dir", "symlink", "hardlink", "char", "block", "fifo"]

@@ -259,6 +259,22 @@ class LayerMaps:
             pointers[:, 1],
         )
 
+    def name_lengths(self, layer_no: I64, name_offset: I64) -> I64:
+        """Read how long names are.
+
+        Parameters
+        ----------
+        layer_no, name_offset : (n,) int64
+            From `locate`, none of them -1.
+
+        Returns
+        -------
+        (n,) int64
+            Bytes of each name.
+        """
+        heads = self._window.gather(self._fnames.start[layer_no] + name_offset, 4)
+        return heads.view(np.dtype("<u4"))[:, 0].astype(np.int64)
+
     def names(self, layer_no: I64, name_offset: I64) -> BinaryColumn:
         """Read names.
 
@@ -280,9 +296,9 @@ class LayerMaps:
         is_named = name_offset >= 0
         starts = np.zeros(len(name_offset), np.int64)
         lengths = np.zeros(len(name_offset), np.int64)
-        length_place = self._fnames.start[layer_no[is_named]] + name_offset[is_named]
-        lengths[is_named] = self._window.gather(length_place, 4).view(np.dtype("<u4"))[:, 0]
-        starts[is_named] = length_place + 4
+        layer_no, name_offset = layer_no[is_named], name_offset[is_named]
+        lengths[is_named] = self.name_lengths(layer_no, name_offset)
+        starts[is_named] = self._fnames.start[layer_no] + name_offset + 4
         if int(lengths.sum()) > MAX_COLUMN_BYTES:
             raise LimitError(
                 f"names: found {int(lengths.sum()):,} bytes, wanted at most {MAX_COLUMN_BYTES:,}; "

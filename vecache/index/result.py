@@ -113,15 +113,21 @@ class LookupResult:
         return mask
 
     def at_file_start(self) -> LookupResult:
-        """Take every match that is not at the start of a file for absent, as `find_file` does.
+        """Take every match that is not a whole file for absent, as a pull does.
+
+        Go puts aside what is not at the start of a file, and what has an empty name.
 
         Returns
         -------
         LookupResult
             n rows. Later layers are not asked for what was put aside: nor does Go ask them.
         """
-        is_inside = self.is_found & (self.offset != 0)
-        layer, tag = np.where(is_inside, -1, self.layer), np.where(is_inside, -1, self.tag)
+        found = np.flatnonzero(self.is_found)
+        name_offset = self._spread(self._located.name_offset)[found]
+        is_file = self._maps.name_lengths(self.layer[found], name_offset) > 0
+        aside = found[~is_file | (self.offset[found] != 0)]
+        layer, tag = self.layer.copy(), self.tag.copy()
+        layer[aside], tag[aside] = -1, -1
         return LookupResult(self._invalid, layer, tag, self._maps, self._layers)
 
     def paths(self) -> BinaryColumn:
