@@ -5,9 +5,10 @@
 3. The layer's TOC: built in memory, and kept there for the next time.
 4. Nowhere: the layer is left out, and the reason is kept.
 
-A layer of an additional store is never built for: Podman does not either, so it finds nothing there,
-and a plan that did would promise too much. A store that is read-only only to us is another matter:
-its owner's Podman builds what is missing, so we do too, in memory. Who asks does not change a plan.
+A layer of an additional store is never built for: Podman does not either, so it finds nothing
+there, and a plan that did would promise too much. A store that only we may not write is another
+matter: its owner's Podman builds what is missing, and so do we, in memory. Who asks does not change
+what a plan says.
 Source: containers/storage pkg/chunked/cache_linux.go load, createCacheFileFromTOC.
 """
 
