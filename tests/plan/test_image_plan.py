@@ -44,6 +44,17 @@ def states(plan: ImagePlan) -> list[str]:
     return [str(layer.state) for layer in plan.layers]
 
 
+def test_a_layer_whose_cache_cannot_be_written_is_pulled_and_then_gives_nothing() -> None:
+    document = json.loads(TOC)
+    document["entries"][0]["chunkDigest"] = "sha512:" + "a" * 128  # no pull looks at its length
+    image = open_sparse((json.dumps(document).encode(), 100), (TOC, 200))
+    plan = plan_with(image, golden(), PlanOptions())
+    assert states(plan) == ["partial", "partial"]
+    assert [layer.missing_bytes for layer in plan.layers] == [7, 7]
+    assert "digests of one length" in plan.cache_after.excluded[0].reason
+    assert len(plan.cache_after.records) == 2
+
+
 @pytest.mark.parametrize("field", ["diff_digest", "compressed_diff_digest", "toc_digest"])
 def test_any_of_three_digests_makes_a_layer_present(field: str) -> None:
     image = open_sparse((TOC, 100))

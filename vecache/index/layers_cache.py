@@ -268,8 +268,8 @@ class LayersCache:
         Returns
         -------
         LookupResult
-            One row a query. A match that is not at the start of a file is absent, and later layers
-            are not asked.
+            One row a query. A match that is not at the start of a file, or has no name, is absent,
+            and later layers are not asked.
         """
         return self.lookup(digests, strict=strict).at_file_start()
 
@@ -295,6 +295,7 @@ class LayersCache:
         record: LayerRecord,
         packed: bytes | CacheFile | None,
         flat_entries: Entries | None = None,
+        problem: str = "",
     ) -> LayersCache:
         """Give a set with one more layer at the end; this one stays as it is.
 
@@ -303,9 +304,11 @@ class LayersCache:
         record : LayerRecord
             The layer; it counts as present.
         packed : bytes, CacheFile or None
-            Its cache file; None for a layer without a TOC.
+            Its cache file; None for a layer that has none.
         flat_entries : Entries, optional
             Its TOC, where the layer's files lie flat: what `with_all_chunks` needs.
+        problem : str, optional
+            Why there is no cache file, where that is not for want of a TOC.
 
         Returns
         -------
@@ -313,7 +316,8 @@ class LayersCache:
             Shares everything with this one.
         """
         if packed is None:
-            excluded = (*self.excluded, ExcludedLayer(record, "no TOC: pulled whole"))
+            reason = problem or "no TOC: pulled whole"
+            excluded = (*self.excluded, ExcludedLayer(record, reason))
             records = (*self.records, record)
             return LayersCache(records, self.layers, excluded, self._index, self.store)
         cache = packed if isinstance(packed, CacheFile) else CacheFile.parse(packed)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from vecache.cache.reader import CacheFile
 from vecache.cache.writer import pack_cache
+from vecache.errors import DigestError, TocError
 from vecache.plan.replay import select_files
 from vecache.store.records import LayerRecord
 from vecache.toc.layout import Layout
@@ -34,13 +35,16 @@ class PreparedLayer:
         The layer of the image.
     files : LayerFiles
         What a pull walks through.
-    cache : CacheFile
-        What Podman will write once the layer is pulled.
+    cache : CacheFile or None
+        What Podman will write once the layer is pulled; None where it cannot.
+    problem : str
+        Why it cannot; empty where it can.
     """
 
     layer: ImageLayer
     files: LayerFiles
-    cache: CacheFile
+    cache: CacheFile | None
+    problem: str = ""
 
     def join(self, cache: LayersCache, layout: Layout) -> LayersCache:
         """Add the layer at the end of a set, as a pull does.
@@ -58,7 +62,7 @@ class PreparedLayer:
             With one more layer.
         """
         entries = self.layer.toc.entries if layout is Layout.FLAT else None
-        return cache.join(joining_record(self.layer), self.cache, entries)
+        return cache.join(joining_record(self.layer), self.cache, entries, self.problem)
 
 
 class Preparer:
@@ -102,7 +106,12 @@ class Preparer:
     def _prepare(self, layer: ImageLayer) -> PreparedLayer:
         assert layer.toc_format is not None  # others are pulled whole
         files = select_files(layer.toc, layer.toc_format, layer.toc_offset, self.layout)
-        cache = CacheFile.parse(pack_cache(layer.toc.entries, self.layout))
+        try:
+            cache = CacheFile.parse(pack_cache(layer.toc.entries, self.layout))
+        except (DigestError, TocError) as error:
+            # The pull itself does not look at each digest. The next one fails to write this cache,
+            # logs that, and goes on without: source containers/storage cache_linux.go load.
+            return PreparedLayer(layer, files, None, str(error))
         return PreparedLayer(layer, files, cache)
 
 
