@@ -31,7 +31,13 @@ if TYPE_CHECKING:
     from vecache.image.reference import Reference
     from vecache.image.toc_reader import TocReader
 
-__all__ = ["Document", "ImageSource", "load_image"]
+__all__ = ["MAX_IMAGE_BYTES", "MAX_LAYERS", "Document", "ImageSource", "load_image"]
+
+MAX_LAYERS = 500
+"""Upstream: maxDepth of the overlay driver, which can mount no more."""
+
+MAX_IMAGE_BYTES = 1 << 62
+"""More than any disk; so the bytes of a few images can be added up in 64 bits."""
 
 _MAX_LISTS = 3  # a tag that names a list of lists; nobody has more, and a loop must end
 
@@ -125,6 +131,7 @@ def load_image(source: ImageSource, reference: Reference, platform: Platform) ->
 def _load_layers(
     source: ImageSource, manifest: ImageManifest, reference: Reference
 ) -> tuple[ImageLayer, ...]:
+    _require_possible(manifest, reference)
     where = f"config {manifest.config.digest} of {reference.text}"
     config = source.read_config(_require_small(manifest.config))
     check_digest(config, manifest.config.digest, where)
@@ -133,6 +140,19 @@ def _load_layers(
         ImageLayer(layer.digest, layer.n_bytes, diff_id, source.find_toc(layer_no, layer))
         for layer_no, (layer, diff_id) in enumerate(zip(manifest.layers, diff_ids, strict=True))
     )
+
+
+def _require_possible(manifest: ImageManifest, reference: Reference) -> None:
+    n_layers, n_bytes = len(manifest.layers), sum(layer.n_bytes for layer in manifest.layers)
+    if n_layers > MAX_LAYERS:
+        raise ImageError(
+            f"{reference.text}: {n_layers:,} layers, but the overlay driver can mount "
+            f"{MAX_LAYERS} at most; no Podman could run it"
+        )
+    if n_bytes > MAX_IMAGE_BYTES:
+        raise ImageError(
+            f"{reference.text}: layers of {n_bytes:,} bytes together, which no disk could hold"
+        )
 
 
 def _require_small(descriptor: Descriptor) -> Descriptor:

@@ -226,9 +226,13 @@ class _LayerGaps:
         return np.clip(self.n_parts - max_ranges, self.n_free, len(self.gaps))
 
 
+def _layers_of(plan: ImagePlan | LayerPlan) -> Iterable[LayerPlan]:
+    return plan.layers if isinstance(plan, ImagePlan) else (plan,)
+
+
 def _parts_of(plan: ImagePlan | LayerPlan) -> Iterable[Parts]:
-    layers = plan.layers if isinstance(plan, ImagePlan) else (plan,)
-    return [layer.replay.parts for layer in layers if layer.replay and len(layer.replay.parts)]
+    replays = (layer.replay for layer in _layers_of(plan))
+    return [replay.parts for replay in replays if replay and len(replay.parts)]
 
 
 def _curve(
@@ -245,7 +249,9 @@ def _curve(
         n_ranges += layer_ranges
         slack_bytes += layer.cost[merged]
         header_bytes += np.where(layer_ranges > 1, layer_ranges * RANGE_HEADER_BYTES, 0)
-    fixed_bytes = plan.fetch_bytes - plan.slack_bytes  # parts, and blobs that are fetched whole
+    # Parts, and blobs that are fetched whole; of absurd sizes the sum wraps, as each of them does.
+    whole = [layer.fetch_bytes - layer.slack_bytes for layer in _layers_of(plan)]
+    fixed_bytes = np.array(whole, np.int64).sum()
     return RangeCurve(
         limit=limit,
         n_ranges=n_ranges,

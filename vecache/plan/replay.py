@@ -225,7 +225,7 @@ def replay_layer(files: LayerFiles, cache: LayersCache, options: PlanOptions) ->
     is_local = chunk_hits.is_found & (chunk_hits.offset >= 0) & can_rehash(files, asked)
     chunk_action[asked[is_local]] = Action.REUSED
     is_fetched = chunk_action[missing_rows] == Action.FETCHED
-    saved_bytes = int(chunks.size[missing_rows][~is_fetched].sum())
+    saved = chunks.size[missing_rows][~is_fetched]
     parts = join_parts(
         chunks.offset[missing_rows],
         chunks.end_offset[missing_rows],
@@ -243,7 +243,7 @@ def replay_layer(files: LayerFiles, cache: LayersCache, options: PlanOptions) ->
         chunk_rows=frozen(asked),
         chunk_hits=chunk_hits,
         missing_rows=frozen(missing_rows),
-        missing_bytes=int(files.size[is_missing].sum()) - saved_bytes,
+        missing_bytes=int(np.concatenate([files.size[is_missing], -saved]).sum()),
         parts=parts,
         ranges=merge_ranges(parts, options.max_ranges, options.gap_bytes),
     )

@@ -1,0 +1,76 @@
+"""Protects against absurd numbers in a TOC: Go's 64-bit figures, in every form and without a crash."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.plan.sparse import digest_of, open_sparse
+from tests.plan.strategies import OPTIONS
+from vecache.errors import TocError
+from vecache.index.layers_cache import LayersCache
+from vecache.plan.curve import curve_by_gap, curve_by_ranges
+from vecache.plan.image_plan import plan_with
+from vecache.plan.options import PlanOptions
+from vecache.report.output import json_text
+
+EDGES = st.sampled_from([0, 1, -1, 1024, 2**31, 2**32, 2**62, -(2**62), 2**63 - 1, -(2**63)])
+NUMBERS = ("size", "offset", "endOffset", "chunkSize", "chunkOffset")
+ENTRIES = st.fixed_dictionaries(
+    {
+        "type": st.sampled_from(["reg", "reg", "chunk", "char"]),
+        "name": st.sampled_from(["a", "b"]),
+        "digest": st.sampled_from([digest_of(b"a"), digest_of(b"b")]),
+        "chunkDigest": st.sampled_from([digest_of(b"c"), ""]),
+    },
+    optional=dict.fromkeys(NUMBERS, EDGES) | {"chunkType": st.just("zeros")},
+)
+
+
+def toc(entries: list[dict[str, Any]]) -> bytes:
+    return json.dumps({"version": 1, "entries": entries}).encode()
+
+
+def wrapped(number: int) -> int:
+    return (number + 2**63) % 2**64 - 2**63
+
+
+@given(st.lists(st.lists(ENTRIES, max_size=6), min_size=1, max_size=3), OPTIONS)
+def test_absurd_numbers_come_out_in_every_form(
+    layers: list[list[dict[str, Any]]], options: PlanOptions
+) -> None:
+    image = open_sparse(*((toc(entries), 100 + i) for i, entries in enumerate(layers)))
+    try:
+        plan = plan_with(image, LayersCache(), options)
+    except TocError:  # a chunk without a file
+        return
+    document = json.loads(json_text(plan.to_json_dict()))
+    assert document["missing_bytes"] == plan.missing_bytes
+    assert plan.to_arrow().num_rows >= 0
+    for curve in (curve_by_ranges(plan), curve_by_gap(plan)):
+        assert curve.to_arrow().num_rows == len(curve)
+    assert all(-(2**63) <= layer.missing_bytes < 2**63 for layer in plan.layers)
+
+
+def test_missing_bytes_wrap_as_go_s_do() -> None:
+    sizes = [2**63 - 1, 2**62, 5]
+    entries = [
+        {"type": "reg", "name": f"{i}", "size": size, "digest": digest_of(bytes([i]))}
+        for i, size in enumerate(sizes)
+    ]
+    hole = {"type": "reg", "name": "hole", "size": 7, "chunkType": "zeros", "chunkSize": -(2**63)}
+    plan = plan_with(open_sparse((toc([*entries, hole]), 100)), LayersCache(), PlanOptions())
+    assert plan.missing_bytes == plan.layers[0].missing_bytes == wrapped(sum(sizes))
+
+
+@pytest.mark.parametrize("limit", [curve_by_ranges, curve_by_gap])
+def test_layers_that_exceed_64_bits_together_still_have_a_curve(limit: Any) -> None:
+    entry = {"type": "reg", "name": "a", "size": 1, "endOffset": 2**63 - 1}
+    tocs = [toc([{**entry, "digest": digest_of(content)}]) for content in (b"a", b"b")]
+    image = open_sparse((tocs[0], 100), (tocs[1], 100))
+    curve = limit(plan_with(image, LayersCache(), PlanOptions()))
+    assert curve.fetch_bytes.tolist() == [wrapped(2 * (2**63 - 1))] * len(curve)
