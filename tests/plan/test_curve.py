@@ -15,11 +15,11 @@ from tests.plan.sparse import open_sparse
 from tests.plan.strategies import CONTENTS, load_layers, stored_layers, tocs
 from vecache.image.open import open_image
 from vecache.index.layers_cache import LayersCache
-from vecache.plan.curve import RANGE_HEADER_BYTES, RangeCurve, curve_by_gap, curve_by_ranges
+from vecache.plan.curve import RangeCurve, curve_by_gap, curve_by_ranges
 from vecache.plan.fallback import plan_fallback
 from vecache.plan.image_plan import ImagePlan, plan_image, plan_with
 from vecache.plan.options import PlanOptions
-from vecache.plan.ranges import merge_ranges
+from vecache.plan.ranges import RANGE_HEADER_BYTES, merge_ranges
 from vecache.store.graphroot import open_store
 
 if TYPE_CHECKING:
