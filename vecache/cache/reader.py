@@ -45,12 +45,17 @@ class CacheFile:
 
     Made by `open` and `parse`.
 
-    Attributes
+    Parameters
     ----------
-    path : str or os.PathLike or None
-        Where it came from.
     data : (n_bytes,) uint8
         The whole file.
+    path : str or os.PathLike or None
+        Where it came from.
+
+    Attributes
+    ----------
+    data, path
+        As given.
     n_bytes : int
         Bytes of the file.
     header : Header

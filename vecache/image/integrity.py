@@ -19,6 +19,16 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{1
 def is_digest(text: str) -> bool:
     """Tell whether a text is a digest of a known algorithm.
 
+    Parameters
+    ----------
+    text : str
+        Anything.
+
+    Returns
+    -------
+    bool
+        Whether it is `sha256:`, `sha384:` or `sha512:` and all of its hex.
+
     Examples
     --------
     >>> is_digest("sha256:" + "0" * 64), is_digest("sha256:" + "A" * 64)

@@ -71,6 +71,11 @@ class ImageLayer:
     def toc(self) -> Toc:
         """The TOC, parsed.
 
+        Returns
+        -------
+        Toc
+            Read when it is first asked for, and kept.
+
         Raises
         ------
         ImageError
