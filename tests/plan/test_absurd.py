@@ -1,4 +1,4 @@
-"""Protects against absurd numbers in a TOC: Go's 64-bit figures, in every form and without a crash."""
+"""Protects against absurd numbers in a TOC: figures wrap as in Go, and no output fails on them."""
 
 from __future__ import annotations
 
