@@ -94,6 +94,13 @@ def test_wrong_usage_is_2_and_says_what_to_do(
     assert shown.out == ""
 
 
+def wrapped_interrupt() -> RuntimeError:
+    """What Python 3.11 makes of an interrupt in `__set_name__`, while a module is imported."""
+    error = RuntimeError("Error calling __set_name__ on 'cached_property'")
+    error.__cause__ = KeyboardInterrupt()
+    return error
+
+
 @pytest.mark.parametrize(
     ("error", "code", "message"),
     [
@@ -105,6 +112,7 @@ def test_wrong_usage_is_2_and_says_what_to_do(
         (RecursionError(), 3, "nested too deeply"),
         (ZeroDivisionError("of ours"), 3, "this is a bug in vecache"),
         (KeyboardInterrupt(), 130, ""),
+        (wrapped_interrupt(), 130, ""),
         (BrokenPipeError(errno.EPIPE, "Broken pipe"), 0, ""),
     ],
 )

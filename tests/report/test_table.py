@@ -47,6 +47,27 @@ def test_a_narrow_screen_shortens_digests_and_paths_only() -> None:
     assert (state, number) == ("found", "1,000,000,000")
 
 
+@pytest.mark.parametrize("name", ["a" * 1_000_000, "日" * 100_000])
+def test_a_name_without_end_is_cut_to_the_screen_at_once(name: str) -> None:
+    line = render_table(COLUMNS, [["", name, "found", 1]], Screen(60)).splitlines()[1]
+    assert 58 <= display_width(line) <= 60
+    assert "…" in line
+
+
+@given(st.text("aé日e\u0301\ufe0f", max_size=40), st.integers(1, 40))
+def test_what_is_cut_keeps_as_much_as_the_width_holds(text: str, room: int) -> None:
+    columns = (Column("PATH", keep="end"), Column("DIGEST", keep="start"))
+    end, start = (render_table([column], [[text]], Screen(room)) for column in columns)
+    width = max(8, room)
+    for shown, rest in ((end.splitlines()[1:], text), (start.splitlines()[1:], text[::-1])):
+        for line in filter(None, shown):
+            assert display_width(line) <= width
+            kept = line.strip("…")
+            if kept != text.rstrip():
+                more = rest[len(rest) - len(kept) - 1]  # the next character would not have fitted
+                assert display_width(kept) + display_width(more) >= width
+
+
 def test_a_pipe_gets_everything() -> None:
     assert DIGEST in render_table(COLUMNS, [[DIGEST, "p" * 500, "found", 1]], Screen())
 

@@ -45,6 +45,7 @@ def test_display_width_counts_columns() -> None:
     assert display_width("abc") == 3
     assert display_width("日本語") == 6
     assert display_width("e\u0301") == 1
+    assert display_width("\u2764\ufe0f") == 1  # a variation selector has combining class 0
 
 
 def test_colours_only_on_a_terminal_that_wants_them(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -194,6 +194,8 @@ def _explain(error: BaseException) -> tuple[int, str]:
         case OSError():
             where = error.filename if error.filename is not None else "input or output"
             return 3, f"{os.fsdecode(where)}: {error.strerror or error}"
+    if isinstance(error.__cause__, KeyboardInterrupt):  # while a class was made, Python wraps it
+        return 130, ""
     from traceback import extract_tb
 
     frame = extract_tb(error.__traceback__)[-1]

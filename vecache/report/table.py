@@ -175,15 +175,15 @@ def _cell_text(cell: Cell) -> str:
 
 def _fit(columns: Sequence[Column], widths: list[int], room: int) -> list[int]:
     """Take the columns that are too many from the widest that may give."""
+    least = [max(_NARROWEST, len(column.title)) for column in columns]
+    may_give = [number for number, column in enumerate(columns) if column.keep != "all"]
     widths = list(widths)
+    for number in may_give:  # a name may have a million characters, a screen has not
+        widths[number] = min(widths[number], max(room, least[number]))
     too_many = sum(widths) + len(_GAP) * (len(widths) - 1) - room
     for _ in range(too_many):
-        number = max(
-            (n for n, column in enumerate(columns) if column.keep != "all"),
-            key=widths.__getitem__,
-            default=None,
-        )
-        if number is None or widths[number] <= max(_NARROWEST, len(columns[number].title)):
+        number = max(may_give, key=widths.__getitem__, default=-1)
+        if number < 0 or widths[number] <= least[number]:
             break
         widths[number] -= 1
     return widths
@@ -192,9 +192,13 @@ def _fit(columns: Sequence[Column], widths: list[int], room: int) -> list[int]:
 def _shorten(text: str, width: int, column: Column) -> str:
     if column.keep == "all" or display_width(text) <= width:
         return text
-    while display_width(text) > width - 1:
-        text = text[:-1] if column.keep == "start" else text[1:]
-    return f"{text}…" if column.keep == "start" else f"…{text}"
+    n_kept, room = 0, width - 1
+    for character in text if column.keep == "start" else reversed(text):
+        room -= display_width(character)
+        if room < 0:
+            break
+        n_kept += 1
+    return f"{text[:n_kept]}…" if column.keep == "start" else f"…{text[len(text) - n_kept :]}"
 
 
 def _line(

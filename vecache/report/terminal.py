@@ -127,6 +127,6 @@ def _escape(character: str) -> str:
 
 
 def _character_width(character: str) -> int:
-    if unicodedata.combining(character):
+    if unicodedata.category(character) in ("Mn", "Me"):  # some of them combine with class 0
         return 0
     return 2 if unicodedata.east_asian_width(character) in "WF" else 1
