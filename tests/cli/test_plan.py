@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.parquet
 import pytest
 
-from tests.golden import GOLDEN_SMALL, pulls
+from tests.golden import GOLDEN_SMALL, layer_ids, pulls
+from tests.layouts import SparseLayer, write_layout
 from vecache.cli.main import main
 
 if TYPE_CHECKING:
@@ -102,6 +103,14 @@ def test_several_images_are_planned_in_order_and_summed(
     for figure in ("total_bytes", "missing_bytes", "fetch_bytes", "toc_bytes", "requests"):
         assert document[figure] == sum(image[figure] for image in document["images"])
     assert "Pulls of 2 images" in plan(capsys, *words)
+
+
+def test_present_takes_digests_and_may_come_twice(capsys: pytest.CaptureFixture[str]) -> None:
+    records = (GOLDEN_SMALL / "stores" / "dir" / "overlay-layers" / "layers.json").read_text()
+    digest = json.loads(records)[0]["diff-digest"]
+    words = ["--store", STORE, "--present", digest, "--present", layer_ids("dir")[1]]
+    document = plan_json(capsys, APP1, *words)
+    assert [layer["state"] for layer in document["layers"]] == ["present", "present"]
 
 
 def test_images_behind_present_are_images(capsys: pytest.CaptureFixture[str]) -> None:
@@ -210,6 +219,10 @@ def test_it_says_where_the_machine_pulls_whole_blobs(
     conf.write_text('[storage.options]\npull_options = {enable_partial_images = "true"}\n')
     assert main(words) == 0
     assert capsys.readouterr().err == ""
+    write_layout(tmp_path / "oci", {"t": [SparseLayer(b'{"version":1,"entries":[]}')]})
+    words[1] = f"oci:{tmp_path / 'oci'}:t"  # its TOC names no tar-split
+    assert main(words) == 0
+    assert "does not set insecure_allow_unpredictable" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("ending", ["svg", "png"])

@@ -28,7 +28,7 @@ from vecache.report.output import PICTURE_ENDINGS, TABLE_ENDINGS
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from vecache.image.model import Image
+    from vecache.image.model import Image, ImageLayer
     from vecache.index.layers_cache import LayersCache
     from vecache.plan.image_plan import ImagePlan
     from vecache.plan.options import PlanOptions
@@ -122,18 +122,26 @@ def _order_images(
 
 def _warnings(plans: Sequence[ImagePlan], config: StorageConfig) -> Iterator[str]:
     """Say where storage.conf keeps Podman from pulling in part at all."""
-    from vecache.toc.merge import TocFormat
-
-    formats = {layer.layer.toc_format for plan in plans for layer in plan.layers if layer.replay}
-    if config.path is None or not formats:
+    layers = [layer.layer for plan in plans for layer in plan.layers if layer.replay]
+    if config.path is None or not layers:
         return
     if not config.enable_partial_images:
         yield f"{config.path} does not set enable_partial_images: Podman fetches whole blobs"
-    elif TocFormat.ESTARGZ in formats and not config.allow_unpredictable:
+    elif not config.allow_unpredictable and any(_is_unpredictable(layer) for layer in layers):
         yield (
             f"{config.path} does not set insecure_allow_unpredictable_image_contents: "
-            "Podman fetches eStargz layers whole"
+            "Podman fetches eStargz layers, and those without a tar-split, whole"
         )
+
+
+def _is_unpredictable(layer: ImageLayer) -> bool:
+    """Tell whether the TOC alone cannot give the layer's tar archive back.
+
+    Source: containers/storage pkg/chunked/storage_linux.go makeZstdChunkedDiffer.
+    """
+    from vecache.toc.merge import TocFormat
+
+    return layer.toc_format is TocFormat.ESTARGZ or layer.toc.tar_split_digest is None
 
 
 def _report(plans: Sequence[ImagePlan], store: str, note: str, args: argparse.Namespace) -> Report:

@@ -67,6 +67,7 @@ def add_pull(parser: argparse.ArgumentParser) -> None:
         "--present",
         metavar="ID",
         nargs="*",
+        action="extend",
         help="only these layers of the store count as present; none without an ID",
     )
     pull.add_argument(
@@ -202,9 +203,9 @@ def settle_images(args: argparse.Namespace, *, most: int | None = None) -> None:
         If no image is named, or too many.
     """
     ids: Sequence[str] = args.present or ()
-    args.image = [*args.image, *(word for word in ids if ":" in word)]
+    args.image = [*args.image, *filter(_is_image, ids)]
     if args.present is not None:
-        args.present = [word for word in ids if ":" not in word]
+        args.present = [word for word in ids if not _is_image(word)]
     if not args.image:
         raise UsageError("name an IMAGE, such as oci:DIR:TAG; `--help` lists the ways")
     if most is not None and len(args.image) > most:
@@ -217,3 +218,8 @@ def _truth(text: str) -> bool:
     if text.lower() not in words:
         raise argparse.ArgumentTypeError(f"found {text!r}, wanted true or false")
     return words[text.lower()]
+
+
+def _is_image(word: str) -> bool:
+    """Tell an image from a layer: it has a transport. So has a digest, in a way."""
+    return ":" in word and not word.startswith(("sha256:", "sha384:", "sha512:"))
