@@ -82,6 +82,7 @@ def test_what_is_neither_is_refused(tmp_path: Path, capsys: pytest.CaptureFixtur
     shown = capsys.readouterr()
     assert shown.out == ""
     assert r"odd\x1b: " in shown.err
+    assert "this is no cache file" in shown.err
     assert main(["inspect", str(tmp_path / "missing")]) == 3
     assert "missing: No such file" in capsys.readouterr().err
 
@@ -95,6 +96,14 @@ def test_a_pipe_is_read(
     shown = capsys.readouterr().out
     assert "cache file, version 3" in shown
     assert shown.endswith("No problems.\n")
+
+
+def test_a_pipe_without_end_is_not_read_to_its_end(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BufferedReader(io.FileIO("/dev/zero"))))
+    assert main(["inspect", "-"]) == 2
+    assert "name the file" in capsys.readouterr().err
 
 
 def test_a_toc_can_become_one_row(tmp_path: Path) -> None:

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["parse_header"]
 
 _VERSION_BYTES = 8
+_NO_VERSION = 1 << 16  # such numbers are the first bytes of something else
 
 
 def parse_header(data: U8, path: _Path = None) -> Header:
@@ -91,7 +92,8 @@ def _check_version(data: U8, path: _Path) -> None:
     version = int.from_bytes(data[:_VERSION_BYTES].tobytes(), "little")
     if version != VERSION:
         where = f"{path}: " if path is not None else ""
-        raise VersionError(f"{where}found cache version {version}, wanted {VERSION}")
+        hint = "; this is no cache file" if version >= _NO_VERSION else ""
+        raise VersionError(f"{where}found cache version {version}, wanted {VERSION}{hint}")
 
 
 def _read(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vecache.cli.options import add_output, read_input, show
+from vecache.cli.options import UsageError, add_output, read_input, show
 from vecache.report.output import Report
 from vecache.report.table import human_bytes, human_share, render_facts
 from vecache.report.terminal import printable
@@ -52,8 +52,11 @@ def _describe(path: str) -> dict[str, Any]:
     data = read_input(path, MAX_TOC_BYTES)
     if data[:64].lstrip()[:1] == b"{":
         return describe_toc(Toc.parse(data, path=path))
-    is_whole = len(data) <= MAX_TOC_BYTES
-    return describe_cache(CacheFile.parse(data, path=path) if is_whole else CacheFile.open(path))
+    if len(data) <= MAX_TOC_BYTES:
+        return describe_cache(CacheFile.parse(data, path=path))
+    if path == "-":
+        raise UsageError(f"inspect: a pipe may give {MAX_TOC_BYTES:,} bytes at most; name the file")
+    return describe_cache(CacheFile.open(path))
 
 
 def _table(document: dict[str, Any]) -> Any:
