@@ -101,8 +101,9 @@ def test_a_pipe_is_read(
 def test_a_pipe_without_end_is_not_read_to_its_end(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BufferedReader(io.FileIO("/dev/zero"))))
-    assert main(["inspect", "-"]) == 2
+    with open("/dev/zero", encoding="utf-8") as zeros:
+        monkeypatch.setattr("sys.stdin", zeros)
+        assert main(["inspect", "-"]) == 2
     assert "name the file" in capsys.readouterr().err
 
 
