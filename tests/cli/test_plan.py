@@ -185,6 +185,8 @@ def test_one_files_story(capsys: pytest.CaptureFixture[str]) -> None:
         (["oci:/nowhere"], 1, "there is no such file"),
         (["what:ever"], 3, "unknown transport"),
         ([APP1, "--ranges", "none"], 2, "wanted"),
+        ([APP1, "--gap", "9" * 19], 2, "wanted a whole number of bytes"),
+        ([APP1, "--gap", "\u0663"], 2, "wanted a whole number of bytes"),
         ([APP1, "--bandwidth", "-1"], 2, "wanted a number above 0"),
         ([APP1, APP1, "--curve"], 2, "--curve is of one image"),
     ],

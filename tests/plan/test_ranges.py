@@ -103,7 +103,7 @@ def test_a_text_that_is_no_number_of_ranges_is_refused(text: str) -> None:
         parse_ranges(text)
 
 
-@pytest.mark.parametrize("options", [{"max_ranges": 0}, {"gap_bytes": -1}])
+@pytest.mark.parametrize("options", [{"max_ranges": 0}, {"gap_bytes": -1}, {"gap_bytes": 2**63}])
 def test_impossible_options_are_refused(options: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match="wanted at least"):
+    with pytest.raises(ValueError, match="wanted"):
         PlanOptions(**options)  # type: ignore[arg-type]  # of the right type, but mypy cannot know

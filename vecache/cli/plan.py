@@ -223,8 +223,8 @@ def _ranges(text: str) -> dict[str, Any]:
 
 
 def _count(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"found {text!r}, wanted a whole number")
+    if not (text.isascii() and text.isdecimal() and len(text) < 19):
+        raise argparse.ArgumentTypeError(f"found {text[:40]!r}, wanted a whole number of bytes")
     return int(text)
 
 

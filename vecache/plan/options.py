@@ -47,8 +47,8 @@ class PlanOptions:
     def __post_init__(self) -> None:
         if self.max_ranges < 1:
             raise ValueError(f"max_ranges: found {self.max_ranges}, wanted at least 1")
-        if self.gap_bytes < 0:
-            raise ValueError(f"gap_bytes: found {self.gap_bytes}, wanted at least 0")
+        if not 0 <= self.gap_bytes < 2**63:
+            raise ValueError(f"gap_bytes: found {self.gap_bytes}, wanted 0 to 2**63 - 1")
 
 
 def parse_ranges(text: str) -> dict[str, int | bool]:
