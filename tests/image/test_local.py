@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.golden import GOLDEN_SMALL
-from vecache.errors import ImageError, ImageNotFoundError, StoreError, TocError, VecacheError
+from vecache.errors import (
+    DigestError,
+    ImageError,
+    ImageNotFoundError,
+    StoreError,
+    TocError,
+    VecacheError,
+)
 from vecache.image.open import open_image
 from vecache.store.bigdata import TOC_KEY, big_data_file_name
 from vecache.store.graphroot import open_store
@@ -144,3 +151,13 @@ def test_a_store_with_fewer_layers_than_the_manifest_is_an_own_error(store: Path
     path.write_text(json.dumps(records))
     with pytest.raises(ImageError, match="the manifest names more"):
         open_image("containers-storage:localhost:5001/small/app1", store=store)
+
+
+def test_an_image_whose_digest_is_none_is_an_own_error(store: Path) -> None:
+    path = store / "overlay-images" / "images.json"
+    records = json.loads(path.read_text())
+    for record in records:
+        record["digest"] = "md5:../.."
+    path.write_text(json.dumps(records))
+    with pytest.raises(DigestError, match="digest: 'md5:../..' is not a digest"):
+        open_image("containers-storage:base", store=open_store(store))

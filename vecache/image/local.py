@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from vecache.errors import ImageError
 from vecache.image.estargz import TOC_DIGEST
+from vecache.image.integrity import parse_digest
 from vecache.image.manifest import MAX_DOCUMENT_BYTES
 from vecache.image.source import Document
 from vecache.image.stored_toc import StoredEstargzToc, StoredZstdChunkedToc
@@ -119,8 +120,10 @@ class StoreImage:
 
     def read_root(self) -> Document:
         """Read the manifest of the image that was pulled, even where its name is that of a list."""
-        data = self._read("manifest")
-        return Document(data, "", f"image {self.name}: manifest", self.record.digest)
+        data, digest = self._read("manifest"), self.record.digest
+        if digest is not None:
+            parse_digest(digest, f"{self.record.store_root}: image {self.name}: digest")
+        return Document(data, "", f"image {self.name}: manifest", digest)
 
     def read_manifest(self, descriptor: Descriptor) -> bytes:
         """Read a manifest that a list names."""
