@@ -1,14 +1,14 @@
-"""Nothing that a file of strangers says may act on the terminal."""
+"""Columns are counted as a terminal counts them, and colours go where they are wanted."""
 
 from __future__ import annotations
 
 import io
+from typing import TYPE_CHECKING
 
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from vecache.report.terminal import Screen, display_width
 
-from vecache.report.terminal import Screen, display_width, printable
+if TYPE_CHECKING:
+    import pytest
 
 
 class Terminal(io.StringIO):
@@ -16,29 +16,6 @@ class Terminal(io.StringIO):
 
     def isatty(self) -> bool:
         return True
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("\x1b]0;owned\x07", r"\x1b]0;owned\x07"),  # sets the window's title
-        ("a\nvecache: error: no", r"a\nvecache: error: no"),  # forges a line of ours
-        ("\x9b31m", r"\x9b31m"),  # the one-byte escape sequence
-        ("gpj.\u202eexe", r"gpj.\u202eexe"),  # writes from right to left
-        (b"\xff\xfe", r"\xff\xfe"),
-        ("\udcff", r"\xff"),
-        ("a\\x2db 日本語 é", "a\\x2db 日本語 é"),
-    ],
-)
-def test_printable_escapes_what_a_terminal_would_act_on(text: str | bytes, shown: str) -> None:
-    assert printable(text) == shown
-
-
-@given(st.one_of(st.text(), st.binary()))
-def test_printable_gives_one_printable_line(text: str | bytes) -> None:
-    shown = printable(text)
-    assert shown.isprintable()
-    assert printable(shown) == shown
 
 
 def test_display_width_counts_columns() -> None:

@@ -17,7 +17,8 @@ from vecache.cli.options import UsageError
 from vecache.report.output import replacing
 from vecache.report.progress import Progress
 from vecache.report.table import render_facts
-from vecache.report.terminal import Screen, printable
+from vecache.report.terminal import Screen
+from vecache.text import printable
 
 if TYPE_CHECKING:
     import argparse

@@ -23,7 +23,7 @@ from vecache.cli.options import add_output, show
 from vecache.cli.pulling import add_images, add_pull, settle_images
 from vecache.report.output import Report
 from vecache.report.table import Column, human_bytes, human_share, render_facts, render_table
-from vecache.report.terminal import printable
+from vecache.text import printable
 
 if TYPE_CHECKING:
     import argparse

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from vecache.cli.options import UsageError, add_output, read_input, show
 from vecache.report.output import Report
 from vecache.report.table import human_bytes, human_share, render_facts
-from vecache.report.terminal import printable
+from vecache.text import printable
 
 if TYPE_CHECKING:
     import argparse

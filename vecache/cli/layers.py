@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from vecache.cli.options import add_output, add_store, load_layers, show
 from vecache.report.output import Report
 from vecache.report.table import Column, human_bytes, human_share, render_facts, render_table
-from vecache.report.terminal import printable
+from vecache.text import printable
 
 if TYPE_CHECKING:
     import argparse

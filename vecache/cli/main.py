@@ -28,7 +28,8 @@ from typing import TYPE_CHECKING, NoReturn, Protocol, cast
 
 from vecache.cli.options import UsageError
 from vecache.errors import VecacheError
-from vecache.report.terminal import Screen, printable
+from vecache.report.terminal import Screen
+from vecache.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -19,7 +19,8 @@ from vecache.cli.contents import STORE_HELP, count, left_out_notes, load_content
 from vecache.cli.options import add_output, show
 from vecache.report.output import PICTURE_ENDINGS, TABLE_ENDINGS, Report
 from vecache.report.table import Column, human_bytes, human_share, render_facts, render_table
-from vecache.report.terminal import Screen, display_width, printable
+from vecache.report.terminal import Screen, display_width
+from vecache.text import printable
 
 if TYPE_CHECKING:
     import argparse

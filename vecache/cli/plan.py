@@ -175,7 +175,7 @@ def _story_report(plans: Sequence[ImagePlan], path: str) -> Report:
 
     from vecache.plan.explain import explain
     from vecache.report.output import Report
-    from vecache.report.terminal import printable
+    from vecache.text import printable
 
     stories = [(plan.image.reference, explain(plan, path)) for plan in plans]
     rows = [{"image": image, "path": path, "story": story} for image, story in stories]
@@ -190,7 +190,7 @@ def _curve_report(plan: ImagePlan, args: argparse.Namespace) -> Report:
     from vecache.plan.curve import curve_by_gap, curve_by_ranges
     from vecache.report.curve import curve_table, curve_text
     from vecache.report.output import Report
-    from vecache.report.terminal import printable
+    from vecache.text import printable
 
     line = _line(args)
     ranges = curve_by_ranges(plan)

@@ -24,7 +24,7 @@ from vecache.cli.pulling import add_pull, pull_options
 from vecache.errors import VecacheError
 from vecache.report.output import Report
 from vecache.report.table import Column, human_bytes, render_facts, render_table
-from vecache.report.terminal import printable
+from vecache.text import printable
 
 if TYPE_CHECKING:
     import argparse

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from vecache.text import printable
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["MOST_CHARACTERS", "printable_label", "short_labels", "thinned"]
+__all__ = ["MOST_CHARACTERS", "short_labels", "thinned"]
 
 MOST_CHARACTERS = 28
 _DIGEST = re.compile(r"(?:\w+:)?([0-9a-f]{32,})")
@@ -51,24 +53,6 @@ def short_labels(labels: Sequence[str]) -> list[str]:
     return short
 
 
-def printable_label(text: str) -> str:
-    """Escape what neither a screen nor an SVG can show.
-
-    Parameters
-    ----------
-    text : str
-        From strangers.
-
-    Returns
-    -------
-    str
-        One line.
-    """
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
 def thinned(n_labels: int, pitch: float, least: float) -> range:
     """Choose which rows get their label.
 
@@ -106,5 +90,5 @@ def _short(label: str) -> str:
     digest = _DIGEST.fullmatch(label)
     if digest:
         return digest[1][:_DIGEST_CHARACTERS]
-    text = printable_label(label)
+    text = printable(label)
     return text if len(text) <= MOST_CHARACTERS else f"…{text[1 - MOST_CHARACTERS :]}"

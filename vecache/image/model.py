@@ -6,12 +6,12 @@ for it, and then kept: a layer that is already in the store never needs its own.
 
 from __future__ import annotations
 
-import html
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from vecache.errors import ImageError
+from vecache.text import html_table
 from vecache.toc.document import Toc
 
 if TYPE_CHECKING:
@@ -129,13 +129,9 @@ class Image:
         )
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><td>{layer.blob[:19]}</td><td style='text-align:right'>{layer.blob_bytes:,}</td>"
-            f"<td>{layer.toc_format or 'none'}</td></tr>"
+        rows = (
+            (layer.blob[:19], layer.blob_bytes, str(layer.toc_format or "none"))
             for layer in self.layers
         )
-        return (
-            f"<table><caption>{html.escape(self.reference)}: {len(self)} layers, "
-            f"{self.blob_bytes:,} bytes</caption>"
-            f"<tr><th>layer</th><th>bytes</th><th>TOC</th></tr>{rows}</table>"
-        )
+        caption = f"{self.reference}: {len(self)} layers, {self.blob_bytes:,} bytes"
+        return html_table(caption, ("layer", "bytes", "TOC"), rows, n_rows=len(self))

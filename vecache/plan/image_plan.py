@@ -12,7 +12,6 @@ itself; an image gives its TOCs when asked.
 
 from __future__ import annotations
 
-import html
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,7 @@ from vecache.plan.layer_plan import LayerPlan, LayerState
 from vecache.plan.options import PlanOptions
 from vecache.plan.prepare import Preparer, joining_record
 from vecache.plan.replay import replay_layer
+from vecache.text import html_table
 from vecache.toc.layout import Layout
 
 if TYPE_CHECKING:
@@ -171,15 +171,18 @@ class ImagePlan:
 
     def _repr_html_(self) -> str:
         titles = ("layer", "state", "bytes", "missing", "to fetch", "ranges")
-        head = "".join(f"<th>{title}</th>" for title in titles)
-        rows = "".join(
-            f"<tr><td>{layer.layer.blob[:19]}</td><td>{layer.state}</td>"
-            f"<td>{layer.total_bytes:,}</td><td>{layer.missing_bytes:,}</td>"
-            f"<td>{layer.fetch_bytes:,}</td><td>{len(layer.ranges):,}</td></tr>"
+        rows = (
+            (
+                layer.layer.blob[:19],
+                str(layer.state),
+                layer.total_bytes,
+                layer.missing_bytes,
+                layer.fetch_bytes,
+                len(layer.ranges),
+            )
             for layer in self.layers
         )
-        caption = html.escape(repr(self)[1:-1])
-        return f"<table><caption>{caption}</caption><tr>{head}</tr>{rows}</table>"
+        return html_table(repr(self)[1:-1], titles, rows, n_rows=len(self.layers))
 
     def __repr__(self) -> str:
         return (

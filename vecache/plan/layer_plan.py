@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ import numpy as np
 
 from vecache.plan.ranges import RANGE_HEADER_BYTES
 from vecache.plan.replay import Action
+from vecache.text import html_table
 
 if TYPE_CHECKING:
     from vecache.arrays import I64
@@ -114,12 +114,11 @@ class LayerPlan:
     def _repr_html_(self) -> str:
         rows = (
             ("state", str(self.state)),
-            ("files reused", f"{self.count_files(Action.REUSED):,}"),
-            ("files fetched", f"{self.count_files(Action.FETCHED):,}"),
-            ("bytes of files", f"{self.total_bytes:,}"),
-            ("bytes missing", f"{self.missing_bytes:,}"),
-            ("bytes to fetch", f"{self.fetch_bytes:,}"),
-            ("ranges", f"{len(self.ranges):,}"),
+            ("files reused", self.count_files(Action.REUSED)),
+            ("files fetched", self.count_files(Action.FETCHED)),
+            ("bytes of files", self.total_bytes),
+            ("bytes missing", self.missing_bytes),
+            ("bytes to fetch", self.fetch_bytes),
+            ("ranges", len(self.ranges)),
         )
-        cells = "".join(f"<tr><th>{name}</th><td>{value}</td></tr>" for name, value in rows)
-        return f"<table><caption>{html.escape(self.layer.blob)}</caption>{cells}</table>"
+        return html_table(self.layer.blob, (), rows)

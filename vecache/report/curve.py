@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vecache.report.table import Column, human_bytes, render_table
-from vecache.report.terminal import printable
+from vecache.text import printable
 
 if TYPE_CHECKING:
     from vecache.plan.curve import RangeCurve

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from vecache.plan.layer_plan import LayerState
 from vecache.plan.replay import Action
 from vecache.report.table import Column, human_bytes, human_share, render_table
-from vecache.report.terminal import printable
+from vecache.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

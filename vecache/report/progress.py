@@ -11,7 +11,8 @@ import time
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from vecache.report.table import human_bytes
-from vecache.report.terminal import Screen, printable
+from vecache.report.terminal import Screen
+from vecache.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

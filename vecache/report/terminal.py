@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from typing import TextIO
 
-__all__ = ["Screen", "display_width", "printable"]
+__all__ = ["Screen", "display_width"]
 
 _CODES = {"bold": 1, "dim": 2, "red": 31, "green": 32, "yellow": 33}
 
@@ -74,33 +74,6 @@ class Screen(NamedTuple):
         return f"\x1b[{_CODES[style]}m{text}\x1b[0m" if self.colour and style else text
 
 
-def printable(text: str | bytes) -> str:
-    r"""Escape every character that a terminal would act on or not show.
-
-    Parameters
-    ----------
-    text : str or bytes
-        Bytes are read as UTF-8; what is no UTF-8 is escaped too.
-
-    Returns
-    -------
-    str
-        One line. A back-slash stays as it is: this is for eyes, and `--json` is exact.
-
-    Examples
-    --------
-    >>> print(printable(b"etc/\x1b[2Jhosts\xff"))
-    etc/\x1b[2Jhosts\xff
-    >>> print(printable("日本語"))
-    日本語
-    """
-    if isinstance(text, bytes):
-        text = text.decode(errors="surrogateescape")
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else _escape(c) for c in text)
-
-
 def display_width(text: str) -> int:
     """Count the columns that a printable text takes on a terminal.
 
@@ -117,13 +90,6 @@ def display_width(text: str) -> int:
     if text.isascii():
         return len(text)
     return sum(_character_width(character) for character in text)
-
-
-def _escape(character: str) -> str:
-    code = ord(character)
-    if 0xDC80 <= code <= 0xDCFF:  # a byte that was no UTF-8, as surrogateescape carries it
-        return f"\\x{code - 0xDC00:02x}"
-    return character.encode("unicode_escape").decode()
 
 
 def _character_width(character: str) -> int:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from vecache.sharing.holder_sets import HolderSets
-from vecache.sharing.markup import html_table
+from vecache.text import html_table
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -23,8 +23,8 @@ import pyarrow as pa
 from vecache.arrays import column, ragged_arange
 from vecache.sharing.contents import Grain
 from vecache.sharing.holder_sets import HolderSets
-from vecache.sharing.markup import html_table
 from vecache.sharing.sources import read_contents
+from vecache.text import html_table
 
 if TYPE_CHECKING:
     from vecache.arrays import I64

@@ -21,8 +21,8 @@ import pyarrow as pa
 
 from vecache.arrays import frozen, ragged_arange
 from vecache.sharing.contents import By, Grain
-from vecache.sharing.markup import html_table
 from vecache.sharing.sources import read_contents
+from vecache.text import html_table
 
 if TYPE_CHECKING:
     import numpy.typing as npt

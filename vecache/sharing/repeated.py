@@ -16,8 +16,8 @@ import pyarrow as pa
 from vecache.digest import format_digests
 from vecache.sharing.contents import Grain
 from vecache.sharing.holdings import join_holdings
-from vecache.sharing.markup import html_table
 from vecache.sharing.sources import read_contents
+from vecache.text import html_table
 
 if TYPE_CHECKING:
     from vecache.arrays import I64, U8

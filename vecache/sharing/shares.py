@@ -19,9 +19,9 @@ import pyarrow as pa
 from vecache.arrays import frozen
 from vecache.sharing.contents import By, Grain
 from vecache.sharing.holdings import join_holdings
-from vecache.sharing.markup import html_table
 from vecache.sharing.repeated import RepeatedFiles, repeated_files
 from vecache.sharing.sources import read_contents
+from vecache.text import html_table
 
 if TYPE_CHECKING:
     from vecache.arrays import I64

@@ -23,9 +23,9 @@ import numpy as np
 import pyarrow as pa
 
 from vecache.sharing.contents import By, Grain
-from vecache.sharing.markup import html_table
 from vecache.sharing.removed import find_removed
 from vecache.sharing.sources import read_contents
+from vecache.text import html_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

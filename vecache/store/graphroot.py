@@ -9,7 +9,6 @@ Source: containers/storage store.go load, getLayerStoreLocked, readAllLayerStore
 
 from __future__ import annotations
 
-import html
 import os
 import stat
 from dataclasses import dataclass, replace
@@ -24,6 +23,7 @@ from vecache.store.files import store_error
 from vecache.store.listing import list_images, list_layers
 from vecache.store.lock import LOCK_WAIT_SECONDS
 from vecache.store.records import IMAGES, LAYERS
+from vecache.text import html_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -229,15 +229,8 @@ class Store:
         return f"<Store {self.root}{more}: {self._counts()}>"
 
     def _repr_html_(self) -> str:
-        rows = [
-            ("graph root", str(self.root)),
-            *(("additional store", str(root)) for root in self.additional_stores),
-            ("holds", self._counts()),
-        ]
-        cells = "".join(
-            f"<tr><th>{name}</th><td>{html.escape(value)}</td></tr>" for name, value in rows
-        )
-        return f"<table>{cells}</table>"
+        rows = [("additional store", str(root)) for root in self.additional_stores]
+        return html_table(f"{self.root}: {self._counts()}", (), rows)
 
 
 def open_store(

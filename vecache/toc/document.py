@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vecache.errors import TocError
+from vecache.text import html_table
 from vecache.toc.columns import build_entries
 from vecache.toc.exact import parse_exact
 from vecache.toc.fast import parse_fast
@@ -109,8 +110,7 @@ class Toc:
             ("bytes in files", int(self.entries.size.sum())),
             ("bytes of JSON", self.n_bytes),
         )
-        cells = "".join(f"<tr><th>{name}</th><td>{value:,}</td></tr>" for name, value in rows)
-        return f"<table><caption>TOC</caption>{cells}</table>"
+        return html_table("TOC", (), rows)
 
 
 def _check_size(data: bytes) -> None:

@@ -1,0 +1,49 @@
+"""Nothing that a file of strangers says may act on a terminal, or be markup in a notebook."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vecache.text import html_table, printable
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\x1b]0;owned\x07", r"\x1b]0;owned\x07"),  # sets the window's title
+        ("a\nvecache: error: no", r"a\nvecache: error: no"),  # forges a line of ours
+        ("\x9b31m", r"\x9b31m"),  # the one-byte escape sequence
+        ("gpj.\u202eexe", r"gpj.\u202eexe"),  # writes from right to left
+        (b"\xff\xfe", r"\xff\xfe"),
+        ("\udcff", r"\xff"),
+        ("a\\x2db 日本語 é", "a\\x2db 日本語 é"),
+    ],
+)
+def test_printable_escapes_what_a_terminal_would_act_on(text: str | bytes, shown: str) -> None:
+    assert printable(text) == shown
+
+
+@given(st.one_of(st.text(), st.binary()))
+def test_printable_gives_one_printable_line(text: str | bytes) -> None:
+    shown = printable(text)
+    assert shown.isprintable()
+    assert printable(shown) == shown
+
+
+def test_everything_is_escaped() -> None:
+    html = html_table("<i>", ["<th>"], [["<script>\x1b", b"&\xff"], [1234, None, 0.125]])
+    assert "<script>" not in html
+    assert "<i>" not in html
+    assert r"&lt;script&gt;\x1b" in html
+    assert r"&amp;\xff" in html
+    assert ">1,234</td><td></td>" in html
+    assert ">12.5%</td>" in html
+
+
+def test_a_long_table_shows_its_start_and_says_so() -> None:
+    html = html_table("all", ["n"], ([n] for n in range(100)), n_rows=100, n_shown=3)
+    assert "all (the first 3 of 100 rows)" in html
+    assert html.count("<tr>") == 4
+    assert html_table("facts", (), [("name", 1)]).count("<tr>") == 1

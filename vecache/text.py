@@ -1,0 +1,105 @@
+"""How can texts of strangers be shown without harm? Escaped, on a terminal and in a notebook.
+
+Paths, image names and ids come from files that anybody may have made. A control character among
+them could move a cursor, recolour a screen or hide a line, and a name may look like markup.
+Whatever is shown goes through `printable` first, and through `html.escape` where it goes into
+HTML.
+
+Imports nothing heavy, and prints nothing.
+"""
+
+from __future__ import annotations
+
+from html import escape
+from itertools import islice
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+__all__ = ["html_table", "printable"]
+
+
+def printable(text: str | bytes) -> str:
+    r"""Escape every character that a terminal would act on or not show.
+
+    Parameters
+    ----------
+    text : str or bytes
+        Bytes are read as UTF-8; what is no UTF-8 is escaped too.
+
+    Returns
+    -------
+    str
+        One line. A back-slash stays as it is: this is for eyes, and `--json` is exact.
+
+    Examples
+    --------
+    >>> print(printable(b"etc/\x1b[2Jhosts\xff"))
+    etc/\x1b[2Jhosts\xff
+    >>> print(printable("日本語"))
+    日本語
+    """
+    if isinstance(text, bytes):
+        text = text.decode(errors="surrogateescape")
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else _escape(c) for c in text)
+
+
+def html_table(
+    caption: str,
+    titles: Sequence[str],
+    rows: Iterable[Sequence[str | bytes | float | None]],
+    *,
+    n_rows: int = 0,
+    n_shown: int = 20,
+) -> str:
+    """Write a small table as HTML: how a result shows itself in a notebook.
+
+    Parameters
+    ----------
+    caption : str
+        What it shows, with the figures that matter.
+    titles : sequence of str
+        One a column; none leaves the line of titles out.
+    rows : iterable of sequences of str, bytes, int, float or None
+        One cell a column. Whole numbers get thousands separators, others are shares of 1.
+    n_rows : int
+        How many rows there are, where `rows` may be longer than what is shown.
+    n_shown : int
+        How many are written.
+
+    Returns
+    -------
+    str
+        One `<table>` element.
+
+    Examples
+    --------
+    >>> html_table("1 layer", ["id"], [["<b>"]])
+    '<table><caption>1 layer</caption><tr><th>id</th></tr><tr><td>&lt;b&gt;</td></tr></table>'
+    """
+    head = "".join(f"<th>{_html(title)}</th>" for title in titles)
+    head = f"<tr>{head}</tr>" if titles else ""
+    body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in islice(rows, n_shown))
+    more = f" (the first {n_shown:,} of {n_rows:,} rows)" if n_rows > n_shown else ""
+    return f"<table><caption>{_html(caption)}{more}</caption>{head}{body}</table>"
+
+
+def _cell(cell: str | bytes | float | None) -> str:
+    if cell is None or isinstance(cell, str | bytes):
+        return f"<td>{_html(cell or '')}</td>"
+    number = f"{cell:,}" if isinstance(cell, int) else f"{cell:.1%}"
+    return f'<td style="text-align: right">{number}</td>'
+
+
+def _html(text: str | bytes) -> str:
+    return escape(printable(text))
+
+
+def _escape(character: str) -> str:
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that was no UTF-8, as surrogateescape carries it
+        return f"\\x{code - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode()
