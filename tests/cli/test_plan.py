@@ -187,7 +187,8 @@ def test_one_files_story(capsys: pytest.CaptureFixture[str]) -> None:
         ([APP1, "--ranges", "none"], 2, "wanted"),
         ([APP1, "--gap", "9" * 19], 2, "wanted a whole number of bytes"),
         ([APP1, "--gap", "\u0663"], 2, "wanted a whole number of bytes"),
-        ([APP1, "--bandwidth", "-1"], 2, "wanted a number above 0"),
+        ([APP1, "--bandwidth", "0"], 2, "wanted a number above 0"),
+        ([APP1, "--bandwidth", "1", "--rtt", "nan"], 2, "wanted a number from 0"),
         ([APP1, APP1, "--curve"], 2, "--curve is of one image"),
     ],
 )

@@ -291,7 +291,7 @@ def test_what_else_a_toc_says() -> None:
     toc = Toc.parse(memoryview(data))
     assert (toc.version, toc.tar_split_digest, toc.n_bytes) == (7, SHA.decode(), len(data))
     assert repr(toc) == f"<Toc: 1 entries, 1 files, {len(data)} bytes of JSON>"
-    assert "<th>files</th><td>1</td>" in toc._repr_html_()
+    assert '<td>files</td><td style="text-align: right">1</td>' in toc._repr_html_()
     assert Toc.parse(b"{}").tar_split_digest is None
 
 

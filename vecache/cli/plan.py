@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     registry.add_argument(
         "--rtt",
         metavar="MS",
-        type=_positive,
+        type=_milliseconds,
         default=_DEFAULT_RTT_MS,
         help=f"round trip of a request, for the estimate ({_DEFAULT_RTT_MS:.0f})",
     )
@@ -229,10 +229,17 @@ def _count(text: str) -> int:
 
 
 def _positive(text: str) -> float:
+    value = _milliseconds(text)
+    if not value:
+        raise argparse.ArgumentTypeError(f"found {text!r}, wanted a number above 0")
+    return value
+
+
+def _milliseconds(text: str) -> float:
     try:
         value = float(text)
     except ValueError:
-        value = 0.0
-    if not 0 < value < 1e12:
-        raise argparse.ArgumentTypeError(f"found {text!r}, wanted a number above 0")
+        value = -1.0
+    if not 0 <= value < 1e12:
+        raise argparse.ArgumentTypeError(f"found {text!r}, wanted a number from 0")
     return value
