@@ -1,6 +1,6 @@
 """What do many layers share? Joining, pairs, gather and what-if, at either extreme and in between.
 
-Run as tests in CI, at a fiftieth of the layers. To measure the sizes of the issue, 1,000 layers of
+Run as tests in CI, at a fiftieth of the layers. To measure a large store, 1,000 layers of
 20,000 contents: `VECACHE_BENCH_LAYERS=1000 pytest bench/bench_sharing.py --benchmark-enable`.
 `python -m bench.bench_sharing HOLDERS` makes one case in a fresh process and writes its time and
 memory.

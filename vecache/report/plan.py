@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vecache.plan.best import Best
 from vecache.plan.layer_plan import LayerState
 from vecache.plan.replay import Action
 from vecache.report.table import Column, human_bytes, human_share, render_table
@@ -66,7 +67,7 @@ def image_text(plan: ImagePlan, store: str, screen: Screen, *, seconds: float | 
     parts = [
         f"Pull of {printable(plan.image.reference)}\n{where}",
         render_table(_COLUMNS, rows, screen),
-        "\n".join([*_in_words(plan, seconds), *_best_in_words(plan, screen)]),
+        "\n".join([*_in_words(plan, seconds), *_best_in_words([plan], screen)]),
     ]
     return "\n\n".join(parts)
 
@@ -123,6 +124,7 @@ def images_text(
     notes = [note] if note else []
     if seconds is not None:
         notes.append(f"Estimated time on the wire: {seconds:.1f} s.")
+    notes += _best_in_words(plans, screen)
     return "\n\n".join([*parts, "\n".join(notes)] if notes else parts)
 
 
@@ -191,12 +193,13 @@ def _in_words(plan: ImagePlan, seconds: float | None) -> list[str]:
     return lines
 
 
-def _best_in_words(plan: ImagePlan, screen: Screen) -> list[str]:
-    if not any(layer.replay for layer in plan.layers):
+def _best_in_words(plans: Sequence[ImagePlan], screen: Screen) -> list[str]:
+    if not any(layer.replay for plan in plans for layer in plan.layers):
         return []
-    gap = plan.missing_bytes - plan.best.missing_bytes
-    best = f"Best possible: {human_bytes(plan.best.missing_bytes)} missing"
+    best = Best(tuple(layer for plan in plans for layer in plan.best.layers))
+    gap = sum(plan.missing_bytes for plan in plans) - best.missing_bytes
+    line = f"Best possible: {human_bytes(best.missing_bytes)} missing"
     if not gap:
-        return [f"{best}; no client could do better with these layers."]
-    lines = [f"{best}, {human_bytes(gap)} less:"]
-    return [*lines, *(f"  {screen.paint(line, 'dim')}" for line in plan.best.advice())]
+        return [f"{line}; no client could do better with these layers."]
+    advice = (f"  {screen.paint(words, 'dim')}" for words in best.advice())
+    return [f"{line}, {human_bytes(gap)} less:", *advice]
