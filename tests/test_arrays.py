@@ -12,6 +12,7 @@ from vecache.arrays import (
     binary_buffers,
     binary_to_text,
     column,
+    first_rows,
     ragged_arange,
     slices_to_binary,
 )
@@ -63,3 +64,9 @@ def test_a_column_is_checked_and_closed() -> None:
     with pytest.raises(ValueError, match=r"\(2,\)"):
         column("a", np.zeros(1, np.int64), np.int64, 2)
     assert not column("a", np.zeros(1, np.int64), np.int64, 1).flags.writeable
+
+
+@given(st.lists(st.binary(max_size=1), max_size=12), st.integers(0, 3))
+def test_first_rows_of_distinct_texts(rows: list[bytes], skip: int) -> None:
+    wanted = [row for row, text in enumerate(rows[skip:]) if text not in rows[skip:][:row]]
+    assert first_rows(pa.array(rows, pa.binary())[skip:]).tolist() == wanted

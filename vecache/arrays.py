@@ -1,26 +1,23 @@
-"""Names for the arrays that pass between rooms, and the two shapes of code they all need.
+"""Names for the arrays that pass between rooms, and the few shapes of code they all need.
 
-The aliases give dtype, the docstrings give shape. `frozen` closes a column against writing once a
-table is built. `slices_to_binary` turns (start, length) pairs over one buffer into an Arrow binary
-array without a loop over rows: it is how names leave a mapped file.
+The aliases give dtype, the docstrings give shape. `column` checks a column of a table and closes it
+against writing, `frozen` only closes it. `slices_to_binary` turns (start, length) pairs over one
+buffer into an Arrow binary array without a loop over rows, which is how names leave a mapped file;
+`binary_buffers` looks at one the other way round. `first_rows` numbers what is alike.
 
 Does not hold anything that knows what a layer is.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 __all__ = [
     "F64",
-    "I32",
     "I64",
     "MAX_COLUMN_BYTES",
     "U8",
@@ -31,6 +28,7 @@ __all__ = [
     "binary_buffers",
     "binary_to_text",
     "column",
+    "first_rows",
     "frozen",
     "ragged_arange",
     "slices_to_binary",
@@ -40,7 +38,6 @@ Bool: TypeAlias = npt.NDArray[np.bool_]
 U8: TypeAlias = npt.NDArray[np.uint8]
 U32: TypeAlias = npt.NDArray[np.uint32]
 U64: TypeAlias = npt.NDArray[np.uint64]
-I32: TypeAlias = npt.NDArray[np.int32]
 I64: TypeAlias = npt.NDArray[np.int64]
 F64: TypeAlias = npt.NDArray[np.float64]
 BinaryColumn: TypeAlias = Any
@@ -130,7 +127,9 @@ def ragged_arange(starts: I64, lengths: I64) -> I64:
     return runs
 
 
-def slices_to_binary(data: U8, starts: I64, lengths: I64, valid: Bool | None = None) -> Any:
+def slices_to_binary(
+    data: U8, starts: I64, lengths: I64, valid: Bool | None = None
+) -> BinaryColumn:
     """Gather runs of bytes from one buffer into an Arrow binary array.
 
     Parameters
@@ -156,16 +155,17 @@ def slices_to_binary(data: U8, starts: I64, lengths: I64, valid: Bool | None = N
     offsets = np.zeros(len(starts) + 1, np.int32)
     np.cumsum(lengths, out=offsets[1:])
     gathered = np.empty(int(offsets[-1]), np.uint8)
-    for block in _blocks(len(starts)):  # bounds the index's memory: it is 8 times the bytes
+    for row in range(0, len(starts), _ROWS_PER_BLOCK):  # the index takes 8 times the bytes
+        block = slice(row, row + _ROWS_PER_BLOCK)
         index = ragged_arange(starts[block], lengths[block])
-        gathered[offsets[block.start] : offsets[block.start] + len(index)] = data[index]
+        gathered[offsets[row] : offsets[row] + len(index)] = data[index]
     bitmap = None if valid is None else pa.py_buffer(np.packbits(valid, bitorder="little"))
     return pa.BinaryArray.from_buffers(
         pa.binary(), len(starts), [bitmap, pa.py_buffer(offsets), pa.py_buffer(gathered)]
     )
 
 
-def binary_buffers(array: Any) -> tuple[I64, I64, U8]:
+def binary_buffers(array: BinaryColumn) -> tuple[I64, I64, U8]:
     """Look at an Arrow text or binary array as numpy, without a copy of the bytes.
 
     Parameters
@@ -194,12 +194,30 @@ def binary_buffers(array: Any) -> tuple[I64, I64, U8]:
     return offsets[:-1], lengths, data
 
 
-def _blocks(n_rows: int) -> Iterator[slice]:
-    for start in range(0, n_rows, _ROWS_PER_BLOCK):
-        yield slice(start, min(start + _ROWS_PER_BLOCK, n_rows))
+def first_rows(texts: BinaryColumn) -> I64:
+    """Find the first row of each distinct text.
+
+    Parameters
+    ----------
+    texts : pyarrow.BinaryArray of n rows
+        Without nulls.
+
+    Returns
+    -------
+    (m,) int64
+        Ascending; one for each distinct text.
+
+    Examples
+    --------
+    >>> first_rows(pa.array([b"b", b"a", b"b", b"c"])).tolist()
+    [0, 1, 3]
+    """
+    codes = texts.dictionary_encode().indices.to_numpy()  # numbered as they first appear
+    newest = np.maximum.accumulate(np.concatenate([[-1], codes]))[:-1]
+    return frozen(np.flatnonzero(codes > newest))
 
 
-def binary_to_text(array: Any) -> Any:
+def binary_to_text(array: BinaryColumn) -> Any:
     r"""Read a binary column as text for people and tables.
 
     Parameters

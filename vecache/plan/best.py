@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from vecache.arrays import binary_buffers
+from vecache.arrays import binary_buffers, first_rows
 from vecache.plan.replay import Action, can_rehash
 from vecache.toc.entries import ChunkKind
 
@@ -249,9 +249,7 @@ class _OpenRows:
 
 def _find_repeats(texts: BinaryColumn) -> Bool:
     """(n,) bool: texts that stood before, the empty one apart."""
-    encoded = texts.dictionary_encode()  # numbered as they first appear
-    codes = encoded.indices.to_numpy()
-    is_first = codes > np.maximum.accumulate(np.concatenate([[-1], codes]))[:-1]
-    _, lengths, _ = binary_buffers(encoded.dictionary)
-    is_repeat: Bool = ~is_first & (lengths[codes] > 0)
+    _, lengths, _ = binary_buffers(texts)
+    is_repeat: Bool = lengths > 0
+    is_repeat[first_rows(texts)] = False
     return is_repeat

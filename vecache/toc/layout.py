@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from vecache.arrays import column, frozen
+from vecache.arrays import column, first_rows
 from vecache.digest import PREFIX_BYTES, RAW_BYTES, Algorithm
 from vecache.errors import DigestError, TocError
 from vecache.toc.columns import shown
@@ -89,7 +89,7 @@ def kept_entries(entries: Entries, layout: Layout) -> KeptEntries:
     is_kept = entries.digest.is_present.copy()
     chunk_rows = np.flatnonzero(~is_kept & entries.chunk_digest.is_present)
     texts = entries.chunk_digest.to_text().take(pa.array(chunk_rows))
-    is_kept[chunk_rows[_find_firsts(texts)]] = True
+    is_kept[chunk_rows[first_rows(texts)]] = True
     rows = np.flatnonzero(is_kept)
     return KeptEntries(rows, entries.name.take(pa.array(rows)))
 
@@ -123,7 +123,7 @@ def find_flat_rows(entries: Entries, rows: I64) -> tuple[I64, BinaryColumn]:
     if len(bad):
         _refuse(entries, int(bad[0]))
     names = _flat_names(entries, files)
-    firsts = _find_firsts(names)
+    firsts = first_rows(names)
     return files[firsts], names.take(pa.array(firsts))
 
 
@@ -143,10 +143,3 @@ def _flat_names(entries: Entries, rows: I64) -> BinaryColumn:
     # An open end makes Arrow fail ("Negative buffer resize"), so the length is spelled out.
     rest = pc.binary_slice(texts, _SPLIT, PREFIX_BYTES + 2 * RAW_BYTES[Algorithm.SHA256])
     return pc.binary_join_element_wise(folder, rest, b"/")
-
-
-def _find_firsts(texts: BinaryColumn) -> I64:
-    """(m,) int64: the first row of each distinct text, ascending."""
-    codes = texts.dictionary_encode().indices.to_numpy()  # numbered as they first appear
-    newest = np.maximum.accumulate(np.concatenate([[-1], codes]))[:-1]
-    return frozen(np.flatnonzero(codes > newest))
