@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vecache.text import html_table, printable
+from vecache.text import html_table, printable, quoted
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,12 @@ def test_printable_gives_one_printable_line(text: str | bytes) -> None:
     shown = printable(text)
     assert shown.isprintable()
     assert printable(shown) == shown
+
+
+@given(st.binary(max_size=150))
+def test_a_quoted_text_is_one_short_printable_line(text: bytes) -> None:
+    assert quoted(text).isprintable()
+    assert len(quoted(text)) <= 4 * 100 + 2
 
 
 def test_everything_is_escaped() -> None:

@@ -22,6 +22,7 @@ import pyarrow as pa
 
 from vecache.arrays import binary_buffers, frozen, slices_to_binary
 from vecache.errors import DigestError
+from vecache.text import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,6 +35,7 @@ __all__ = [
     "EMPTY_SHA256",
     "PREFIX_BYTES",
     "RAW_BYTES",
+    "WANTED_DIGEST",
     "Algorithm",
     "Digests",
     "format_digests",
@@ -53,11 +55,19 @@ class Algorithm(IntEnum):
     SHA512 = 3
     INVALID = 255
 
+    @property
+    def prefix(self) -> U8:
+        """(7,) uint8, the name and the colon with which texts and packed digests begin."""
+        return np.frombuffer(f"{self.name.lower()}:".encode(), np.uint8)
+
 
 RAW_BYTES = {Algorithm.SHA256: 32, Algorithm.SHA384: 48, Algorithm.SHA512: 64}
 """Raw bytes of one digest. A packed one is 7 more: all three names are six letters long."""
 
 PREFIX_BYTES = 7
+
+WANTED_DIGEST = "wanted sha256:, sha384: or sha512: and lower-case hex of the full length"
+"""What to say of a text that is no digest."""
 
 _HEX = np.frombuffer("".join(f"{i:02x}" for i in range(256)).encode(), np.uint16)
 _BAD = 0x100
@@ -85,7 +95,7 @@ class Digests:
     text: BinaryColumn | None = None
 
     @classmethod
-    def from_raw(cls, raw: Any) -> Digests:
+    def from_raw(cls, raw: object) -> Digests:
         """Wrap the raw bytes of sha256 digests.
 
         Parameters
@@ -159,8 +169,7 @@ class Digests:
         """
         rows = np.flatnonzero(self.algorithm == algorithm)
         raw = self.raw[rows] if algorithm is Algorithm.SHA256 else self._decode(rows, algorithm)
-        prefix = np.frombuffer(f"{algorithm.name.lower()}:".encode(), np.uint8)
-        return rows, np.hstack([np.broadcast_to(prefix, (len(rows), PREFIX_BYTES)), raw])
+        return rows, np.hstack([np.broadcast_to(algorithm.prefix, (len(rows), PREFIX_BYTES)), raw])
 
     def to_text(self) -> BinaryColumn:
         """Give the column as text.
@@ -189,10 +198,9 @@ class Digests:
         """
         bad = np.flatnonzero(self.algorithm == Algorithm.INVALID)
         if len(bad) and self.text is not None:
-            shown = self.text[int(bad[0])].as_py()[:100]
             raise DigestError(
-                f"{what}, row {bad[0]}: {shown.decode(errors='replace')!r} is not a digest; "
-                "wanted sha256:, sha384: or sha512: and lower-case hex of the full length"
+                f"{what}, row {bad[0]}: {quoted(self.text[int(bad[0])].as_py())} is not a digest; "
+                f"{WANTED_DIGEST}"
             )
 
     def _decode(self, rows: I64, algorithm: Algorithm) -> U8:
@@ -208,12 +216,12 @@ class Digests:
         return f"<Digests: {len(self):,} rows, {int(self.is_sha256.sum()):,} sha256>"
 
 
-def parse_digests(texts: Sequence[str | bytes | None] | Any) -> Digests:
+def parse_digests(texts: Sequence[str | bytes | None] | BinaryColumn) -> Digests:
     """Read a column of digest texts.
 
     Parameters
     ----------
-    texts : sequence of str, or pyarrow.Array
+    texts : sequence of str or bytes, or pyarrow.Array
         Arrow arrays may be string or binary, large or not, or chunked; null counts as empty.
 
     Returns
@@ -241,16 +249,15 @@ def parse_digests(texts: Sequence[str | bytes | None] | Any) -> Digests:
         if not len(rows):
             continue
         text = _fixed_width(data, starts[rows], n_text)
-        prefix = np.frombuffer(f"{which.name.lower()}:".encode(), np.uint8)
         values = _read_hex(text)
-        good = (text[:, :PREFIX_BYTES] == prefix).all(axis=1) & (values < _BAD).all(axis=1)
+        good = (text[:, :PREFIX_BYTES] == which.prefix).all(axis=1) & (values < _BAD).all(axis=1)
         algorithm[rows[good]] = which
         if which is Algorithm.SHA256:
             raw[rows[good]] = values[good]
     return Digests(frozen(algorithm), frozen(raw), array)
 
 
-def format_digests(raw: U8) -> Any:
+def format_digests(raw: U8) -> BinaryColumn:
     """Write sha256 digests as text.
 
     Parameters
@@ -264,14 +271,14 @@ def format_digests(raw: U8) -> Any:
         n rows, `sha256:` and 64 hex digits.
     """
     text = np.empty((len(raw), PREFIX_BYTES + 64), np.uint8)
-    text[:, :PREFIX_BYTES] = np.frombuffer(b"sha256:", np.uint8)
+    text[:, :PREFIX_BYTES] = Algorithm.SHA256.prefix
     text[:, PREFIX_BYTES:] = _HEX[raw].view(np.uint8).reshape(len(raw), 64)
     starts = np.arange(len(raw), dtype=np.int64) * text.shape[1]
     lengths = np.full(len(raw), text.shape[1], np.int64)
     return slices_to_binary(text.reshape(-1), starts, lengths).cast(pa.string())
 
 
-def _as_binary(texts: Any) -> Any:
+def _as_binary(texts: Any) -> BinaryColumn:
     if isinstance(texts, pa.ChunkedArray):
         texts = texts.combine_chunks()
     if not isinstance(texts, pa.Array):

@@ -3,7 +3,7 @@
 Paths, image names and ids come from files that anybody may have made. A control character among
 them could move a cursor, recolour a screen or hide a line, and a name may look like markup.
 Whatever is shown goes through `printable` first, and through `html.escape` where it goes into
-HTML.
+HTML; what stands in a message goes through `quoted`, or is the `repr` of a text.
 
 Imports nothing heavy, and prints nothing.
 """
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["html_table", "printable"]
+__all__ = ["html_table", "printable", "quoted"]
 
 
 def printable(text: str | bytes) -> str:
@@ -45,6 +45,27 @@ def printable(text: str | bytes) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else _escape(c) for c in text)
+
+
+def quoted(text: bytes) -> str:
+    r"""Quote some bytes for a message, shortened.
+
+    Parameters
+    ----------
+    text : bytes
+        Any bytes.
+
+    Returns
+    -------
+    str
+        At most 100 of them, as UTF-8.
+
+    Examples
+    --------
+    >>> print(quoted(b"etc/\x1bhosts"))
+    'etc/\x1bhosts'
+    """
+    return repr(text[:100].decode(errors="replace"))
 
 
 def html_table(

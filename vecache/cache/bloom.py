@@ -26,7 +26,7 @@ import numpy as np
 from vecache.arrays import frozen
 from vecache.cache.crc import crc32_rows
 from vecache.cache.format import N_HASHES
-from vecache.digest import PREFIX_BYTES, RAW_BYTES, Algorithm
+from vecache.digest import PREFIX_BYTES, RAW_BYTES, Algorithm, Digests
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -123,9 +123,8 @@ class BloomFilter:
         """
         admitted = np.ones(len(packed), np.bool_)
         for bit in self._bits_of(packed):  # hashes: three, and never more than digest_len
-            admitted &= ((self.bits.take(bit >> 3) >> (bit & 7).astype(np.uint8)) & 1).view(
-                np.bool_
-            )
+            is_set = self.bits.take(bit >> 3) >> (bit & 7).astype(np.uint8) & 1
+            admitted &= is_set.view(np.bool_)
         return admitted
 
     def false_positive_rate(self, n_samples: int = 1 << 16, seed: int = 0) -> float:
@@ -143,10 +142,9 @@ class BloomFilter:
         float
             The share that passed, 0 to 1.
         """
-        packed = np.empty((n_samples, PREFIX_BYTES + RAW_BYTES[Algorithm.SHA256]), np.uint8)
-        packed[:, :PREFIX_BYTES] = np.frombuffer(b"sha256:", np.uint8)
-        raw = packed[:, PREFIX_BYTES:]
-        raw[:] = np.random.default_rng(seed).integers(0, 256, raw.shape, np.uint8)
+        shape = (n_samples, RAW_BYTES[Algorithm.SHA256])
+        raw = np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
+        _, packed = Digests.from_raw(raw).packed(Algorithm.SHA256)
         return float(self.may_contain(packed).mean()) if n_samples else 0.0
 
     def _bits_of(self, packed: U8) -> Iterator[U32]:

@@ -298,8 +298,7 @@ class CacheFile:
         return Section(np.array(start), np.array(n_bytes))
 
     def _has_prefix(self, packed: U8) -> bool:
-        prefix = np.frombuffer(f"{self.algorithm.name.lower()}:".encode(), np.uint8)
-        return bool((packed[:, :PREFIX_BYTES] == prefix).all())
+        return bool((packed[:, :PREFIX_BYTES] == self.algorithm.prefix).all())
 
     def __repr__(self) -> str:
         where = f" {os.fspath(self.path)!r}" if self.path is not None else ""

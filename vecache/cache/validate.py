@@ -133,10 +133,10 @@ def _check_order(cache: CacheFile) -> Iterator[Problem]:
 def _check_digests(cache: CacheFile) -> Iterator[Problem]:
     if cache.algorithm not in RAW_BYTES:
         return  # the header has that problem
-    prefix = f"{cache.algorithm.name.lower()}:"
-    wanted = np.frombuffer(prefix.encode(), np.uint8)
-    has_prefix = (cache.packed[:, : len(wanted)] == wanted).all(axis=1)
-    yield from _tag_problem(cache, ~has_prefix, f"the digest does not begin with {prefix!r}")
+    prefix = cache.algorithm.prefix
+    has_prefix = (cache.packed[:, : len(prefix)] == prefix).all(axis=1)
+    reason = f"the digest does not begin with {prefix.tobytes().decode()!r}"
+    yield from _tag_problem(cache, ~has_prefix, reason)
     admitted = cache.bloom.may_contain(cache.packed)
     yield from _tag_problem(cache, ~admitted, "the bloom filter does not admit the digest")
 

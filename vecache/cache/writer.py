@@ -23,9 +23,9 @@ from vecache.arrays import binary_buffers
 from vecache.cache.bloom import BloomFilter
 from vecache.cache.format import N_HASHES, VERSION, Header
 from vecache.cache.locations import pack_locations
-from vecache.digest import Algorithm, Digests
+from vecache.digest import WANTED_DIGEST, Algorithm, Digests
 from vecache.errors import DigestError
-from vecache.toc.columns import shown
+from vecache.text import quoted
 from vecache.toc.document import Toc
 from vecache.toc.fingerprint import fingerprints
 from vecache.toc.layout import Layout, kept_entries
@@ -136,13 +136,13 @@ def _find_algorithm(entries: Entries, kept: KeptEntries) -> Algorithm:
 
 def _refuse(entries: Entries, row: int, digests: Digests, first: Algorithm) -> NoReturn:
     reason = (
-        "this is not a digest; wanted sha256:, sha384: or sha512: and lower-case hex"
+        f"this is not a digest; {WANTED_DIGEST}"
         if digests.algorithm[row] == Algorithm.INVALID
         else f"a cache file holds digests of one length, here {first.name.lower()} (the hard-link "
         "fingerprint of a file is always sha256)"
     )
     name, text = entries.name[row].as_py(), digests.to_text()[row].as_py()
-    raise DigestError(f"entry {row}, {shown(name)}: {shown(text)}: {reason}")
+    raise DigestError(f"entry {row}, {quoted(name)}: {quoted(text)}: {reason}")
 
 
 def _pack_names(names: BinaryColumn) -> tuple[I64, U8]:

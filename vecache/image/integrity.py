@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 
+from vecache.digest import WANTED_DIGEST
 from vecache.errors import DigestError
 
 __all__ = ["check_digest", "is_digest", "parse_digest"]
@@ -58,10 +59,7 @@ def parse_digest(text: str, where: str) -> str:
         If it is no digest.
     """
     if not is_digest(text):
-        raise DigestError(
-            f"{where}: {text[:100]!r} is not a digest; wanted sha256:, sha384: or sha512: "
-            "and lower-case hex of the full length"
-        )
+        raise DigestError(f"{where}: {text[:100]!r} is not a digest; {WANTED_DIGEST}")
     return text
 
 

@@ -223,7 +223,7 @@ class LayerMaps:
             Whether it is `sha256:`.
         """
         prefix = self._window.gather(self._place_of(layer_no, tag_row), PREFIX_BYTES)
-        is_sha256: Bool = (prefix == np.frombuffer(b"sha256:", np.uint8)).all(axis=1)
+        is_sha256: Bool = (prefix == Algorithm.SHA256.prefix).all(axis=1)
         return is_sha256
 
     def locate(self, layer_no: I64, tag_row: I64) -> Locations:

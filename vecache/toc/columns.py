@@ -18,6 +18,7 @@ import pyarrow as pa
 from vecache.arrays import frozen
 from vecache.digest import EMPTY_SHA256, RAW_BYTES, parse_digests
 from vecache.errors import TocError
+from vecache.text import quoted
 from vecache.toc.entries import ChunkKind, Entries, EntryKind
 from vecache.toc.times import find_bad_time
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from vecache.arrays import I64, U8, BinaryColumn, Bool
     from vecache.toc.entries import Xattrs
 
-__all__ = ["INTEGERS", "TEXTS", "TIMES", "ParsedToc", "build_entries", "shown"]
+__all__ = ["INTEGERS", "TEXTS", "TIMES", "ParsedToc", "build_entries"]
 
 TEXTS = ("type", "name", "linkName", "digest", "chunkDigest", "chunkType")
 INTEGERS = (
@@ -95,7 +96,7 @@ def build_entries(parsed: ParsedToc) -> Entries:
     _check_tar_split_digests(parsed.tar_split_digests)
     row = find_bad_time(parsed.times)
     if row >= 0:
-        raise TocError(f"{shown(parsed.times[row].as_py())} is not an RFC 3339 time")
+        raise TocError(f"{quoted(parsed.times[row].as_py())} is not an RFC 3339 time")
     texts = {name: parsed.fields[name].fill_null(b"") for name in TEXTS}
     numbers = {name: _numbers(parsed.fields[name]) for name in INTEGERS}
     kind = _codes(texts["type"], _KINDS, first=EntryKind.REG, other=EntryKind.OTHER)
@@ -121,27 +122,11 @@ def build_entries(parsed: ParsedToc) -> Entries:
     )
 
 
-def shown(text: bytes) -> str:
-    """Quote a text of the document for a message, shortened.
-
-    Parameters
-    ----------
-    text : bytes
-        Any bytes.
-
-    Returns
-    -------
-    str
-        At most 100 of its bytes, quoted.
-    """
-    return repr(text[:100].decode(errors="replace"))
-
-
 def _check_tar_split_digests(texts: Sequence[bytes]) -> None:
     digests = parse_digests(texts)
     bad = np.flatnonzero(~np.isin(digests.algorithm, list(RAW_BYTES)))
     if len(bad):
-        raise TocError(f"tarSplitDigest: {shown(texts[bad[0]])} is not a digest")
+        raise TocError(f"tarSplitDigest: {quoted(texts[bad[0]])} is not a digest")
 
 
 def _numbers(values: Any) -> I64:

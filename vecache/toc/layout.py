@@ -21,7 +21,7 @@ import pyarrow as pa
 from vecache.arrays import column, first_rows
 from vecache.digest import PREFIX_BYTES, RAW_BYTES, Algorithm
 from vecache.errors import DigestError, TocError
-from vecache.toc.columns import shown
+from vecache.text import quoted
 from vecache.toc.entries import EntryKind
 
 if TYPE_CHECKING:
@@ -128,10 +128,10 @@ def find_flat_rows(entries: Entries, rows: I64) -> tuple[I64, BinaryColumn]:
 
 
 def _refuse(entries: Entries, row: int) -> None:
-    name = shown(entries.name[row].as_py())
+    name = quoted(entries.name[row].as_py())
     if entries.digest.algorithm[row] == Algorithm.NONE:
         raise TocError(f"entry {row}, {name}: a regular file without a digest has no flat name")
-    text = shown(entries.digest.to_text()[row].as_py())
+    text = quoted(entries.digest.to_text()[row].as_py())
     raise DigestError(f"entry {row}, {name}: {text} is not a sha256 digest; flat names need one")
 
 

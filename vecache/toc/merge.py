@@ -25,7 +25,7 @@ import pyarrow as pa
 
 from vecache.arrays import column, frozen, ragged_arange
 from vecache.errors import TocError
-from vecache.toc.columns import shown
+from vecache.text import quoted
 from vecache.toc.entries import Entries, EntryKind
 from vecache.toc.layout import find_flat_rows
 
@@ -243,7 +243,7 @@ def _require_heads(entries: Entries, is_chunk: Bool, is_skipped: Bool) -> None:
     orphans = np.flatnonzero(is_chunk & ~is_skipped & ~has_head)
     if len(orphans):
         row = int(orphans[0])
-        name = shown(entries.name[row].as_py())
+        name = quoted(entries.name[row].as_py())
         raise TocError(f"entry {row}, {name}: a chunk that does not follow a regular file")
 
 
