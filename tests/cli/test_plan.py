@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.parquet
 import pytest
 
-from tests.golden import GOLDEN_SMALL, layer_ids, pulls
-from tests.layouts import SparseLayer, write_layout
+from tests.golden import GOLDEN_DEBIAN, GOLDEN_SMALL, layer_ids, needs_debian, pulls
+from tests.layouts import SparseLayer, debian_layers_by_image, write_layout
+from tests.stores import debian_store
 from vecache.cli.main import main
 
 if TYPE_CHECKING:
@@ -29,16 +30,40 @@ def plan_json(capsys: pytest.CaptureFixture[str], *words: str) -> Any:
     return json.loads(plan(capsys, *words, "--json"))
 
 
+@pytest.fixture(scope="module")
+def debian(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a store of the real Debian layers, and a layout of sparse blobs."""
+    folder = tmp_path_factory.mktemp("debian")
+    images = {image: [layer] for image, layer in debian_layers_by_image().items()}
+    write_layout(folder / "oci", images)
+    return debian_store(folder).parent
+
+
 @pytest.mark.parametrize("pull", pulls(GOLDEN_SMALL), ids=lambda p: f"{p['config']}-{p['image']}")
 def test_recorded_pulls_come_out_the_same(
     pull: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = "oci-estargz" if pull["toc"] == "estargz" else "oci"
+    store = GOLDEN_SMALL / "stores" / pull["store"]
+    check_pull(pull, f"oci:{GOLDEN_SMALL / folder}:{pull['image']}", store, capsys)
+
+
+@needs_debian
+@pytest.mark.parametrize("pull", pulls(GOLDEN_DEBIAN), ids=lambda p: f"{p['config']}-{p['image']}")
+def test_recorded_debian_pulls_come_out_the_same(
+    pull: dict[str, Any], debian: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    check_pull(pull, f"oci:{debian / 'oci'}:{pull['image']}", debian / "debian", capsys)
+
+
+def check_pull(
+    pull: dict[str, Any], image: str, store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     document = plan_json(
         capsys,
-        f"oci:{GOLDEN_SMALL / folder}:{pull['image']}",
+        image,
         "--store",
-        str(GOLDEN_SMALL / "stores" / pull["store"]),
+        str(store),
         "--reflink",
         "yes" if pull["reflink"] else "no",
         "--hard-links" if pull["use_hard_links"] else "--no-hard-links",
