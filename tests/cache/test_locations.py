@@ -13,9 +13,9 @@ from tests.cache import oracle
 from vecache.cache.locations import (
     Locations,
     Section,
-    decode_locations,
     name_lengths,
     pack_locations,
+    parse_locations,
 )
 
 NAME = b"\x03\x00\x00\x00abc"
@@ -25,7 +25,7 @@ U64 = st.integers(0, 2**64 - 1)
 def decode(vdata: bytes, fnames: bytes, places: list[tuple[int, int]]) -> Locations:
     data = b"\0" + vdata + b"\0\0" + fnames + b"\0"  # to read outside a section would be noticed
     pointers = np.array(places, np.uint64).reshape(-1, 2)
-    return decode_locations(
+    return parse_locations(
         np.frombuffer(data, np.uint8),
         section(1, len(vdata)),
         section(len(vdata) + 3, len(fnames)),
@@ -133,7 +133,7 @@ def test_each_row_may_have_sections_of_its_own() -> None:
     vdata = Section(np.array([0, 10, 0]), np.array([3, 3, 0]))
     fnames = Section(np.array([3, 13, 3]), np.array([7, 4, 7]))
     zero, three = np.zeros(3, np.uint64), np.full(3, 3, np.uint64)
-    found = decode_locations(data, vdata, fnames, zero, three)
+    found = parse_locations(data, vdata, fnames, zero, three)
     assert rows(found) == [(0, 1, 2), (0, 3, 4), None]
 
 

@@ -199,4 +199,4 @@ def test_digests_of_no_known_length_are_never_found() -> None:
 def test_shows_itself() -> None:
     cache = CacheFile.parse(golden_cache("dir", BASE), path="some/file")
     assert repr(cache) == f"<CacheFile 'some/file': 355 tags, {cache.n_bytes:,} bytes>"
-    assert "<th>tags</th><td>355</td>" in cache._repr_html_()
+    assert '<td>tags</td><td style="text-align: right">355</td>' in cache._repr_html_()

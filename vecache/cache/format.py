@@ -42,6 +42,7 @@ __all__ = [
     "LOCATION_BYTES",
     "MAX_TAGS_BYTES",
     "MAX_WORDS",
+    "NAME_HEAD_BYTES",
     "N_HASHES",
     "SIZES",
     "VERSION",
@@ -56,6 +57,7 @@ MAX_WORDS = 100_000_000  # upstream: bloomFilterMaxLength
 MAX_TAGS_BYTES = 100_000_000  # upstream: maxTagsLen
 
 LOCATION_BYTES = 16  # of a tag: offset and length behind its digest
+NAME_HEAD_BYTES = 4  # the length before a name
 
 HEADER = np.dtype(
     [

@@ -20,15 +20,15 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from vecache.arrays import column
+from vecache.cache.format import NAME_HEAD_BYTES
 
 if TYPE_CHECKING:
     from vecache.arrays import I64, U8, U64, Bool
 
-__all__ = ["Locations", "Section", "decode_locations", "name_lengths", "pack_locations"]
+__all__ = ["Locations", "Section", "name_lengths", "pack_locations", "parse_locations"]
 
 _MAX_VARINT_BYTES = 10  # Go: binary.MaxVarintLen64
 _VARINT_STEPS = np.uint64(1) << np.arange(7, 64, 7, dtype=np.uint64)  # one more byte from here on
-_NAME_HEAD_BYTES = 4
 _ROWS_PER_BLOCK = 1 << 14
 
 
@@ -109,7 +109,7 @@ class Section(NamedTuple):
         return start, np.maximum(start + self.n_bytes - 1, 0)
 
 
-def decode_locations(
+def parse_locations(
     data: U8, vdata: Section, fnames: Section, location_offset: U64, location_length: U64
 ) -> Locations:
     """Read the locations that tags point at.
@@ -191,11 +191,11 @@ def name_lengths(data: U8, fnames: Section, name_offset: I64) -> I64:
         Bytes of each name; -1 where it is not wholly inside the section.
     """
     start, last = fnames.bounds()
-    n_behind = fnames.n_bytes - _NAME_HEAD_BYTES - name_offset  # from a name's head to the end
+    n_behind = fnames.n_bytes - NAME_HEAD_BYTES - name_offset  # from a name's head to the end
     is_inside = (name_offset >= 0) & (n_behind >= 0)
     at = start + np.where(is_inside, name_offset, 0)
     n_bytes = np.zeros(len(name_offset), np.int64)
-    for place in range(_NAME_HEAD_BYTES):  # an unaligned u32, byte by byte
+    for place in range(NAME_HEAD_BYTES):  # an unaligned u32, byte by byte
         byte = data.take(np.minimum(at + place, last), mode="clip")
         n_bytes |= byte.astype(np.int64) << (8 * place)
     n_bytes[~is_inside | (n_bytes > n_behind)] = -1

@@ -41,17 +41,16 @@ def map_file(path: str | os.PathLike[str]) -> U8:
     TruncatedError
         If it is empty.
     """
-    shown = os.fspath(path)
     try:
         with open(path, "rb", opener=_open_without_waiting) as file:
             status = os.fstat(file.fileno())
             if stat.S_ISREG(status.st_mode) and status.st_size:
                 return np.memmap(file, np.uint8, mode="r").view(np.ndarray)
     except OSError as error:
-        raise StoreError(f"{shown}: {error.strerror}") from error
+        raise StoreError(f"{path}: {error.strerror}") from error
     if stat.S_ISREG(status.st_mode):
         raise TruncatedError("the file is empty", section="header", offset=0, path=path)
-    raise StoreError(f"{shown}: this is no regular file; wanted a cache file")
+    raise StoreError(f"{path}: this is no regular file; wanted a cache file")
 
 
 def release_pages(data: U8) -> None:

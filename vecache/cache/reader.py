@@ -23,13 +23,14 @@ import numpy as np
 
 from vecache.arrays import MAX_COLUMN_BYTES, frozen, slices_to_binary
 from vecache.cache.bloom import BloomFilter
-from vecache.cache.format import LOCATION_BYTES, tag_dtype
+from vecache.cache.format import LOCATION_BYTES, NAME_HEAD_BYTES, tag_dtype
 from vecache.cache.header import parse_header
-from vecache.cache.locations import Section, decode_locations, name_lengths
+from vecache.cache.locations import Section, name_lengths, parse_locations
 from vecache.cache.mapping import map_file
 from vecache.cache.search import find_first, steps_up
 from vecache.digest import PREFIX_BYTES, RAW_BYTES, Algorithm
 from vecache.errors import LimitError
+from vecache.text import html_table
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -247,7 +248,7 @@ class CacheFile:
         """
         asked = np.flatnonzero(tag_row >= 0)
         pointers = self._pointers[tag_row[asked]].view("<u8").reshape(-1, 2)
-        located = decode_locations(
+        located = parse_locations(
             self.data,
             self._section("vdata"),
             self._section("fnames"),
@@ -289,7 +290,7 @@ class CacheFile:
                 offset=self.header.fnames_offset,
                 path=self.path,
             )
-        return slices_to_binary(self.fnames, name_offset + 4, n_bytes, ~is_null)
+        return slices_to_binary(self.fnames, name_offset + NAME_HEAD_BYTES, n_bytes, ~is_null)
 
     def _section(self, name: str) -> Section:
         n_bytes = len(getattr(self, name))
@@ -306,12 +307,11 @@ class CacheFile:
 
     def _repr_html_(self) -> str:
         rows = (
-            ("tags", f"{self.n_tags:,}"),
+            ("tags", self.n_tags),
             ("algorithm", self.algorithm.name.lower()),
-            ("bytes of locations", f"{len(self.vdata):,}"),
-            ("bytes of names", f"{len(self.fnames):,}"),
-            ("bytes of the file", f"{self.n_bytes:,}"),
+            ("bytes of locations", len(self.vdata)),
+            ("bytes of names", len(self.fnames)),
+            ("bytes of the file", self.n_bytes),
             ("bloom filter", f"{self.bloom.n_words:,} words, {self.bloom.fill:.0%} set"),
         )
-        cells = "".join(f"<tr><th>{name}</th><td>{value}</td></tr>" for name, value in rows)
-        return f"<table><caption>Cache file</caption>{cells}</table>"
+        return html_table("Cache file", (), rows)

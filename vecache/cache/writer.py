@@ -21,7 +21,7 @@ import numpy as np
 
 from vecache.arrays import binary_buffers
 from vecache.cache.bloom import BloomFilter
-from vecache.cache.format import N_HASHES, VERSION, Header
+from vecache.cache.format import N_HASHES, NAME_HEAD_BYTES, VERSION, Header
 from vecache.cache.locations import pack_locations
 from vecache.digest import WANTED_DIGEST, Algorithm, Digests
 from vecache.errors import DigestError
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from vecache.toc.layout import KeptEntries
 
 __all__ = ["build_cache", "pack_cache"]
-
-_LENGTH_BYTES = 4  # before each name
 
 
 def build_cache(toc_data: bytes, layout: str | Layout = "dir") -> bytes:
@@ -149,11 +147,11 @@ def _pack_names(names: BinaryColumn) -> tuple[I64, U8]:
     """(m,) int64 byte of each name in fnames; fnames, each name once behind its length."""
     encoded = names.dictionary_encode()  # numbered as they first appear
     starts, lengths, data = binary_buffers(encoded.dictionary)
-    ends = np.cumsum(lengths + _LENGTH_BYTES)
-    begins = ends - lengths - _LENGTH_BYTES
+    ends = np.cumsum(lengths + NAME_HEAD_BYTES)
+    begins = ends - lengths - NAME_HEAD_BYTES
     fnames = np.empty(int(ends[-1]) if len(ends) else 0, np.uint8)
     is_length = np.zeros(len(fnames), np.bool_)
-    is_length[begins[:, None] + np.arange(_LENGTH_BYTES)] = True
+    is_length[begins[:, None] + np.arange(NAME_HEAD_BYTES)] = True
     fnames[is_length] = lengths.astype("<u4").view(np.uint8)
     fnames[~is_length] = data[starts[0] : starts[-1] + lengths[-1]] if len(starts) else data
     return begins[encoded.indices.to_numpy()], fnames

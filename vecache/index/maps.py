@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vecache.arrays import MAX_COLUMN_BYTES, frozen, slices_to_binary
-from vecache.cache.locations import Locations, Section, decode_locations
+from vecache.cache.format import LOCATION_BYTES, NAME_HEAD_BYTES
+from vecache.cache.locations import Locations, Section, parse_locations
 from vecache.cache.mapping import release_pages
 from vecache.digest import PREFIX_BYTES, RAW_BYTES, Algorithm
 from vecache.errors import LimitError
@@ -250,8 +251,8 @@ class LayerMaps:
 
     def _locate(self, layer_no: I64, places: I64) -> Locations:
         """Read locations, given where in the window the tags' pointers are."""
-        pointers = self._window.gather(places, 16).view(np.dtype("<u8"))
-        return decode_locations(
+        pointers = self._window.gather(places, LOCATION_BYTES).view(np.dtype("<u8"))
+        return parse_locations(
             self._window.bytes,
             Section(self._vdata.start[layer_no], self._vdata.n_bytes[layer_no]),
             Section(self._fnames.start[layer_no], self._fnames.n_bytes[layer_no]),
@@ -272,7 +273,7 @@ class LayerMaps:
         (n,) int64
             Bytes of each name.
         """
-        heads = self._window.gather(self._fnames.start[layer_no] + name_offset, 4)
+        heads = self._window.gather(self._fnames.start[layer_no] + name_offset, NAME_HEAD_BYTES)
         return heads.view(np.dtype("<u4"))[:, 0].astype(np.int64)
 
     def names(self, layer_no: I64, name_offset: I64) -> BinaryColumn:
@@ -298,7 +299,7 @@ class LayerMaps:
         lengths = np.zeros(len(name_offset), np.int64)
         layer_no, name_offset = layer_no[is_named], name_offset[is_named]
         lengths[is_named] = self.name_lengths(layer_no, name_offset)
-        starts[is_named] = self._fnames.start[layer_no] + name_offset + 4
+        starts[is_named] = self._fnames.start[layer_no] + name_offset + NAME_HEAD_BYTES
         if int(lengths.sum()) > MAX_COLUMN_BYTES:
             raise LimitError(
                 f"names: found {int(lengths.sum()):,} bytes, wanted at most {MAX_COLUMN_BYTES:,}; "
