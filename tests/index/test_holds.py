@@ -12,6 +12,7 @@ from tests.plan.strategies import CONTENTS, StoredLayer, load_layers, make_recor
 from tests.stores import copy_store
 from vecache.cache.reader import CacheFile
 from vecache.index import lookup
+from vecache.index.layers import CachedLayer, CacheSource, ExcludedLayer
 from vecache.index.layers_cache import LayersCache
 from vecache.index.result import LookupState
 from vecache.store.graphroot import open_store
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 
 def load(root: Path, **options: object) -> LayersCache:
     return LayersCache.load(open_store(root), **options)  # type: ignore[arg-type]
+
+
+def made_layer(number: int, data: bytes) -> CachedLayer:
+    return CachedLayer(make_record(number), CacheFile.parse(data), CacheSource.JOINED)
 
 
 def sound_queries(cache: LayersCache, digests: list[str]) -> list[bool]:
@@ -61,19 +66,21 @@ def test_a_corrupt_first_match_does_not_hide_a_sound_one(tmp_path: Path) -> None
     digest = first.cache.packed[:1, 7:].copy()
     place = first.cache.header.tags_offset + first.cache.digest_len
     broken[place : place + 8] = (2**50).to_bytes(8, "little")
-    both = LayersCache().join(make_record(0), bytes(broken)).join_layer(first)
+    alone = LayersCache().join(made_layer(0, bytes(broken)))
+    both = alone.join(first)
     assert both.lookup(digest).state.tolist() == [LookupState.CORRUPT]
     assert both.holds(digest).tolist() == [True]
-    assert LayersCache().join(make_record(0), bytes(broken)).holds(digest).tolist() == [False]
+    assert alone.holds(digest).tolist() == [False]
 
 
-def test_a_joined_set_knows_its_store_and_takes_a_cache_that_is_open() -> None:
+def test_a_joined_set_knows_its_store_and_what_cannot_be_asked() -> None:
     cache = load(GOLDEN_SMALL / "stores" / "dir")
-    data = cache.layers[0].cache.data
-    joined = cache.join(make_record(0), CacheFile.parse(data)).join(make_record(1), None)
+    left_out = ExcludedLayer(make_record(1), "no TOC")
+    joined = cache.join(made_layer(0, cache.layers[0].cache.data.tobytes())).join(left_out)
     assert joined.store is cache.store
     assert len(joined.layers) == len(cache.layers) + 1
-    assert joined.excluded[-1].reason == "no TOC: pulled whole"
+    assert joined.excluded == (left_out,)
+    assert joined.records == (*cache.records, make_record(0), make_record(1))
 
 
 def test_names_of_hits_are_read_once_each() -> None:

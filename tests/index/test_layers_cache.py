@@ -318,6 +318,17 @@ def test_reading_while_layers_come_and_go(tmp_path: Path) -> None:
         writer.join()
 
 
+def test_a_set_and_a_result_show_counts_and_bytes() -> None:
+    cache = load(GOLDEN_SMALL / "stores" / "dir", build="never")
+    n_bytes = sum(layer.cache.n_bytes for layer in cache.layers)
+    assert f"4 layers, {cache.n_tags:,} tags, {n_bytes:,} bytes, 1 left out" in repr(cache)
+    assert "none was to be built" in cache._repr_html_()
+    assert cache.layers[0].id in cache._repr_html_()
+    hits = cache.lookup(["", "sha256:q", "sha256:" + "0" * 64])
+    assert repr(hits) == "<LookupResult: 3 queries, 0 found, 0 bytes>"
+    assert '<td>invalid</td><td style="text-align: right">1</td>' in hits._repr_html_()
+
+
 def test_a_match_without_a_name_is_no_file_to_reuse(tmp_path: Path) -> None:
     root = copy_store("dir", tmp_path)
     entry = {"type": "reg", "name": "", "size": 1, "digest": "sha256:" + "5" * 64}

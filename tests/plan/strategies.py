@@ -138,7 +138,8 @@ def load_layers(layers: list[StoredLayer]) -> LayersCache:
     cache = LayersCache(records[:n_loaded], loaded)
     for record, layer in zip(records[n_loaded:], layers[n_loaded:], strict=True):
         entries = Toc.parse(layer.toc).entries if layer.layout is Layout.FLAT else None
-        cache = cache.join(record, layer.cache, entries)
+        joined = CacheFile.parse(layer.cache)
+        cache = cache.join(CachedLayer(record, joined, CacheSource.JOINED, flat_entries=entries))
     return cache
 
 

@@ -16,31 +16,28 @@ Source: containers/storage pkg/chunked/cache_linux.go load, getLayersCache.
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vecache.cache.reader import CacheFile
 from vecache.digest import Digests, parse_digests
-from vecache.index.layers import (
-    BuildMode,
-    CachedLayer,
-    CacheSource,
-    ExcludedLayer,
-)
+from vecache.index.layers import BuildMode, CachedLayer, CacheSource, ExcludedLayer
 from vecache.index.lookup import LayerIndex
 from vecache.index.result import LookupResult, Matches
 from vecache.index.source import LayerSource, identify
+from vecache.text import html_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
     from pathlib import Path
-    from typing import Any
+    from typing import TypeAlias
 
-    from vecache.arrays import Bool
+    from vecache.arrays import U8, BinaryColumn, Bool
     from vecache.store.graphroot import Store
     from vecache.store.records import LayerRecord
-    from vecache.toc.entries import Entries
+
+    Queries: TypeAlias = Digests | Sequence[str | bytes | None] | U8 | BinaryColumn
 
 __all__ = ["LayersCache"]
 
@@ -69,11 +66,6 @@ class LayersCache:
         As given.
     store : Store or None
         As given.
-
-    Examples
-    --------
-    >>> import vecache
-    >>> cache = vecache.LayersCache.load(vecache.open_store())  # doctest: +SKIP
     """
 
     def __init__(
@@ -178,7 +170,7 @@ class LayersCache:
         """Tags of all layers."""
         return sum(layer.cache.n_tags for layer in self.layers)
 
-    def lookup(self, digests: Digests | Any, *, strict: bool = False) -> LookupResult:
+    def lookup(self, digests: Queries, *, strict: bool = False) -> LookupResult:
         """Find the first layer that holds each digest.
 
         Parameters
@@ -209,7 +201,7 @@ class LayersCache:
             result.require_sound()
         return result
 
-    def lookup_all(self, digests: Digests | Any) -> Matches:
+    def lookup_all(self, digests: Queries) -> Matches:
         """Find every layer and every place in it that holds each digest.
 
         Parameters
@@ -224,7 +216,7 @@ class LayersCache:
         """
         return Matches(*self.index.find_all(_as_digests(digests)))
 
-    def holds(self, digests: Digests | Any) -> Bool:
+    def holds(self, digests: Queries) -> Bool:
         """Tell which digests stand anywhere in any layer, whether a pull would find them or not.
 
         Parameters
@@ -255,7 +247,7 @@ class LayersCache:
         is_held[rest] = is_anywhere[distinct.indices.to_numpy()]
         return is_held
 
-    def find_files(self, digests: Digests | Any, *, strict: bool = False) -> LookupResult:
+    def find_files(self, digests: Queries, *, strict: bool = False) -> LookupResult:
         """Find whole files to reuse, as a pull does.
 
         Parameters
@@ -273,7 +265,7 @@ class LayersCache:
         """
         return self.lookup(digests, strict=strict).at_file_start()
 
-    def find_chunks(self, digests: Digests | Any, *, strict: bool = False) -> LookupResult:
+    def find_chunks(self, digests: Queries, *, strict: bool = False) -> LookupResult:
         """Find chunks to reuse, as a pull does: at any offset.
 
         Parameters
@@ -290,55 +282,25 @@ class LayersCache:
         """
         return self.lookup(digests, strict=strict)
 
-    def join(
-        self,
-        record: LayerRecord,
-        packed: bytes | CacheFile | None,
-        flat_entries: Entries | None = None,
-        problem: str = "",
-    ) -> LayersCache:
+    def join(self, layer: CachedLayer | ExcludedLayer) -> LayersCache:
         """Give a set with one more layer at the end; this one stays as it is.
 
         Parameters
         ----------
-        record : LayerRecord
-            The layer; it counts as present.
-        packed : bytes, CacheFile or None
-            Its cache file; None for a layer that has none.
-        flat_entries : Entries, optional
-            Its TOC, where the layer's files lie flat: what `with_all_chunks` needs.
-        problem : str, optional
-            Why there is no cache file, where that is not for want of a TOC.
+        layer : CachedLayer or ExcludedLayer
+            The layer; it counts as present, whether it can be asked or not.
 
         Returns
         -------
         LayersCache
             Shares everything with this one.
         """
-        if packed is None:
-            reason = problem or "no TOC: pulled whole"
-            excluded = (*self.excluded, ExcludedLayer(record, reason))
-            records = (*self.records, record)
+        records = (*self.records, layer.record)
+        if isinstance(layer, ExcludedLayer):
+            excluded = (*self.excluded, layer)
             return LayersCache(records, self.layers, excluded, self._index, self.store)
-        cache = packed if isinstance(packed, CacheFile) else CacheFile.parse(packed)
-        return self.join_layer(CachedLayer(record, cache, CacheSource.JOINED, "", flat_entries))
-
-    def join_layer(self, layer: CachedLayer) -> LayersCache:
-        """Give a set with one more layer at the end, as `join` does.
-
-        Parameters
-        ----------
-        layer : CachedLayer
-            The layer; it counts as present.
-
-        Returns
-        -------
-        LayersCache
-            Shares everything with this one.
-        """
-        records, layers = (*self.records, layer.record), (*self.layers, layer)
         index = self.index.with_joined(layer.cache)
-        return LayersCache(records, layers, self.excluded, index, self.store)
+        return LayersCache(records, (*self.layers, layer), self.excluded, index, self.store)
 
     def with_all_chunks(self) -> LayersCache:
         """Give the same layers with the tags they would have in the plain layout.
@@ -358,16 +320,22 @@ class LayersCache:
         return LayersCache(self.records, layers, self.excluded, store=self.store)
 
     def __repr__(self) -> str:
+        n_bytes = sum(layer.cache.n_bytes for layer in self.layers)
         return (
-            f"<LayersCache: {len(self.layers):,} layers, {self.n_tags:,} tags, "
+            f"<LayersCache: {len(self.layers):,} layers, {self.n_tags:,} tags, {n_bytes:,} bytes, "
             f"{len(self.excluded):,} left out>"
         )
 
     def _repr_html_(self) -> str:
-        return f"<p>{repr(self)[1:-1]}</p>"
+        titles = ("layer", "tags", "bytes", "cache")
+        rows = chain(
+            ((item.id, item.cache.n_tags, item.cache.n_bytes, item.source) for item in self.layers),
+            ((item.id, None, None, item.reason) for item in self.excluded),
+        )
+        return html_table(repr(self)[1:-1], titles, rows, n_rows=len(self.records))
 
 
-def _as_digests(digests: Any) -> Digests:
+def _as_digests(digests: Queries) -> Digests:
     if isinstance(digests, Digests):
         return digests
     if hasattr(digests, "dtype") and hasattr(digests, "ndim"):

@@ -20,6 +20,7 @@ import pyarrow as pa
 from vecache.arrays import binary_to_text, frozen
 from vecache.digest import Algorithm
 from vecache.errors import LocationError
+from vecache.text import html_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from vecache.index.maps import LayerMaps
 
 __all__ = ["LookupResult", "LookupState", "Matches"]
-
 
 _NAME_OFFSET_BITS = 47
 """As many as an address of a mapped file has; 16 are left for layers, and a process can have no
@@ -242,7 +242,9 @@ class LookupResult:
         return f"<LookupResult: {len(self):,} queries, {n_found:,} found, {n_bytes:,} bytes>"
 
     def _repr_html_(self) -> str:
-        return f"<p>{repr(self)[1:-1]}</p>"
+        counts = np.bincount(self.state, minlength=len(LookupState)).tolist()
+        rows = [(state.name.lower(), counts[state]) for state in LookupState]
+        return html_table(repr(self)[1:-1], (), rows)
 
 
 class Matches:

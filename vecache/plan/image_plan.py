@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from vecache.index.layers import ExcludedLayer
 from vecache.plan.layer_plan import LayerPlan, LayerState
 from vecache.plan.options import PlanOptions
 from vecache.plan.prepare import Preparer, joining_record
@@ -280,12 +281,11 @@ def _plan_layer(
     if _is_present(layer, cache):
         return LayerPlan(layer, LayerState.PRESENT, None, cache), cache
     if layer.toc_format is None or options.whole_blobs:
-        after = cache.join(joining_record(layer), None)
+        after = cache.join(ExcludedLayer(joining_record(layer), "no TOC: pulled whole"))
         return LayerPlan(layer, LayerState.WHOLE, None, cache), after
     prepared = preparer.prepare(layer)
     replay = replay_layer(prepared.files, cache, options)
-    after = prepared.join(cache, options.layout)
-    return LayerPlan(layer, LayerState.PARTIAL, replay, cache), after
+    return LayerPlan(layer, LayerState.PARTIAL, replay, cache), cache.join(prepared.joining)
 
 
 def plan_images(

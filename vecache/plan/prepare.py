@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 from vecache.cache.reader import CacheFile
 from vecache.cache.writer import pack_cache
 from vecache.errors import DigestError, TocError
+from vecache.index.layers import CachedLayer, CacheSource, ExcludedLayer
 from vecache.plan.replay import select_files
 from vecache.store.records import LayerRecord
 from vecache.toc.layout import Layout
 
 if TYPE_CHECKING:
     from vecache.image.model import ImageLayer
-    from vecache.index.layers_cache import LayersCache
     from vecache.plan.replay import LayerFiles
 
 __all__ = ["PreparedLayer", "Preparer", "joining_record"]
@@ -31,38 +31,14 @@ class PreparedLayer:
 
     Attributes
     ----------
-    layer : ImageLayer
-        The layer of the image.
     files : LayerFiles
         What a pull walks through.
-    cache : CacheFile or None
-        What Podman will write once the layer is pulled; None where it cannot.
-    problem : str
-        Why it cannot; empty where it can.
+    joining : CachedLayer or ExcludedLayer
+        What it is to the next layers: the cache file that Podman will write, or why it cannot.
     """
 
-    layer: ImageLayer
     files: LayerFiles
-    cache: CacheFile | None
-    problem: str = ""
-
-    def join(self, cache: LayersCache, layout: Layout) -> LayersCache:
-        """Add the layer at the end of a set, as a pull does.
-
-        Parameters
-        ----------
-        cache : LayersCache
-            The set; it stays as it is.
-        layout : Layout
-            How the layer is stored.
-
-        Returns
-        -------
-        LayersCache
-            With one more layer.
-        """
-        entries = self.layer.toc.entries if layout is Layout.FLAT else None
-        return cache.join(joining_record(self.layer), self.cache, entries, self.problem)
+    joining: CachedLayer | ExcludedLayer
 
 
 class Preparer:
@@ -105,14 +81,17 @@ class Preparer:
 
     def _prepare(self, layer: ImageLayer) -> PreparedLayer:
         assert layer.toc_format is not None  # others are pulled whole
+        entries, record = layer.toc.entries, joining_record(layer)
         files = select_files(layer.toc, layer.toc_format, layer.toc_offset, self.layout)
         try:
-            cache = CacheFile.parse(pack_cache(layer.toc.entries, self.layout))
+            cache = CacheFile.parse(pack_cache(entries, self.layout))
         except (DigestError, TocError) as error:
             # The pull itself does not look at each digest. The next one fails to write this cache,
             # logs that, and goes on without: source containers/storage cache_linux.go load.
-            return PreparedLayer(layer, files, None, str(error))
-        return PreparedLayer(layer, files, cache)
+            return PreparedLayer(files, ExcludedLayer(record, str(error)))
+        flat_entries = entries if self.layout is Layout.FLAT else None
+        joining = CachedLayer(record, cache, CacheSource.JOINED, flat_entries=flat_entries)
+        return PreparedLayer(files, joining)
 
 
 def joining_record(layer: ImageLayer) -> LayerRecord:
