@@ -25,7 +25,7 @@ from vecache.cache.writer import pack_cache
 from vecache.digest import Digests, format_digests
 from vecache.image.open import open_image
 from vecache.index.layers_cache import LayersCache
-from vecache.plan.image_plan import ImagePlan, plan_image
+from vecache.plan.pull import plan_image
 from vecache.store.bigdata import CACHE_KEY, big_data_file_name
 from vecache.store.graphroot import open_store
 from vecache.toc.entries import Entries, EntryKind, Xattrs
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture
 
     from vecache.arrays import I64
+    from vecache.plan.image_plan import ImagePlan
 
 SHARE = float(os.environ.get("VECACHE_BENCH_SHARE", "0.001"))
 KNOWN = 0.4

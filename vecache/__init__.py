@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from vecache.errors import VecacheError
     from vecache.image.open import open_image
     from vecache.index.layers_cache import LayersCache
-    from vecache.plan.image_plan import plan_image
+    from vecache.plan.pull import plan_image
     from vecache.sharing.dataset import open_dataset
     from vecache.sharing.gather import gather
     from vecache.sharing.matrix import overlap
@@ -57,7 +57,7 @@ else:  # a type checker must not see this: it would let any name pass
         "open_image": "vecache.image.open",
         "open_store": "vecache.store.graphroot",
         "overlap": "vecache.sharing.matrix",
-        "plan_image": "vecache.plan.image_plan",
+        "plan_image": "vecache.plan.pull",
         "read_contents": "vecache.sharing.sources",
         "shares": "vecache.sharing.shares",
         "what_if": "vecache.sharing.whatif",

@@ -14,8 +14,8 @@ from tests.plan.strategies import OPTIONS
 from vecache.errors import TocError
 from vecache.index.layers_cache import LayersCache
 from vecache.plan.curve import curve_by_gap, curve_by_ranges
-from vecache.plan.image_plan import plan_with
 from vecache.plan.options import PlanOptions
+from vecache.plan.pull import plan_with
 from vecache.report.output import json_text
 
 EDGES = st.sampled_from([0, 1, -1, 1024, 2**31, 2**32, 2**62, -(2**62), 2**63 - 1, -(2**63)])

@@ -16,13 +16,14 @@ from tests.stores import copy_store, toc_path
 from vecache.image.open import open_image
 from vecache.index.layers_cache import LayersCache
 from vecache.plan.best import Cause
-from vecache.plan.image_plan import ImagePlan, plan_image, plan_with
+from vecache.plan.pull import plan_image, plan_with
 from vecache.store.graphroot import open_store
 from vecache.toc.layout import Layout
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from vecache.plan.image_plan import ImagePlan
     from vecache.plan.options import PlanOptions
 
 

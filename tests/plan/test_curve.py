@@ -17,8 +17,9 @@ from vecache.image.open import open_image
 from vecache.index.layers_cache import LayersCache
 from vecache.plan.curve import RangeCurve, curve_by_gap, curve_by_ranges
 from vecache.plan.fallback import plan_fallback
-from vecache.plan.image_plan import ImagePlan, plan_image, plan_with
+from vecache.plan.image_plan import ImagePlan
 from vecache.plan.options import PlanOptions
+from vecache.plan.pull import plan_image, plan_with
 from vecache.plan.ranges import RANGE_HEADER_BYTES, merge_ranges
 from vecache.store.graphroot import open_store
 
@@ -136,6 +137,8 @@ def test_seconds_are_round_trips_and_bytes() -> None:
 def test_impossible_lines_are_refused(bandwidth: float, round_trip: float) -> None:
     with pytest.raises(ValueError, match="bandwidth above 0"):
         curve_by_gap(plan_golden()).seconds(bandwidth, round_trip)
+    with pytest.raises(ValueError, match="bandwidth above 0"):
+        plan_golden().seconds(bandwidth, round_trip)
 
 
 def test_a_curve_goes_to_arrow_under_the_name_of_its_limit() -> None:

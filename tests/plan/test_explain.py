@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -13,11 +14,14 @@ from tests.plan.strategies import OPTIONS, StoredLayer, load_layers, stored_laye
 from vecache.errors import PathNotFoundError
 from vecache.image.open import open_image
 from vecache.index.layers_cache import LayersCache
-from vecache.plan.image_plan import ImagePlan, plan_image, plan_with
 from vecache.plan.options import PlanOptions
+from vecache.plan.pull import plan_image, plan_with
 from vecache.store.graphroot import open_store
 from vecache.toc.document import Toc
 from vecache.toc.layout import Layout
+
+if TYPE_CHECKING:
+    from vecache.plan.image_plan import ImagePlan
 
 A, B = digest_of(b"a"), digest_of(b"b")
 

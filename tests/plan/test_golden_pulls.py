@@ -14,8 +14,8 @@ from tests.layouts import debian_layers_by_image, write_layout
 from tests.stores import debian_store
 from vecache.image.open import open_image
 from vecache.index.layers_cache import LayersCache
-from vecache.plan.image_plan import plan_image
 from vecache.plan.layer_plan import LayerState
+from vecache.plan.pull import plan_image
 from vecache.store.graphroot import Store, open_store
 
 if TYPE_CHECKING:

@@ -16,13 +16,15 @@ from vecache.image.model import Image, ImageLayer
 from vecache.image.open import open_image
 from vecache.index.layers_cache import LayersCache
 from vecache.plan.document import plans_to_json_dict
-from vecache.plan.image_plan import ImagePlan, plan_image, plan_images, plan_with
 from vecache.plan.layer_plan import LayerState
 from vecache.plan.options import PlanOptions
+from vecache.plan.pull import plan_image, plan_images, plan_with
 from vecache.store.graphroot import open_store
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from vecache.plan.image_plan import ImagePlan
 
 TOC = json.dumps(
     {

@@ -14,9 +14,9 @@ from tests.plan.sparse import open_sparse
 from tests.plan.strategies import tocs
 from vecache.image.open import open_image
 from vecache.index.layers_cache import LayersCache
-from vecache.plan.image_plan import plan_images
 from vecache.plan.options import PlanOptions
 from vecache.plan.order import EXACT_IMAGES, OrderResult, best_order
+from vecache.plan.pull import plan_images
 
 if TYPE_CHECKING:
     from vecache.image.model import Image

@@ -9,20 +9,22 @@ import pytest
 from hypothesis import given
 
 from tests.plan.oracle import OraclePull, PullFailedError, file_list, replay
+from tests.plan.sparse import open_sparse
 from tests.plan.strategies import OPTIONS, StoredLayer, load_layers, stored_layers, tocs
-from vecache.errors import LocationError, TocError
+from vecache.errors import DigestError, LocationError, TocError
+from vecache.index.layers_cache import LayersCache
+from vecache.plan.pull import plan_image
 from vecache.plan.replay import Action, Replay, replay_layer, select_files
 from vecache.toc.document import Toc
 from vecache.toc.layout import Layout
 from vecache.toc.merge import TocFormat
 
 if TYPE_CHECKING:
-    from vecache.index.layers_cache import LayersCache
     from vecache.plan.options import PlanOptions
 
 
 def run(toc: bytes, toc_offset: int, cache: LayersCache, options: PlanOptions) -> Replay:
-    files = select_files(Toc.parse(toc), TocFormat.ZSTD_CHUNKED, toc_offset, options.layout)
+    files = select_files(Toc.parse(toc).entries, TocFormat.ZSTD_CHUNKED, toc_offset, options.layout)
     return replay_layer(files, cache, options)
 
 
@@ -68,7 +70,23 @@ def toc_of(**entry: object) -> bytes:
 
 def test_an_unknown_type_is_refused_by_its_name() -> None:
     with pytest.raises(TocError, match="entry 'a': unknown type"):
-        select_files(Toc.parse(toc_of(type="door")), TocFormat.ZSTD_CHUNKED, 1, Layout.DIR)
+        select_files(Toc.parse(toc_of(type="door")).entries, TocFormat.ZSTD_CHUNKED, 1, Layout.DIR)
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"type": "door"}, "entry 'a': unknown type"),
+        ({"type": "chunk"}, "entry 0, 'a': a chunk that"),
+        ({"type": "reg", "size": 1, "digest": "x"}, "look-up, row 0: 'x' is not a digest"),
+    ],
+)
+def test_what_a_plan_cannot_take_is_named_with_its_layer(
+    entry: dict[str, object], message: str
+) -> None:
+    image = open_sparse((toc_of(**entry), 100))
+    with pytest.raises((DigestError, TocError), match=f"^layer {image.layers[0].blob}: {message}"):
+        plan_image(image, LayersCache())
 
 
 @pytest.mark.parametrize(
@@ -87,13 +105,13 @@ def test_a_whiteout_is_told_by_the_last_part_of_the_cleaned_name(
     name: str, is_whiteout: bool
 ) -> None:
     toc = toc_of(type="reg", size=1).replace(b'"a"', json.dumps(name).encode())
-    files = select_files(Toc.parse(toc), TocFormat.ZSTD_CHUNKED, 1, Layout.DIR)
+    files = select_files(Toc.parse(toc).entries, TocFormat.ZSTD_CHUNKED, 1, Layout.DIR)
     assert (files.action[0] == Action.WHITEOUT) == is_whiteout
     assert files.total_bytes == (0 if is_whiteout else 1)
 
 
 def test_devices_count_into_the_total_and_are_not_fetched() -> None:
     files = select_files(
-        Toc.parse(toc_of(type="char", size=5)), TocFormat.ZSTD_CHUNKED, 1, Layout.DIR
+        Toc.parse(toc_of(type="char", size=5)).entries, TocFormat.ZSTD_CHUNKED, 1, Layout.DIR
     )
     assert (files.total_bytes, len(files.wanted)) == (5, 0)

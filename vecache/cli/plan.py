@@ -78,7 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do it, print it, and return the exit code."""
-    from vecache.plan.image_plan import plan_images
+    from vecache.plan.pull import plan_images
     from vecache.report.progress import Progress
 
     settle_images(args)

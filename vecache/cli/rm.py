@@ -74,7 +74,7 @@ def _plan_fetch(
     from vecache.image.open import open_image
     from vecache.index.keep import KeptCaches
     from vecache.index.layers_cache import LayersCache
-    from vecache.plan.image_plan import plan_with
+    from vecache.plan.pull import plan_with
 
     if store is None or not removal.images:
         return [None] * len(removal.images)

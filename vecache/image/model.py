@@ -85,7 +85,7 @@ class ImageLayer:
         """
         if self.reader is None:
             raise ImageError(f"layer {self.blob}: has no table of contents, it is pulled whole")
-        return Toc.parse(self.reader.read(), path=f"TOC of layer {self.blob}")
+        return Toc.parse(self.reader.read(), path=f"layer {self.blob}")
 
     def __repr__(self) -> str:
         toc = f"{self.toc_format} TOC" if self.toc_format else "no TOC"

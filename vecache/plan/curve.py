@@ -28,15 +28,12 @@ from vecache.plan.ranges import RANGE_HEADER_BYTES
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    import numpy.typing as npt
-
-    from vecache.arrays import I64
+    from vecache.arrays import F64, I64
     from vecache.draw.picture import Picture
     from vecache.plan.layer_plan import LayerPlan
     from vecache.plan.ranges import Parts
 
-__all__ = ["RangeCurve", "curve_by_gap", "curve_by_ranges"]
-
+__all__ = ["RangeCurve", "curve_by_gap", "curve_by_ranges", "require_line"]
 
 _LIMIT_TITLES = MappingProxyType(
     {
@@ -83,9 +80,7 @@ class RangeCurve:
         for name in ("limit", "n_ranges", "fetch_bytes", "slack_bytes", "header_bytes"):
             column(name, getattr(self, name), np.int64, len(self.limit))
 
-    def seconds(
-        self, bytes_per_second: float, round_trip_seconds: float
-    ) -> npt.NDArray[np.float64]:
+    def seconds(self, bytes_per_second: float, round_trip_seconds: float) -> F64:
         """Estimate how long the pull waits for the network.
 
         Parameters
@@ -107,8 +102,7 @@ class RangeCurve:
         ValueError
             If a number is out of range.
         """
-        if not bytes_per_second > 0 or not round_trip_seconds >= 0:
-            raise ValueError("seconds: wanted a bandwidth above 0 and a round trip from 0")
+        require_line(bytes_per_second, round_trip_seconds)
         n_bytes = self.fetch_bytes + self.header_bytes + self.toc_bytes
         return self.requests * round_trip_seconds + n_bytes / bytes_per_second
 
@@ -203,6 +197,25 @@ def curve_by_gap(plan: ImagePlan | LayerPlan) -> RangeCurve:
     limit = np.unique(np.concatenate([np.zeros(1, np.int64), *(layer.gaps for layer in layers)]))
     n_merged = [np.searchsorted(layer.gaps, limit, side="right") for layer in layers]
     return _curve(plan, "gap_bytes", limit, n_merged, layers)
+
+
+def require_line(bytes_per_second: float, round_trip_seconds: float) -> None:
+    """Refuse a line that there cannot be.
+
+    Parameters
+    ----------
+    bytes_per_second : float
+        What the line carries.
+    round_trip_seconds : float
+        From a request to the first byte of its answer.
+
+    Raises
+    ------
+    ValueError
+        If it carries nothing, or answers before it was asked.
+    """
+    if not bytes_per_second > 0 or not round_trip_seconds >= 0:
+        raise ValueError("seconds: wanted a bandwidth above 0 and a round trip from 0")
 
 
 class _LayerGaps:

@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from vecache.plan.layer_plan import LayerState
-from vecache.plan.near_paths import path_error
+from vecache.plan.near_paths import path_error, path_text
 from vecache.plan.replay import Action
 from vecache.toc.entries import EntryKind
 from vecache.toc.layout import Layout
@@ -139,16 +139,16 @@ class _Teller:
             yield from _tell_action(replay, file_row, self.layer, self.plan.options)
 
     def _name(self) -> str:
-        return _text(self.entries.name[self.row].as_py())
+        return path_text(self.entries.name[self.row].as_py())
 
     def _describe(self) -> str:
         kind = EntryKind(int(self.entries.kind[self.row]))
         what = _WHAT[kind]
         if kind is EntryKind.REG:
-            digest = _text(self.entries.digest.to_text()[self.row].as_py())
+            digest = path_text(self.entries.digest.to_text()[self.row].as_py())
             return f"{what} of {int(self.entries.size[self.row]):,} bytes, {digest or 'no digest'}"
         if kind in (EntryKind.HARDLINK, EntryKind.SYMLINK):
-            return f"{what} to {_text(self.entries.link_name[self.row].as_py())}"
+            return f"{what} to {path_text(self.entries.link_name[self.row].as_py())}"
         return what
 
     def _file_row(self, replay: Replay) -> int | None:
@@ -168,7 +168,7 @@ def _tell_action(
     replay: Replay, file_row: int, layer: LayerPlan, options: PlanOptions
 ) -> Iterator[str]:
     if options.layout is Layout.FLAT:
-        name = _text(replay.files.merged.files.name[file_row].as_py())
+        name = path_text(replay.files.merged.files.name[file_row].as_py())
         yield f"It is stored as {name}, once for all files of that content."
     match replay.file_action[file_row]:
         case Action.NOTHING:
@@ -244,8 +244,4 @@ def _tell_ranges(replay: Replay, chunk_rows: I64) -> str:
 def _source(hits: LookupResult, row: int) -> str:
     layer_id = hits.layer_dictionary()[row].as_py()
     path = hits.path_dictionary()[row].as_py()
-    return f"layer {layer_id[:12]} as {_text(path)}"
-
-
-def _text(name: bytes) -> str:
-    return name.decode(errors="backslashreplace")
+    return f"layer {layer_id[:12]} as {path_text(path)}"

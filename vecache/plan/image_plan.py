@@ -1,13 +1,7 @@
-"""What will the pull of a whole image cost? Layer after layer, each joining what the next can use.
+"""What will the pull of a whole image cost? Its layers, the sums of their figures, and more forms.
 
-1. A layer that the store has, by diff-id, blob digest or TOC digest, is not pulled. If it has
-   another parent there, Podman makes a copy that has no TOC and no cache: nothing joins.
-2. A layer without a TOC is fetched whole, and nothing of it can be reused by chunk or file.
-3. Any other layer is replayed (`replay.py`), and then joins the layers that the next one is held
-   against, with the cache file that Podman will write for it.
-
-Frozen values: planning again with other options shares the parsed TOCs. Reads nothing from disk
-itself; an image gives its TOCs when asked.
+A frozen value, made by `pull.py`. What a plan can do without (the gap to the best possible, tables,
+curves, stories) stands in modules of its own and is imported when somebody asks.
 """
 
 from __future__ import annotations
@@ -16,23 +10,17 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from vecache.index.layers import ExcludedLayer
-from vecache.plan.layer_plan import LayerPlan, LayerState
-from vecache.plan.options import PlanOptions
-from vecache.plan.prepare import Preparer, joining_record
-from vecache.plan.replay import replay_layer
 from vecache.text import html_table
-from vecache.toc.layout import Layout
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
-    from vecache.image.model import Image, ImageLayer
+    from vecache.image.model import Image
     from vecache.index.layers_cache import LayersCache
     from vecache.plan.best import Best
     from vecache.plan.curve import RangeCurve
+    from vecache.plan.layer_plan import LayerPlan
+    from vecache.plan.options import PlanOptions
 
-__all__ = ["ImagePlan", "plan_image", "plan_images", "plan_with"]
+__all__ = ["ImagePlan"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -143,7 +131,15 @@ class ImagePlan:
         -------
         float
             Round trips of all requests, one after another, and the time for the bytes.
+
+        Raises
+        ------
+        ValueError
+            If a number is out of range.
         """
+        from vecache.plan.curve import require_line  # noqa: PLC0415 - a plan does without
+
+        require_line(bytes_per_second, round_trip_seconds)
         header_bytes = sum(layer.header_bytes for layer in self.layers)
         n_bytes = self.fetch_bytes + self.toc_bytes + header_bytes
         return self.requests * round_trip_seconds + n_bytes / bytes_per_second
@@ -190,145 +186,3 @@ class ImagePlan:
             f"<ImagePlan {self.image.reference}: {self.missing_bytes:,} of {self.total_bytes:,} "
             f"bytes missing, {self.fetch_bytes:,} to fetch in {self.requests} requests>"
         )
-
-
-def plan_image(
-    image: Image,
-    cache: LayersCache,
-    *,
-    reflink: bool = False,
-    hard_links: bool = False,
-    layout: str = Layout.DIR,
-    **options: Any,
-) -> ImagePlan:
-    """Plan the pull of an image.
-
-    Parameters
-    ----------
-    image : Image
-        From `open_image`.
-    cache : LayersCache
-        The layers that count as present.
-    reflink : bool
-        Whether the store's file system can reflink; `vecache.store.reflink.can_reflink` asks it.
-    hard_links : bool
-        Whether files are reused by hard link.
-    layout : {"dir", "flat"}
-        How pulled layers are stored; flat is composefs.
-    **options
-        `max_ranges`, `gap_bytes` and `whole_blobs` of `PlanOptions`.
-
-    Returns
-    -------
-    ImagePlan
-        What Podman will reuse, fetch and ask for.
-
-    Raises
-    ------
-    ImageError, TocError, DigestError
-        If a layer's TOC cannot be read or breaks a rule.
-    LocationError
-        If a cache file is corrupt where the pull would look: Podman's pull fails.
-    """
-    return plan_with(image, cache, PlanOptions(reflink, hard_links, Layout(layout), **options))
-
-
-def plan_with(
-    image: Image,
-    cache: LayersCache,
-    options: PlanOptions,
-    preparer: Preparer | None = None,
-    progress: Callable[[], object] | None = None,
-) -> ImagePlan:
-    """Plan the pull of an image, as `plan_image` does, with options made beforehand.
-
-    Parameters
-    ----------
-    image : Image
-        From `open_image`.
-    cache : LayersCache
-        The layers that count as present.
-    options : PlanOptions
-        Machine and registry.
-    preparer : Preparer, optional
-        Of the same layout; spares the work on layers that it has prepared already.
-    progress : callable, optional
-        Called after each layer.
-
-    Returns
-    -------
-    ImagePlan
-        What Podman will reuse, fetch and ask for.
-
-    Raises
-    ------
-    ImageError, TocError, DigestError, LocationError
-        As `plan_image`.
-    """
-    preparer = preparer or Preparer(options.layout)
-    plans = []
-    for layer in image.layers:  # each is held against what the ones before it left
-        plan, cache = _plan_layer(layer, cache, options, preparer)
-        plans.append(plan)
-        if progress is not None:
-            progress()
-    return ImagePlan(image, options, tuple(plans), cache)
-
-
-def _plan_layer(
-    layer: ImageLayer, cache: LayersCache, options: PlanOptions, preparer: Preparer
-) -> tuple[LayerPlan, LayersCache]:
-    if _is_present(layer, cache):
-        return LayerPlan(layer, LayerState.PRESENT, None, cache), cache
-    if layer.toc_format is None or options.whole_blobs:
-        after = cache.join(ExcludedLayer(joining_record(layer), "no TOC: pulled whole"))
-        return LayerPlan(layer, LayerState.WHOLE, None, cache), after
-    prepared = preparer.prepare(layer)
-    replay = replay_layer(prepared.files, cache, options)
-    return LayerPlan(layer, LayerState.PARTIAL, replay, cache), cache.join(prepared.joining)
-
-
-def plan_images(
-    images: Iterable[Image],
-    cache: LayersCache,
-    options: PlanOptions,
-    progress: Callable[[], object] | None = None,
-) -> tuple[ImagePlan, ...]:
-    """Plan the pulls of several images, one after another.
-
-    Parameters
-    ----------
-    images : iterable of Image
-        In the order of the pulls.
-    cache : LayersCache
-        The layers that count as present before the first.
-    options : PlanOptions
-        Machine and registry.
-    progress : callable, optional
-        Called after each layer.
-
-    Returns
-    -------
-    tuple of ImagePlan
-        Each held against what the ones before it left.
-
-    Raises
-    ------
-    ImageError, TocError, DigestError, LocationError
-        As `plan_image`.
-    """
-    preparer = Preparer(options.layout)
-    plans = []
-    for image in images:
-        plans.append(plan_with(image, cache, options, preparer, progress))
-        cache = plans[-1].cache_after
-    return tuple(plans)
-
-
-def _is_present(layer: ImageLayer, cache: LayersCache) -> bool:
-    return any(
-        record.diff_digest == layer.diff_id
-        or record.compressed_diff_digest == layer.blob
-        or (layer.toc_digest is not None and record.toc_digest == layer.toc_digest)
-        for record in cache.records
-    )

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from vecache.arrays import BinaryColumn
     from vecache.plan.image_plan import ImagePlan
 
-__all__ = ["path_error"]
+__all__ = ["path_error", "path_text"]
 
 _MAX_SHOWN = 3
 _MAX_COMPARED = 2_000
@@ -35,12 +35,28 @@ def path_error(plan: ImagePlan, wanted: bytes) -> PathNotFoundError:
     """
     near = _find_near(plan, wanted)
     n_unknown = sum(layer.layer.toc_format is None for layer in plan.layers)
-    message = f"{plan.image.reference}: no layer has {_text(wanted) or '/'!r}"
+    message = f"{plan.image.reference}: no layer has {path_text(wanted) or '/'!r}"
     if n_unknown:
         message += f"; {n_unknown} without a TOC may, and only their blobs tell"
     if near:
         message += f"; did you mean {' or '.join(map(repr, near))}?"
     return PathNotFoundError(message)
+
+
+def path_text(name: bytes) -> str:
+    r"""Read a path as text for people.
+
+    Parameters
+    ----------
+    name : bytes
+        A path in an image.
+
+    Returns
+    -------
+    str
+        The same; bytes that are no UTF-8 stand as `\xNN`.
+    """
+    return name.decode(errors="backslashreplace")
 
 
 def _find_near(plan: ImagePlan, wanted: bytes) -> list[str]:
@@ -50,9 +66,9 @@ def _find_near(plan: ImagePlan, wanted: bytes) -> list[str]:
     for layer in plan.layers:  # an image's few layers
         if layer.replay is not None:
             names = _near_names(layer.layer.toc.entries.name, folder, base)
-            pool |= dict.fromkeys(_text(name.rstrip(b"/")) for name in names)
-    same = [path for path in pool if posixpath.basename(path) == _text(base)]
-    close = difflib.get_close_matches(_text(wanted), pool, _MAX_SHOWN)
+            pool |= dict.fromkeys(path_text(name.rstrip(b"/")) for name in names)
+    same = [path for path in pool if posixpath.basename(path) == path_text(base)]
+    close = difflib.get_close_matches(path_text(wanted), pool, _MAX_SHOWN)
     return list(dict.fromkeys([*same, *close]))[:_MAX_SHOWN]
 
 
@@ -67,7 +83,3 @@ def _near_names(names: BinaryColumn, folder: bytes, base: bytes) -> list[bytes]:
         for is_near in (ends, starts)
         for name in names.filter(is_near).slice(0, _MAX_COMPARED).to_pylist()
     ]
-
-
-def _text(name: bytes) -> str:
-    return name.decode(errors="backslashreplace")

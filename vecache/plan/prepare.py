@@ -6,6 +6,7 @@ tried. What does not depend on the layers of the store is worked out once.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,10 +20,12 @@ from vecache.store.records import LayerRecord
 from vecache.toc.layout import Layout
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from vecache.image.model import ImageLayer
     from vecache.plan.replay import LayerFiles
 
-__all__ = ["PreparedLayer", "Preparer", "joining_record"]
+__all__ = ["PreparedLayer", "Preparer", "joining_record", "naming"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +85,8 @@ class Preparer:
     def _prepare(self, layer: ImageLayer) -> PreparedLayer:
         assert layer.toc_format is not None  # others are pulled whole
         entries, record = layer.toc.entries, joining_record(layer)
-        files = select_files(layer.toc, layer.toc_format, layer.toc_offset, self.layout)
+        with naming(layer):
+            files = select_files(entries, layer.toc_format, layer.toc_offset, self.layout)
         try:
             cache = CacheFile.parse(pack_cache(entries, self.layout))
         except (DigestError, TocError) as error:
@@ -92,6 +96,26 @@ class Preparer:
         flat_entries = entries if self.layout is Layout.FLAT else None
         joining = CachedLayer(record, cache, CacheSource.JOINED, flat_entries=flat_entries)
         return PreparedLayer(files, joining)
+
+
+@contextmanager
+def naming(layer: ImageLayer) -> Iterator[None]:
+    """Let an error about an entry or a digest say in which layer it is.
+
+    Parameters
+    ----------
+    layer : ImageLayer
+        The layer.
+
+    Raises
+    ------
+    TocError, DigestError
+        As what is done inside raises them, with the layer's blob in front.
+    """
+    try:
+        yield
+    except (DigestError, TocError) as error:
+        raise type(error)(f"layer {layer.blob}: {error}") from error
 
 
 def joining_record(layer: ImageLayer) -> LayerRecord:

@@ -25,6 +25,7 @@ from vecache.arrays import frozen
 from vecache.digest import Digests
 from vecache.errors import TocError
 from vecache.plan.ranges import join_parts, merge_ranges
+from vecache.text import quoted
 from vecache.toc.entries import ChunkKind, EntryKind
 from vecache.toc.fingerprint import fingerprints
 from vecache.toc.layout import Layout
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from vecache.index.result import LookupResult
     from vecache.plan.options import PlanOptions
     from vecache.plan.ranges import Parts, Ranges
-    from vecache.toc.document import Toc
+    from vecache.toc.entries import Entries
     from vecache.toc.merge import Merged, TocFormat
 
 __all__ = ["Action", "LayerFiles", "Replay", "can_rehash", "replay_layer", "select_files"]
@@ -145,13 +146,15 @@ class Replay:
         return int((self.chunk_action[self.missing_rows] == action).sum())
 
 
-def select_files(toc: Toc, toc_format: TocFormat, toc_offset: int, layout: Layout) -> LayerFiles:
+def select_files(
+    entries: Entries, toc_format: TocFormat, toc_offset: int, layout: Layout
+) -> LayerFiles:
     """Walk through a layer's entries and find the files that need their bytes.
 
     Parameters
     ----------
-    toc : Toc
-        The layer's.
+    entries : Entries
+        The layer's whole TOC.
     toc_format : TocFormat
         Its format.
     toc_offset : int
@@ -169,11 +172,11 @@ def select_files(toc: Toc, toc_format: TocFormat, toc_offset: int, layout: Layou
     TocError
         If an entry is of a type that a pull refuses, or the TOC breaks a rule of merging.
     """
-    merged = merge_entries(toc.entries, toc_format, toc_offset)
+    merged = merge_entries(entries, toc_format, toc_offset)
     if layout is Layout.FLAT:
         merged = flat_files(merged)
     entry_row = merged.files.entry_row
-    kind, size = toc.entries.kind[entry_row], toc.entries.size[entry_row]
+    kind, size = entries.kind[entry_row], entries.size[entry_row]
     _require_known(kind, merged.files.name)
     is_whiteout = _is_whiteout(merged.files.name)
     is_device = (kind == EntryKind.CHAR) | (kind == EntryKind.BLOCK) | (kind == EntryKind.FIFO)
@@ -285,8 +288,8 @@ def _file_queries(files: LayerFiles, options: PlanOptions) -> Digests:
 def _require_known(kind: U8, names: BinaryColumn) -> None:
     unknown = np.flatnonzero(kind == EntryKind.OTHER)
     if len(unknown):
-        name = names[int(unknown[0])].as_py().decode(errors="backslashreplace")
-        raise TocError(f"entry {name!r}: unknown type, which a pull refuses")
+        name = quoted(names[int(unknown[0])].as_py())
+        raise TocError(f"entry {name}: unknown type, which Podman's pull refuses too")
 
 
 def _is_whiteout(names: BinaryColumn) -> Bool:
