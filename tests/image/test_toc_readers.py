@@ -28,7 +28,8 @@ from vecache.image.estargz import FOOTER_BYTES, parse_footer, unpack_toc
 from vecache.image.manifest import Descriptor
 from vecache.image.open import open_image
 from vecache.image.toc_reader import TocReader, find_toc
-from vecache.image.zstd_chunked import MAX_TOC_BYTES, decompress_zstd
+from vecache.image.zstd_chunked import decompress_zstd
+from vecache.toc.document import MAX_TOC_BYTES
 from vecache.toc.merge import TocFormat
 
 

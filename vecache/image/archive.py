@@ -4,7 +4,7 @@ The headers are read once to learn where each file stands; then a blob is a stre
 and is read by seeking. That needs an archive that is not compressed, which is how Skopeo and Podman
 write them.
 
-About 300 bytes of memory a member, and no more than MAX_MEMBERS of them.
+About 300 bytes of memory a member, and no more than 100,000 of them.
 
 Source: containers/image oci/archive/oci_transport.go.
 """
@@ -12,16 +12,14 @@ Source: containers/image oci/archive/oci_transport.go.
 from __future__ import annotations
 
 import io
-import os
 import posixpath
-import stat
 import tarfile
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from vecache.errors import ImageError, ImageNotFoundError
-from vecache.image.blob import FileBlob
+from vecache.errors import ImageError
+from vecache.image.blob import FileBlob, open_regular
 from vecache.image.manifest import MAX_DOCUMENT_BYTES
 
 if TYPE_CHECKING:
@@ -29,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TarFiles"]
 
-MAX_MEMBERS = 100_000
+_MAX_MEMBERS = 100_000
 _MAX_HEADER_BYTES = 1 << 20
 _COMPRESSED = {
     b"\x1f\x8b": "gzip",
@@ -95,7 +93,7 @@ def _find_members(path: Path) -> dict[str, tuple[int, int]]:
     places = {}
     last_offset, n_members = -1, 0
     try:
-        with _HeaderFile(_open_regular(path), closefd=True) as file:
+        with open_regular(path) as (handle, _), _HeaderFile(handle, closefd=False) as file:
             _refuse_compressed(file.read(8), path)
             file.seek(0)
             with tarfile.open(fileobj=file, mode="r:") as archive:
@@ -108,23 +106,13 @@ def _find_members(path: Path) -> dict[str, tuple[int, int]]:
                         name = posixpath.normpath(member.name)
                         places[name] = (member.offset_data, member.size)
                     n_members += 1
-                    if n_members > MAX_MEMBERS:
-                        raise tarfile.ReadError(f"more than {MAX_MEMBERS:,} members")
+                    if n_members > _MAX_MEMBERS:
+                        raise tarfile.ReadError(f"more than {_MAX_MEMBERS:,} members")
     except ImageError:
         raise
-    except FileNotFoundError:
-        raise ImageNotFoundError(f"{path}: there is no such file") from None
     except (tarfile.TarError, OSError, ValueError, OverflowError, RecursionError) as error:
         raise ImageError(f"{path}: not a tar archive that can be read: {error}") from error
     return places
-
-
-def _open_regular(path: Path) -> int:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise ImageError(f"{path}: not a regular file")
-    return descriptor
 
 
 def _refuse_compressed(start: bytes, path: Path) -> None:

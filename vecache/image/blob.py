@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -18,9 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-from contextlib import contextmanager
-
-__all__ = ["Blob", "FileBlob", "read_document"]
+__all__ = ["Blob", "FileBlob", "open_regular", "read_document"]
 
 
 class Blob(Protocol):
@@ -81,7 +80,7 @@ class FileBlob:
         ImageError
             If it cannot be read, or is not as long as the manifest says.
         """
-        with _opened(self.path) as (descriptor, file_bytes):
+        with open_regular(self.path) as (descriptor, file_bytes):
             wanted = (self.start or 0) + self.n_bytes
             if file_bytes < wanted or (self.start is None and file_bytes > wanted):
                 raise ImageError(
@@ -91,14 +90,14 @@ class FileBlob:
             return _read_part(descriptor, self.path, (self.start or 0) + offset, n_bytes)
 
 
-def read_document(path: Path, limit: int) -> bytes:
+def read_document(path: Path, max_bytes: int) -> bytes:
     """Read a small file as a whole.
 
     Parameters
     ----------
     path : Path
         The file.
-    limit : int
+    max_bytes : int
         Most bytes it may have.
 
     Returns
@@ -113,16 +112,35 @@ def read_document(path: Path, limit: int) -> bytes:
     ImageError
         If it cannot be read, or is larger.
     """
-    with _opened(path) as (descriptor, file_bytes):
-        if file_bytes > limit:
+    with open_regular(path) as (descriptor, file_bytes):
+        if file_bytes > max_bytes:
             raise ImageError(
-                f"{path}: {file_bytes:,} bytes, but such a document has at most {limit:,}"
+                f"{path}: {file_bytes:,} bytes, but such a document has at most {max_bytes:,}"
             )
         return _read_part(descriptor, path, 0, file_bytes)
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[int, int]]:
+def open_regular(path: Path) -> Iterator[tuple[int, int]]:
+    """Open a regular file, without waiting for anybody.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Yields
+    ------
+    (int, int)
+        A descriptor, closed on leaving, and the size in bytes.
+
+    Raises
+    ------
+    ImageNotFoundError
+        If there is no such file.
+    ImageError
+        If it cannot be opened, or is a fifo, a device or a folder.
+    """
     try:
         # Without O_NONBLOCK, opening a fifo would wait for a writer for ever.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)

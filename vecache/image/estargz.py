@@ -30,13 +30,13 @@ from typing import TYPE_CHECKING
 
 from vecache.errors import ImageError, TocError
 from vecache.image.integrity import check_digest
-from vecache.image.zstd_chunked import MAX_TOC_BYTES
+from vecache.toc.document import MAX_TOC_BYTES
 from vecache.toc.merge import TocFormat
 
 if TYPE_CHECKING:
     from vecache.image.blob import Blob
 
-__all__ = ["FOOTER_BYTES", "TOC_DIGEST", "EstargzToc", "parse_footer", "unpack_toc"]
+__all__ = ["FOOTER_BYTES", "GZIP", "TOC_DIGEST", "EstargzToc", "parse_footer", "unpack_toc"]
 
 TOC_DIGEST = "containerd.io/snapshot/stargz/toc.digest"  # upstream: tocJSONDigestAnnotation
 FOOTER_BYTES = 51
@@ -45,7 +45,7 @@ _FOOTER = re.compile(
     re.DOTALL,
 )
 _TAR_BLOCK = 512
-_GZIP = 31  # zlib's word for: a gzip header and the largest window
+GZIP = 31  # zlib's word for: a gzip header and the largest window
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ def unpack_toc(packed: bytes, where: str) -> bytes:
     TocError
         If it is no gzip, no tar, or too short.
     """
-    inflater = zlib.decompressobj(_GZIP)
+    inflater = zlib.decompressobj(GZIP)
     try:
         header = inflater.decompress(packed, _TAR_BLOCK)
         member = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape")

@@ -26,7 +26,7 @@ from vecache.image.source import Document
 from vecache.image.stored_toc import StoredEstargzToc, StoredZstdChunkedToc
 from vecache.image.toc_reader import find_toc_digest
 from vecache.image.zstd_chunked import parse_place
-from vecache.store.bigdata import TOC_KEY
+from vecache.store.bigdata import TOC_KEY, read_big_data
 
 if TYPE_CHECKING:
     from vecache.image.manifest import Descriptor
@@ -149,7 +149,7 @@ class StoreImage:
         return StoredZstdChunkedToc(layer, found[1], parse_place(descriptor))
 
     def _read(self, key: str) -> bytes:
-        data = self.store.image_big_data(self.record, key)
+        data = read_big_data(self.record, key)
         where = f"image {self.name}: {key}"
         if data is None:
             raise ImageError(f"{where} is missing in the store; pull the image again")

@@ -16,10 +16,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from vecache.errors import ImageError, TocError
-from vecache.image.estargz import FOOTER_BYTES
+from vecache.image.estargz import FOOTER_BYTES, GZIP
 from vecache.image.integrity import check_digest
-from vecache.image.zstd_chunked import MAX_TOC_BYTES
 from vecache.store.bigdata import TOC_KEY, read_big_data
+from vecache.toc.document import MAX_TOC_BYTES
 from vecache.toc.merge import TocFormat
 
 if TYPE_CHECKING:
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from vecache.store.records import LayerRecord
 
 __all__ = ["StoredEstargzToc", "StoredZstdChunkedToc"]
-
-_GZIP = 31  # zlib's word for: a gzip header and the largest window
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +95,7 @@ class StoredEstargzToc:
         toc = self.read()
         member = tarfile.TarInfo("stargz.index.json")
         member.size = len(toc)
-        deflater = zlib.compressobj(zlib.Z_BEST_COMPRESSION, zlib.DEFLATED, _GZIP)
+        deflater = zlib.compressobj(zlib.Z_BEST_COMPRESSION, zlib.DEFLATED, GZIP)
         padding = bytes(-len(toc) % tarfile.BLOCKSIZE + 2 * tarfile.BLOCKSIZE)
         parts = (member.tobuf(), toc, padding)
         return sum(len(deflater.compress(part)) for part in parts) + len(deflater.flush())

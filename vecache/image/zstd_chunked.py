@@ -23,6 +23,7 @@ import pyarrow as pa
 
 from vecache.errors import ImageError, TocError
 from vecache.image.integrity import check_digest
+from vecache.toc.document import MAX_TOC_BYTES
 from vecache.toc.merge import TocFormat
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MANIFEST_CHECKSUM",
-    "MAX_TOC_BYTES",
     "TocPlace",
     "ZstdChunkedToc",
     "decompress_zstd",
@@ -43,9 +43,6 @@ MANIFEST_CHECKSUM = f"{_PREFIX}manifest-checksum"  # upstream: ManifestChecksumK
 MANIFEST_POSITION = f"{_PREFIX}manifest-position"  # upstream: ManifestInfoKey
 TAR_SPLIT_POSITION = f"{_PREFIX}tarsplit-position"  # upstream: TarSplitInfoKey
 _TOC_TYPE = 1  # upstream: ManifestTypeCRFS
-
-MAX_TOC_BYTES = 150 << 20
-"""Upstream: maxTocSize, for the compressed and the uncompressed length."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 
 from vecache.errors import StoreError, VecacheError
 from vecache.store import find
-from vecache.store.bigdata import read_big_data
 from vecache.store.config import effective_uid, load_config
 from vecache.store.files import store_error
 from vecache.store.listing import list_images, list_layers
@@ -189,28 +188,6 @@ class Store:
             wanted = layer.parent
         return tuple(reversed(chain))
 
-    def image_big_data(self, image: ImageRecord, key: str) -> bytes | None:
-        """Read an image's manifest (`manifest`) or config (`sha256:...`).
-
-        Parameters
-        ----------
-        image : ImageRecord
-            The image.
-        key : str
-            One of its `big_data_names`.
-
-        Returns
-        -------
-        bytes or None
-            The item; None where it is missing.
-
-        Raises
-        ------
-        StoreError
-            If it cannot be read.
-        """
-        return read_big_data(image, key)
-
     def _roots(self) -> tuple[Path, ...]:
         return (self.root, *self.additional_stores)
 
@@ -220,9 +197,11 @@ class Store:
     def _counts(self) -> str:
         hasty = replace(self, lock_wait_seconds=min(self.lock_wait_seconds, 0.5))
         try:
-            return f"{len(hasty.layers()):,} layers, {len(hasty.images()):,} images"
+            layers, images = hasty.layers(), hasty.images()
         except VecacheError as error:
             return f"cannot be read now: {error}"
+        n_bytes = sum(max(layer.diff_size, 0) for layer in layers)
+        return f"{len(layers):,} layers of {n_bytes:,} bytes, {len(images):,} images"
 
     def __repr__(self) -> str:
         more = f" and {len(self.additional_stores)} more" if self.additional_stores else ""
