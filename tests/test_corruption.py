@@ -73,7 +73,7 @@ TABLE = [
 
 
 @pytest.mark.parametrize(("field", "value", "error", "section", "offset"), TABLE)
-def test_fields(
+def test_each_wrong_number_is_refused_by_class_and_place(
     field: str, value: int, error: type[FormatError], section: str, offset: int
 ) -> None:
     with pytest.raises(FormatError) as caught:
@@ -96,7 +96,7 @@ def test_the_version_is_judged_before_anything_else() -> None:
         CacheFile.parse(b"\4" + bytes(6))
 
 
-def test_no_names_at_all() -> None:
+def test_tags_without_any_names_are_refused() -> None:
     data = with_field("fnames_bytes", 0, with_field("vdata_bytes", LEFT))
     with pytest.raises(FormatError, match="fnames at byte") as caught:
         CacheFile.parse(data)
@@ -145,7 +145,7 @@ def test_no_hashes_admit_everything() -> None:
 
 
 @pytest.mark.parametrize("n_bytes", range(len(SMALLEST)))
-def test_every_prefix(n_bytes: int) -> None:
+def test_a_file_cut_anywhere_is_refused_or_has_corrupt_names(n_bytes: int) -> None:
     """Where only names are cut, the file is read, as in Go, and those names are corrupt."""
     fnames = CacheFile.parse(SMALLEST).header.fnames_offset
     if n_bytes <= fnames:
@@ -158,7 +158,7 @@ def test_every_prefix(n_bytes: int) -> None:
 
 
 @pytest.mark.parametrize("n_bytes", range(68))
-def test_every_prefix_of_the_empty_file(n_bytes: int) -> None:
+def test_the_empty_cache_cut_anywhere_is_refused(n_bytes: int) -> None:
     with pytest.raises(TruncatedError):
         CacheFile.parse(EMPTY[:n_bytes])
     assert len(EMPTY) == 68
@@ -173,7 +173,7 @@ def read_or_refuse(data: bytes) -> None:
 
 
 @given(st.one_of(st.binary(max_size=400), st.binary(max_size=400).map(lambda b: GOOD[:8] + b)))
-def test_any_bytes(data: bytes) -> None:
+def test_any_bytes_are_read_or_refused(data: bytes) -> None:
     read_or_refuse(data)
 
 
@@ -184,7 +184,7 @@ NUMBERS = ["tag_len", "digest_len", "n_words", "tags_bytes", "vdata_bytes", "fna
 
 
 @given(st.dictionaries(st.sampled_from(NUMBERS), ANY_U64))
-def test_any_numbers(numbers: dict[str, int]) -> None:
+def test_any_numbers_are_read_or_refused(numbers: dict[str, int]) -> None:
     data = GOOD
     for name, value in numbers.items():
         data = with_field(name, value, data)
@@ -196,7 +196,9 @@ def test_any_numbers(numbers: dict[str, int]) -> None:
     st.integers(0, len(SMALLEST)),
     st.binary(max_size=8),
 )
-def test_any_damage(changes: list[tuple[int, int]], n_kept: int, behind: bytes) -> None:
+def test_any_damage_is_read_or_refused(
+    changes: list[tuple[int, int]], n_kept: int, behind: bytes
+) -> None:
     data = bytearray(SMALLEST)
     for place, byte in changes:
         data[place] = byte

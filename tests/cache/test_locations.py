@@ -92,7 +92,9 @@ EDGES = {
 
 
 @pytest.mark.parametrize(("vdata", "wanted"), EDGES.values(), ids=EDGES.keys())
-def test_edges(vdata: bytes, wanted: tuple[int, int, int] | None) -> None:
+def test_varints_at_their_limits_are_read_as_go_reads_them(
+    vdata: bytes, wanted: tuple[int, int, int] | None
+) -> None:
     assert rows(decode(vdata, NAME, [(0, len(vdata))])) == [wanted]
 
 

@@ -102,14 +102,16 @@ RULES = {
 
 
 @pytest.mark.parametrize(("change", "problem"), RULES.values(), ids=RULES.keys())
-def test_each_rule(change: Callable[[oracle.OracleCache], None], problem: Problem) -> None:
+def test_each_rule_broken_alone_is_named(
+    change: Callable[[oracle.OracleCache], None], problem: Problem
+) -> None:
     cache = good()
     assert validate(CacheFile.parse(cache.pack())) == []
     change(cache)
     assert validate(CacheFile.parse(cache.pack())) == [problem]
 
 
-def test_prefix_of_another_algorithm() -> None:
+def test_a_digest_that_begins_otherwise_is_named() -> None:
     cache = good()
     cache.tags[0] = b"SHA256:" + cache.tags[0][7:]
     cache.bloom = oracle.build_bloom(cache.digests(), 1)
@@ -118,7 +120,7 @@ def test_prefix_of_another_algorithm() -> None:
     ]
 
 
-def test_lengths() -> None:
+def test_lengths_that_do_not_fit_are_named() -> None:
     cache = good()
     cache.digest_len = 38
     reasons = [str(problem) for problem in validate(CacheFile.parse(cache.pack()))]
@@ -127,7 +129,7 @@ def test_lengths() -> None:
     assert reasons[2].endswith("(4 tags)")
 
 
-def test_sizes() -> None:
+def test_sizes_that_do_not_add_up_are_named() -> None:
     data = bytearray(good().pack() + b"more")
     data[44:52] = struct.pack("<Q", 4 * 55 + 7)  # takes its last bytes from vdata
     problems = validate(CacheFile.parse(bytes(data[:-1])))
@@ -142,7 +144,7 @@ def test_a_file_without_tags_may_announce_anything() -> None:
     assert [problem.section for problem in validate(CacheFile.parse(bytes(data)))] == ["sizes"]
 
 
-def test_digests_of_no_bytes() -> None:
+def test_digests_of_no_bytes_are_one_problem() -> None:
     tags = [struct.pack("<QQ", 0, 3)] * 2
     cache = oracle.OracleCache(tags, b"\0\1\2", b"\1\0\0\0a", 16, 0)
     assert [problem.offset for problem in validate(CacheFile.parse(cache.pack()))] == [16]

@@ -151,7 +151,7 @@ def test_a_digest_that_is_not_kept_is_not_judged() -> None:
     assert CacheFile.parse(build_cache(toc(*entries, chunk("a", "y", 9)))).n_tags == 3
 
 
-def test_wrong_wishes() -> None:
+def test_unknown_layouts_and_broken_tocs_are_refused() -> None:
     with pytest.raises(ValueError, match="diagonal"):
         build_cache(toc(), "diagonal")
     with pytest.raises(TocError):

@@ -158,7 +158,7 @@ ONE_ENTRY: dict[str, tuple[bytes, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("case", ONE_ENTRY)
-def test_one_entry(case: str) -> None:
+def test_one_entry_is_read_as_go_reads_it(case: str) -> None:
     entry, wanted = ONE_ENTRY[case]
     data = one(entry)
     default = oracle_rows([oracle.new_entry()])[0]
@@ -180,7 +180,7 @@ WHOLE = {
 
 
 @pytest.mark.parametrize("case", WHOLE)
-def test_whole_documents(case: str) -> None:
+def test_a_document_has_as_many_entries_as_go_finds(case: str) -> None:
     data, n_entries = WHOLE[case]
     assert len(Toc.parse(data).entries) == n_entries
     check_both(data)
@@ -252,7 +252,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_refused(case: str) -> None:
+def test_what_go_refuses_is_a_toc_error(case: str) -> None:
     data = REFUSED[case]
     with pytest.raises(TocError):
         Toc.parse(data)
@@ -268,7 +268,7 @@ def test_deep_nesting_is_refused(opening: bytes) -> None:
             Toc.parse(b'{"x":' + opening * n_levels)
 
 
-def test_too_large() -> None:
+def test_a_document_over_the_limit_is_refused() -> None:
     with pytest.raises(TocError, match="157,286,401 bytes"):
         Toc.parse(b" " * (MAX_TOC_BYTES + 1))
 

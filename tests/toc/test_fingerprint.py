@@ -25,7 +25,7 @@ def hashes(data: bytes, rows: list[int]) -> list[bytes]:
 
 
 @given(SENSIBLE)
-def test_any_toc(data: bytes) -> None:
+def test_any_toc_has_the_hashes_of_go(data: bytes) -> None:
     if outcome(lambda: Toc.parse(data)) == "refused":
         return
     entries = oracle.unmarshal(data)["entries"]
@@ -56,11 +56,11 @@ def test_every_fingerprint_is_in_the_golden_cache(store_and_layer: tuple[str, st
         },
     ],
 )
-def test_odd_entries(entry: dict[str, Any]) -> None:
+def test_odd_entries_have_the_hashes_of_go(entry: dict[str, Any]) -> None:
     data = json.dumps({"entries": [{"xattrs": {"z": "3"}}, entry]}).encode()
     assert hashes(data, [1]) == [oracle.fingerprint(oracle.unmarshal(data)["entries"][1])]
 
 
-def test_no_rows() -> None:
+def test_no_rows_have_no_hashes() -> None:
     assert hashes(b'{"entries":[{}]}', []) == []
     assert hashes(b"{}", []) == []

@@ -37,12 +37,12 @@ def check(data: bytes, layout: str) -> None:
 
 @pytest.mark.parametrize("layout", list(Layout))
 @pytest.mark.parametrize("store_and_layer", small_layers(), ids="-".join)
-def test_golden_tocs(store_and_layer: tuple[str, str], layout: str) -> None:
+def test_golden_tocs_keep_what_go_keeps(store_and_layer: tuple[str, str], layout: str) -> None:
     check(golden_toc(*store_and_layer), layout)
 
 
 @given(SENSIBLE, st.sampled_from(list(Layout)))
-def test_any_toc(data: bytes, layout: str) -> None:
+def test_any_toc_keeps_what_go_keeps(data: bytes, layout: str) -> None:
     if outcome(lambda: Toc.parse(data)) != "refused":
         check(data, layout)
 

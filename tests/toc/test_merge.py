@@ -77,7 +77,9 @@ def check_columns(merged: Merged) -> None:
 
 
 @given(ENTRIES, st.sampled_from(list(TocFormat)), st.integers(0, 2**63 - 1))
-def test_any_entries(entries: list[dict[str, Any]], toc_format: TocFormat, offset: int) -> None:
+def test_any_entries_merge_as_in_go(
+    entries: list[dict[str, Any]], toc_format: TocFormat, offset: int
+) -> None:
     data = document(entries)
     if outcome(lambda: Toc.parse(data)) != "refused":
         check(data, toc_format, offset)
@@ -93,7 +95,7 @@ def test_entries_that_begin_with_a_file(
 
 
 @pytest.mark.parametrize("store_and_layer", small_layers(), ids="-".join)
-def test_golden_tocs(store_and_layer: tuple[str, str]) -> None:
+def test_golden_tocs_merge_as_in_go(store_and_layer: tuple[str, str]) -> None:
     is_estargz = store_and_layer[0] == "estargz"
     toc_format = TocFormat.ESTARGZ if is_estargz else TocFormat.ZSTD_CHUNKED
     check(golden_toc(*store_and_layer), toc_format, 10**6)

@@ -54,13 +54,13 @@ def is_time(text: bytes) -> bool:
 
 
 @pytest.mark.parametrize("text", TAKEN)
-def test_taken(text: str) -> None:
+def test_times_of_go_are_taken(text: str) -> None:
     assert is_time(text.encode())
     assert oracle.is_time(text.encode())
 
 
 @pytest.mark.parametrize("text", REFUSED)
-def test_refused(text: str) -> None:
+def test_what_go_does_not_parse_is_no_time(text: str) -> None:
     assert not is_time(text.encode())
     assert not oracle.is_time(text.encode())
 

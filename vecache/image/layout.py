@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from vecache.image.manifest import Descriptor
     from vecache.image.toc_reader import TocReader
 
-__all__ = ["FolderFiles", "LayoutFiles", "OciLayout", "blob_path", "find_tagged"]
+__all__ = ["FolderFiles", "LayoutFiles", "OciLayout"]
 
-INDEX_NAME = "index.json"
-REF_NAME = "org.opencontainers.image.ref.name"
+_INDEX_NAME = "index.json"
+_REF_NAME = "org.opencontainers.image.ref.name"
 _MAX_SHOWN = 20
 
 
@@ -88,9 +88,9 @@ class OciLayout:
     def read_root(self) -> Document:
         """Read the manifest or list that the tag points to."""
         path = self.files.path
-        index = self.files.read_document(INDEX_NAME)
-        root = find_tagged(index, self.tag, f"{path}: {INDEX_NAME}")
-        name = blob_path(root.digest)
+        index = self.files.read_document(_INDEX_NAME)
+        root = _find_tagged(index, self.tag, f"{path}: {_INDEX_NAME}")
+        name = _blob_path(root.digest)
         data = self.files.read_document(name)
         return Document(data, root.media_type, f"{path}: {name}", root.digest)
 
@@ -107,50 +107,17 @@ class OciLayout:
         return find_toc(descriptor, self._blob(descriptor))
 
     def _blob(self, descriptor: Descriptor) -> Blob:
-        return self.files.blob(blob_path(descriptor.digest), descriptor.n_bytes)
+        return self.files.blob(_blob_path(descriptor.digest), descriptor.n_bytes)
 
 
-def blob_path(digest: str) -> str:
-    """Give a blob's path in a layout.
-
-    Parameters
-    ----------
-    digest : str
-        A valid digest.
-
-    Returns
-    -------
-    str
-        Relative to the layout.
-    """
+def _blob_path(digest: str) -> str:
+    """Give a blob's path in a layout; a valid digest is safe there."""
     algorithm, _, text = digest.partition(":")
     return f"blobs/{algorithm}/{text}"
 
 
-def find_tagged(index: bytes, tag: str, where: str) -> Descriptor:
-    """Find an image in an `index.json`.
-
-    Parameters
-    ----------
-    index : bytes
-        The document.
-    tag : str
-        A tag, `@N`, or nothing for the only image.
-    where : str
-        The document, for messages.
-
-    Returns
-    -------
-    Descriptor
-        The first entry with that tag.
-
-    Raises
-    ------
-    ImageNotFoundError
-        If there is none, or without a tag not exactly one; the message lists the tags.
-    ImageError
-        If the document has the wrong shape.
-    """
+def _find_tagged(index: bytes, tag: str, where: str) -> Descriptor:
+    """Find the first entry of an `index.json` with a tag; the message lists the tags."""
     manifest = parse_manifest(index, "", where)
     if not isinstance(manifest, ManifestList):
         raise ImageError(f"{where}: an image, wanted a list of images")
@@ -159,12 +126,12 @@ def find_tagged(index: bytes, tag: str, where: str) -> Descriptor:
         position = int(tag[1:]) if re.fullmatch(r"[0-9]{1,9}", tag[1:]) else len(choices)
         found = choices[position : position + 1]
     elif tag:
-        found = tuple(each for each in choices if each.annotations.get(REF_NAME) == tag)[:1]
+        found = tuple(each for each in choices if each.annotations.get(_REF_NAME) == tag)[:1]
     else:
         found = choices
     if len(found) == 1:
         return found[0]
-    tags = [repr(each.annotations.get(REF_NAME, f"@{i}")) for i, each in enumerate(choices)]
+    tags = [repr(each.annotations.get(_REF_NAME, f"@{i}")) for i, each in enumerate(choices)]
     shown = ", ".join(tags[:_MAX_SHOWN]) + (", ..." if len(tags) > _MAX_SHOWN else "")
     problem = f"no image {tag!r}" if tag else f"{len(choices)} images and no tag given"
     raise ImageNotFoundError(f"{where}: {problem}; tags there: {shown or 'none'}")

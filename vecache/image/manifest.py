@@ -19,7 +19,11 @@ from vecache.image.platform import Platform
 
 __all__ = [
     "ACCEPTED_TYPES",
+    "DOCKER_IMAGE",
+    "DOCKER_LIST",
     "MAX_DOCUMENT_BYTES",
+    "OCI_IMAGE",
+    "OCI_INDEX",
     "Descriptor",
     "ImageManifest",
     "ManifestList",

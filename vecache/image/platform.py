@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Platform", "choose_image", "machine_platform", "parse_platform"]
 
-ZSTD_ANNOTATION = "io.github.containers.compression.zstd"  # OCI1InstanceAnnotationCompressionZSTD
+_ZSTD_MARK = "io.github.containers.compression.zstd"  # OCI1InstanceAnnotationCompressionZSTD
 
 _VARIANTS = {"arm": ("v8", "v7", "v6", "v5"), "arm64": ("v8",)}  # upstream: compatibility
 _MACHINES = {
@@ -121,7 +121,7 @@ def choose_image(choices: Sequence[Descriptor], platform: Platform, where: str) 
     ranked = [
         (
             wanted.index(choice.platform) if choice.platform else len(wanted),
-            choice.annotations.get(ZSTD_ANNOTATION) != "true",
+            choice.annotations.get(_ZSTD_MARK) != "true",
             position,
         )
         for position, choice in enumerate(choices)

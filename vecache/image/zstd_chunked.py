@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MANIFEST_CHECKSUM",
+    "MANIFEST_POSITION",
+    "TAR_SPLIT_POSITION",
     "TocPlace",
     "ZstdChunkedToc",
     "decompress_zstd",

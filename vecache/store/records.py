@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 __all__ = [
     "IMAGES",
     "LAYERS",
-    "OVERLAY",
     "ImageRecord",
     "LayerRecord",
     "is_incomplete",
@@ -29,7 +28,7 @@ __all__ = [
     "parse_layers",
 ]
 
-OVERLAY: Final = "overlay"
+_OVERLAY: Final = "overlay"
 LAYERS: Final = "overlay-layers"
 IMAGES: Final = "overlay-images"
 
@@ -78,7 +77,7 @@ class LayerRecord:
     @property
     def target(self) -> Path:
         """Folder of the layer's own files."""
-        return self.files_root / OVERLAY / self.id / "diff"
+        return self.files_root / _OVERLAY / self.id / "diff"
 
     def big_data_path(self, key: str) -> Path:
         """Return the path of a big-data item, whether it is there or not.

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.json as pj
 
 from vecache.arrays import frozen
 from vecache.toc.columns import INTEGERS, TEXTS, TIMES, ParsedToc
@@ -93,8 +94,6 @@ def _find_xattr_names(data: bytes) -> list[bytes] | None:
 
 def _read_one_row(data: bytes, xattr_names: list[bytes]) -> Any:
     """Read the document against the schema: a record batch of one row, or None."""
-    import pyarrow.json as pj  # noqa: PLC0415 - only parsing needs it
-
     try:
         table = pj.read_json(
             pa.BufferReader(data),
