@@ -30,7 +30,8 @@ import numpy as np
 import pyarrow as pa
 
 from vecache.arrays import binary_buffers, first_rows
-from vecache.plan.replay import Action, can_rehash
+from vecache.plan.layer_files import Action
+from vecache.plan.replay import can_rehash
 from vecache.toc.entries import ChunkKind
 
 if TYPE_CHECKING:
@@ -40,8 +41,9 @@ if TYPE_CHECKING:
     from vecache.digest import Digests
     from vecache.index.layers_cache import LayersCache
     from vecache.plan.image_plan import ImagePlan
+    from vecache.plan.layer_files import LayerFiles
     from vecache.plan.options import PlanOptions
-    from vecache.plan.replay import LayerFiles, Replay
+    from vecache.plan.replay import Replay
 
 __all__ = ["Best", "Cause", "LayerBest", "find_best"]
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from vecache.plan.layer_files import Action
 from vecache.plan.ranges import RANGE_HEADER_BYTES
-from vecache.plan.replay import Action
 from vecache.text import html_table
 
 if TYPE_CHECKING:

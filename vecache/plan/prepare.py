@@ -15,7 +15,7 @@ from vecache.cache.reader import CacheFile
 from vecache.cache.writer import pack_cache
 from vecache.errors import DigestError, TocError
 from vecache.index.layers import CachedLayer, CacheSource, ExcludedLayer
-from vecache.plan.replay import select_files
+from vecache.plan.layer_files import select_files
 from vecache.store.records import LayerRecord
 from vecache.toc.layout import Layout
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from vecache.image.model import ImageLayer
-    from vecache.plan.replay import LayerFiles
+    from vecache.plan.layer_files import LayerFiles
 
 __all__ = ["PreparedLayer", "Preparer", "joining_record", "naming"]
 

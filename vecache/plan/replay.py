@@ -1,11 +1,10 @@
 """What will a pull do with one layer? Podman's decisions, file by file and chunk by chunk.
 
-1. Directories and links cost nothing, empty files are made on the spot, whiteouts are converted.
-   Every other file counts into the total.
-2. A file that some layer holds is reused. With hard links only the fingerprint counts.
-3. Of a file that no layer holds, each chunk is a hole, or is held by some layer (and reused if the
+1. A file that needs its bytes (`layer_files.py`) and that some layer holds is reused. With hard
+   links only the fingerprint counts.
+2. Of a file that no layer holds, each chunk is a hole, or is held by some layer (and reused if the
    file system can reflink), or must be fetched.
-4. `ranges.py` makes the request out of the chunks to fetch.
+3. `ranges.py` makes the request out of the chunks to fetch.
 
 Works on whole columns; a file's and a chunk's action is one byte. About 120 bytes a chunk.
 Source: containers/storage pkg/chunked/storage_linux.go ApplyDiff; 1.64 reuses chunks only where it
@@ -14,90 +13,27 @@ can reflink.
 
 from __future__ import annotations
 
-import posixpath
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from vecache.arrays import frozen
 from vecache.digest import Digests
-from vecache.errors import TocError
+from vecache.plan.layer_files import Action
 from vecache.plan.ranges import join_parts, merge_ranges
-from vecache.text import quoted
-from vecache.toc.entries import ChunkKind, EntryKind
+from vecache.toc.entries import ChunkKind
 from vecache.toc.fingerprint import fingerprints
-from vecache.toc.layout import Layout
-from vecache.toc.merge import flat_files, merge_entries
 
 if TYPE_CHECKING:
-    from vecache.arrays import I64, U8, BinaryColumn, Bool
+    from vecache.arrays import I64, U8, Bool
     from vecache.index.layers_cache import LayersCache
     from vecache.index.result import LookupResult
+    from vecache.plan.layer_files import LayerFiles
     from vecache.plan.options import PlanOptions
     from vecache.plan.ranges import Parts, Ranges
-    from vecache.toc.entries import Entries
-    from vecache.toc.merge import Merged, TocFormat
 
-__all__ = ["Action", "LayerFiles", "Replay", "can_rehash", "replay_layer", "select_files"]
-
-
-class Action(IntEnum):
-    """What a pull does with a file or a chunk."""
-
-    NOTHING = 0
-    """A directory, a link, a device: made, not fetched."""
-    EMPTY = 1
-    """A file of size 0, made on the spot."""
-    WHITEOUT = 2
-    """Marks something as deleted; converted."""
-    REUSED = 3
-    """A local layer holds it."""
-    HOLE = 4
-    """Zeros, not fetched."""
-    FETCHED = 5
-    """Comes over the wire: a chunk, or at least one chunk of a file."""
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class LayerFiles:
-    """The files of a layer as a pull walks through them.
-
-    Attributes
-    ----------
-    merged : Merged
-        Files and chunks, already reduced where the layout is flat.
-    action : (n_files,) uint8
-        `Action`: NOTHING, EMPTY or WHITEOUT; FETCHED for all that need their bytes.
-    wanted : (n_wanted,) int64
-        Rows of the files that need their bytes.
-    size : (n_files,) int64
-        Bytes of each file, uncompressed.
-    total_bytes : int
-        What Podman logs as the total: files that need their bytes, and devices.
-    """
-
-    merged: Merged
-    action: U8
-    wanted: I64
-    size: I64
-    total_bytes: int
-
-    def digests(self, files: I64) -> Digests:
-        """Digests of files, by row."""
-        return self.merged.entries.digest.take(self.merged.files.entry_row[files])
-
-    def chunk_digests(self, chunks: I64) -> Digests:
-        """Digests of chunks, by row."""
-        return self.merged.entries.chunk_digest.take(self.merged.chunks.entry_row[chunks])
-
-    def chunks_of(self, files: I64) -> I64:
-        """Rows of the chunks of some files, which are in ascending order."""
-        chosen = np.zeros(len(self.action), np.bool_)
-        chosen[files] = True
-        rows: I64 = np.flatnonzero(chosen[self.merged.chunks.file_row])
-        return rows
+__all__ = ["Replay", "can_rehash", "replay_layer"]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -144,50 +80,6 @@ class Replay:
     def count_chunks(self, action: Action) -> int:
         """Count the chunks with an action, of files that were not found."""
         return int((self.chunk_action[self.missing_rows] == action).sum())
-
-
-def select_files(
-    entries: Entries, toc_format: TocFormat, toc_offset: int, layout: Layout
-) -> LayerFiles:
-    """Walk through a layer's entries and find the files that need their bytes.
-
-    Parameters
-    ----------
-    entries : Entries
-        The layer's whole TOC.
-    toc_format : TocFormat
-        Its format.
-    toc_offset : int
-        Where it stands in the blob.
-    layout : Layout
-        How the layer will be stored.
-
-    Returns
-    -------
-    LayerFiles
-        All of its files.
-
-    Raises
-    ------
-    TocError
-        If an entry is of a type that a pull refuses, or the TOC breaks a rule of merging.
-    """
-    merged = merge_entries(entries, toc_format, toc_offset)
-    if layout is Layout.FLAT:
-        merged = flat_files(merged)
-    entry_row = merged.files.entry_row
-    kind, size = entries.kind[entry_row], entries.size[entry_row]
-    _require_known(kind, merged.files.name)
-    is_whiteout = _is_whiteout(merged.files.name)
-    is_device = (kind == EntryKind.CHAR) | (kind == EntryKind.BLOCK) | (kind == EntryKind.FIFO)
-    action = np.full(len(kind), Action.NOTHING, np.uint8)
-    action[kind == EntryKind.REG] = Action.FETCHED
-    action[(kind == EntryKind.REG) & (size == 0)] = Action.EMPTY
-    action[is_whiteout] = Action.WHITEOUT
-    is_counted = (action == Action.FETCHED) | (is_device & ~is_whiteout)
-    wanted = np.flatnonzero(action == Action.FETCHED)
-    total_bytes = int(size[is_counted].sum())
-    return LayerFiles(merged, frozen(action), frozen(wanted), frozen(size), total_bytes)
 
 
 def replay_layer(files: LayerFiles, cache: LayersCache, options: PlanOptions) -> Replay:
@@ -283,22 +175,3 @@ def _file_queries(files: LayerFiles, options: PlanOptions) -> Digests:
         entry_row = files.merged.files.entry_row[files.wanted]
         return Digests.from_raw(fingerprints(files.merged.entries, entry_row))
     return files.digests(files.wanted)
-
-
-def _require_known(kind: U8, names: BinaryColumn) -> None:
-    unknown = np.flatnonzero(kind == EntryKind.OTHER)
-    if len(unknown):
-        name = quoted(names[int(unknown[0])].as_py())
-        raise TocError(f"entry {name}: unknown type, which Podman's pull refuses too")
-
-
-def _is_whiteout(names: BinaryColumn) -> Bool:
-    """(n,) bool: names whose last part begins with `.wh.`, once cleaned as Go's path.Clean does."""
-    import pyarrow.compute as pc  # noqa: PLC0415 - 25 ms that only a plan needs
-
-    is_whiteout = np.zeros(len(names), np.bool_)
-    maybe = np.flatnonzero(pc.match_substring(names, b".wh.").to_numpy(zero_copy_only=False))
-    for row in maybe.tolist():  # whiteouts are few, and cleaning a path is no work for arrays
-        path = posixpath.normpath(names[row].as_py())
-        is_whiteout[row] = posixpath.basename(path).startswith(b".wh.")
-    return is_whiteout

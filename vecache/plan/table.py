@@ -29,8 +29,8 @@ import numpy as np
 import pyarrow as pa
 
 from vecache.arrays import binary_to_text
+from vecache.plan.layer_files import Action
 from vecache.plan.layer_plan import LayerState
-from vecache.plan.replay import Action
 from vecache.toc.entries import EntryKind
 
 if TYPE_CHECKING:
@@ -40,8 +40,9 @@ if TYPE_CHECKING:
     from vecache.digest import Digests
     from vecache.index.result import LookupResult
     from vecache.plan.image_plan import ImagePlan
+    from vecache.plan.layer_files import LayerFiles
     from vecache.plan.layer_plan import LayerPlan
-    from vecache.plan.replay import LayerFiles, Replay
+    from vecache.plan.replay import Replay
 
 __all__ = ["plan_to_arrow", "plans_to_arrow"]
 
