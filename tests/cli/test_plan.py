@@ -167,6 +167,16 @@ def test_one_range_and_whole_blobs(capsys: pytest.CaptureFixture[str]) -> None:
     assert gap["ranges"] == one["ranges"]
 
 
+def test_a_registry_that_refuses_many_ranges_is_asked_again(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = [APP1, "--store", STORE, "--present", BASE_ID, "--reflink", "yes"]
+    taken = plan_json(capsys, *words)["layers"][1]
+    refused = plan_json(capsys, *words, "--accepts", "1")["layers"][1]
+    assert (len(taken["ranges"]), taken["requests"]) == (3, 2)
+    assert (len(refused["ranges"]), refused["requests"]) == (1, 3)
+
+
 def test_a_curve_ends_at_what_must_be_fetched(capsys: pytest.CaptureFixture[str]) -> None:
     words = [APP1, "--store", STORE, "--present", BASE_ID, "--reflink", "yes", "--curve"]
     points = plan_json(capsys, *words, "--bandwidth", "80", "--rtt", "100")["by_ranges"]
@@ -205,6 +215,7 @@ def test_one_files_story(capsys: pytest.CaptureFixture[str]) -> None:
     [
         ([], 2, "name an IMAGE"),
         (["--present"], 2, "name an IMAGE"),
+        ([APP1, "--accepts", "0"], 2, "wanted"),
         (["oci:x", "--present", "zz"], 1, "zz"),
         ([f"oci:{GOLDEN_SMALL / 'oci'}:none"], 1, "no image 'none'"),
         (["oci:/nowhere"], 1, "there is no such file"),

@@ -16,7 +16,6 @@ from tests.plan.strategies import CONTENTS, load_layers, stored_layers, tocs
 from vecache.image.open import open_image
 from vecache.index.layers_cache import LayersCache
 from vecache.plan.curve import RangeCurve, curve_by_gap, curve_by_ranges
-from vecache.plan.fallback import plan_fallback
 from vecache.plan.image_plan import ImagePlan
 from vecache.plan.options import PlanOptions
 from vecache.plan.pull import plan_image, plan_with
@@ -148,13 +147,15 @@ def test_a_curve_goes_to_arrow_under_the_name_of_its_limit() -> None:
 
 
 def test_an_image_is_asked_for_again_layer_by_layer() -> None:
-    plan = plan_golden("app2", reflink=True, gap_bytes=0)
-    refused = plan_fallback(plan, 1)
-    assert [fallback.requests for fallback in refused if fallback] == [
-        sum(1 for _ in halvings(len(layer.ranges))) for layer in plan.layers if layer.replay
-    ]
-    present = plan_fallback(plan_golden("base"), 1)
-    assert present == (None,)
+    taken = plan_golden("app2", reflink=True, gap_bytes=0)
+    refused = plan_golden("app2", reflink=True, gap_bytes=0, accepted_ranges=1)
+    for one, other in zip(taken.layers, refused.layers, strict=True):
+        n_more = max(len(halvings(len(one.ranges))) - 1, 0)
+        assert other.requests == one.requests + n_more
+        assert len(other.ranges) == min(len(one.ranges), 1)
+        assert other.missing_bytes == one.missing_bytes
+    assert refused.requests > taken.requests
+    assert plan_golden("base", accepted_ranges=1).requests == 0  # present: nothing is asked for
 
 
 def halvings(n_ranges: int) -> list[int]:

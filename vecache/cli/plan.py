@@ -51,6 +51,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="ranges in one request: a number, `one`, or `whole` for whole blobs (default 1024)",
     )
     registry.add_argument(
+        "--accepts",
+        metavar="N",
+        type=_count_from_one,
+        help="the registry answers 400 to more ranges than this; Podman asks again with fewer",
+    )
+    registry.add_argument(
         "--gap", metavar="BYTES", type=_count, help="fetch gaps up to this size along (1024)"
     )
     registry.add_argument(
@@ -87,8 +93,7 @@ def run(args: argparse.Namespace) -> int:
     if is_picture(args) and (not args.curve or args.explain is not None):
         raise UsageError("only --curve can be drawn; other results are tables")
     store, cache = load_present(args)
-    more = dict(args.ranges) if args.gap is None else {**args.ranges, "gap_bytes": args.gap}
-    options = pull_options(args, store, **more)
+    options = pull_options(args, store, **_registry_options(args))
     images = open_images(args, store)
     note = ""
     if args.best_order:
@@ -100,6 +105,12 @@ def run(args: argparse.Namespace) -> int:
     for warning in _warnings(plans, store.config):
         print(f"vecache: note: {warning}", file=sys.stderr)
     return 0
+
+
+def _registry_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Fields of `PlanOptions` that the command line names."""
+    named = {**args.ranges, "gap_bytes": args.gap, "accepted_ranges": args.accepts}
+    return {name: value for name, value in named.items() if value is not None}
 
 
 def _order_images(
@@ -220,6 +231,12 @@ def _ranges(text: str) -> dict[str, Any]:
         return parse_ranges(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _count_from_one(text: str) -> int:
+    if not (number := _count(text)):
+        raise argparse.ArgumentTypeError("found 0, wanted a number from 1")
+    return number
 
 
 def _count(text: str) -> int:

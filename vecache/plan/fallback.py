@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING
 from vecache.plan.ranges import merge_ranges
 
 if TYPE_CHECKING:
-    from vecache.plan.image_plan import ImagePlan
     from vecache.plan.options import PlanOptions
     from vecache.plan.ranges import Parts, Ranges
 
-__all__ = ["Fallback", "fall_back", "plan_fallback"]
+__all__ = ["Fallback", "fall_back"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +43,7 @@ class Fallback:
         return len(self.n_ranges)
 
 
-def fall_back(parts: Parts, options: PlanOptions, n_accepted: int) -> Fallback:
+def fall_back(parts: Parts, options: PlanOptions) -> Fallback:
     """Follow Podman's requests for one layer.
 
     Parameters
@@ -52,22 +51,14 @@ def fall_back(parts: Parts, options: PlanOptions, n_accepted: int) -> Fallback:
     parts : Parts
         What must come over the wire.
     options : PlanOptions
-        How the first request is made.
-    n_accepted : int
-        Ranges that the registry takes in one request, at least 1.
+        How the first request is made, and what the registry takes.
 
     Returns
     -------
     Fallback
         The requests.
-
-    Raises
-    ------
-    ValueError
-        If `n_accepted` is below 1.
     """
-    if n_accepted < 1:
-        raise ValueError(f"n_accepted: found {n_accepted}, wanted at least 1")
+    n_accepted = options.accepted_ranges or options.max_ranges
     ranges = merge_ranges(parts, options.max_ranges, options.gap_bytes)
     n_ranges = [len(ranges)] if len(ranges) else []
     while len(ranges) > n_accepted:  # halves each time
@@ -75,24 +66,3 @@ def fall_back(parts: Parts, options: PlanOptions, n_accepted: int) -> Fallback:
         ranges = merge_ranges(parts, len(ranges) // 2, options.gap_bytes)
         n_ranges.append(len(ranges))
     return Fallback(tuple(n_ranges), ranges)
-
-
-def plan_fallback(plan: ImagePlan, n_accepted: int) -> tuple[Fallback | None, ...]:
-    """Follow Podman's requests for an image.
-
-    Parameters
-    ----------
-    plan : ImagePlan
-        The plan.
-    n_accepted : int
-        Ranges that the registry takes in one request, at least 1.
-
-    Returns
-    -------
-    tuple of Fallback or None
-        One a layer; None for those that are not asked for by ranges.
-    """
-    return tuple(
-        fall_back(layer.replay.parts, plan.options, n_accepted) if layer.replay else None
-        for layer in plan.layers
-    )

@@ -92,10 +92,12 @@ class LayerPlan:
 
     @property
     def requests(self) -> int:
-        """Requests: those for the TOC, and one for data where there is any to fetch."""
-        if self.state is LayerState.PARTIAL:
-            return self.layer.toc_requests + bool(len(self.ranges))
-        return int(self.state is LayerState.WHOLE)
+        """Requests: those for the TOC, refused ones, and one for data where a file is missing."""
+        if self.replay is None:
+            return int(self.state is LayerState.WHOLE)
+        # Go asks even where all chunks of the missing files turn out to be local: for no bytes.
+        has_missing = bool(len(self.replay.missing_rows))
+        return self.layer.toc_requests + self.replay.n_refused + has_missing
 
     def count_files(self, action: Action) -> int:
         """Count the files with an action; 0 where the layer is not replayed."""

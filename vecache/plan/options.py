@@ -35,6 +35,9 @@ class PlanOptions:
         Gaps between ranges up to this size are fetched along.
     whole_blobs : bool
         The registry sends nothing but whole blobs.
+    accepted_ranges : int or None
+        Ranges that the registry takes in one request; it answers 400 to more, and Podman asks again
+        with fewer. None takes them all.
     """
 
     reflink: bool = False
@@ -43,10 +46,13 @@ class PlanOptions:
     max_ranges: int = MAX_RANGES
     gap_bytes: int = GAP_BYTES
     whole_blobs: bool = False
+    accepted_ranges: int | None = None
 
     def __post_init__(self) -> None:
         if self.max_ranges < 1:
             raise ValueError(f"max_ranges: found {self.max_ranges}, wanted at least 1")
+        if self.accepted_ranges is not None and self.accepted_ranges < 1:
+            raise ValueError(f"accepted_ranges: found {self.accepted_ranges}, wanted at least 1")
         if not 0 <= self.gap_bytes < 2**63:
             raise ValueError(f"gap_bytes: found {self.gap_bytes}, wanted 0 to 2**63 - 1")
 

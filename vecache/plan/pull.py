@@ -41,6 +41,7 @@ def plan_image(
     max_ranges: int = MAX_RANGES,
     gap_bytes: int = GAP_BYTES,
     whole_blobs: bool = False,
+    accepted_ranges: int | None = None,
 ) -> ImagePlan:
     """Plan the pull of an image.
 
@@ -62,6 +63,8 @@ def plan_image(
         Gaps between ranges up to this size are fetched along.
     whole_blobs : bool
         Whether the registry sends nothing but whole blobs.
+    accepted_ranges : int, optional
+        Ranges that the registry takes in one request before it answers 400; all by default.
 
     Returns
     -------
@@ -77,7 +80,15 @@ def plan_image(
     ValueError
         If an option is out of range.
     """
-    options = PlanOptions(reflink, hard_links, Layout(layout), max_ranges, gap_bytes, whole_blobs)
+    options = PlanOptions(
+        reflink=reflink,
+        hard_links=hard_links,
+        layout=Layout(layout),
+        max_ranges=max_ranges,
+        gap_bytes=gap_bytes,
+        whole_blobs=whole_blobs,
+        accepted_ranges=accepted_ranges,
+    )
     return plan_with(image, cache, options)
 
 

@@ -20,8 +20,9 @@ import numpy as np
 
 from vecache.arrays import frozen
 from vecache.digest import Digests
+from vecache.plan.fallback import fall_back
 from vecache.plan.layer_files import Action
-from vecache.plan.ranges import join_parts, merge_ranges
+from vecache.plan.ranges import join_parts
 from vecache.toc.entries import ChunkKind
 from vecache.toc.fingerprint import fingerprints
 
@@ -59,7 +60,9 @@ class Replay:
     parts : Parts
         What must come over the wire.
     ranges : Ranges
-        What is asked for.
+        What is asked for, by the request that the registry takes.
+    n_refused : int
+        Requests before it that the registry refuses.
     """
 
     files: LayerFiles
@@ -72,6 +75,7 @@ class Replay:
     missing_bytes: int
     parts: Parts
     ranges: Ranges
+    n_refused: int
 
     def count_files(self, action: Action) -> int:
         """Count the files with an action."""
@@ -127,6 +131,7 @@ def replay_layer(files: LayerFiles, cache: LayersCache, options: PlanOptions) ->
         chunks.file_row[missing_rows],
         is_fetched,
     )
+    fallback = fall_back(parts, options)
     file_action = np.where(
         (files.action == Action.FETCHED) & ~is_missing, Action.REUSED, files.action
     ).astype(np.uint8)
@@ -140,7 +145,8 @@ def replay_layer(files: LayerFiles, cache: LayersCache, options: PlanOptions) ->
         missing_rows=frozen(missing_rows),
         missing_bytes=int(np.concatenate([files.size[is_missing], -saved]).sum()),
         parts=parts,
-        ranges=merge_ranges(parts, options.max_ranges, options.gap_bytes),
+        ranges=fallback.ranges,
+        n_refused=max(len(fallback.n_ranges) - 1, 0),
     )
 
 
