@@ -29,7 +29,6 @@ __all__ = [
     "PathNotFoundError",
     "RegistryError",
     "StoreError",
-    "TagOrderError",
     "TocError",
     "TruncatedError",
     "VecacheError",
@@ -84,10 +83,6 @@ class TruncatedError(FormatError):
 
 class LimitError(FormatError):
     """A size is over the limit that containers/storage sets."""
-
-
-class TagOrderError(FormatError):
-    """Tags are not in ascending order, so a binary search cannot be trusted."""
 
 
 class LocationError(FormatError):

@@ -241,7 +241,7 @@ def _count_from_one(text: str) -> int:
 
 def _count(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) < 19):
-        raise argparse.ArgumentTypeError(f"found {text[:40]!r}, wanted a whole number of bytes")
+        raise argparse.ArgumentTypeError(f"found {text[:40]!r}, wanted a whole number")
     return int(text)
 
 
