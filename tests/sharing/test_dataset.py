@@ -19,7 +19,8 @@ from vecache.arrays import binary_to_text
 from vecache.cache.reader import CacheFile
 from vecache.digest import format_digests
 from vecache.errors import DatasetError, TocError
-from vecache.sharing.dataset import open_dataset, part_path
+from vecache.sharing.dataset import open_dataset
+from vecache.sharing.dataset_files import part_path
 from vecache.sharing.export import export_dataset, tag_tables, write_tags
 from vecache.sharing.gather import gather
 from vecache.sharing.matrix import overlap
@@ -181,6 +182,52 @@ def test_a_data_set_is_replaced_and_nothing_else_is(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".vecache")] == []
 
 
+@pytest.mark.parametrize("beside", ["thesis.txt", "tags.bak"])
+def test_what_stands_beside_a_data_set_is_never_lost(tmp_path: Path, beside: str) -> None:
+    """Such as the user's own folder, after `vecache export -o .` in it."""
+    export_dataset(contents_of([]), tmp_path / "set")
+    (tmp_path / "set" / beside).write_text("keep")
+    with pytest.raises(DatasetError, match="holds more than a data set"):
+        export_dataset(contents_of([]), tmp_path / "set")
+    assert (tmp_path / "set" / beside).read_text() == "keep"
+
+
+@pytest.mark.parametrize("form", ["table", "garbage"])
+def test_a_file_named_as_in_a_data_set_makes_none(tmp_path: Path, form: str) -> None:
+    """`vecache layers -o layers.parquet` writes another table of that name."""
+    mine = tmp_path / "set" / "layers.parquet"
+    mine.parent.mkdir()
+    if form == "table":
+        parquet.write_table(pa.table({"layer": ["a"]}), mine)
+    else:
+        mine.write_bytes(b"PAR1")
+    before = mine.read_bytes()
+    with pytest.raises(DatasetError, match="holds more than a data set"):
+        export_dataset(contents_of([]), mine.parent)
+    assert mine.read_bytes() == before
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(28, "No space left on device")])
+def test_an_export_that_ends_while_it_takes_its_name_leaves_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    target = tmp_path / "set"
+    export_dataset(GOLDEN_SMALL / "stores" / "dir", target)
+    rename = type(target).rename
+
+    def fail(path: Path, to: Path) -> Path:
+        if path.name.endswith(".tmp"):
+            raise error
+        return rename(path, to)
+
+    monkeypatch.setattr(type(target), "rename", fail)
+    with pytest.raises((KeyboardInterrupt, OSError)) as caught:
+        export_dataset(contents_of([]), target)
+    assert getattr(caught.value, "filename", str(target)) == str(target)
+    assert len(open_dataset(target).layers) == 5
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".vecache")] == []
+
+
 def test_a_failed_export_leaves_the_old_one(tmp_path: Path) -> None:
     root = copy_store("dir", tmp_path)
     target = tmp_path / "set"
@@ -193,11 +240,15 @@ def test_a_failed_export_leaves_the_old_one(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir() if path.name != "home") == ["dir", "set"]
 
 
-@pytest.mark.parametrize("spoil", ["no-layers", "garbage", "version", "columns", "part"])
+@pytest.mark.parametrize(
+    "spoil",
+    ["no-layers", "garbage", "version", "columns", "ids", "null", "part", "no-part"],
+)
 def test_what_is_no_data_set_is_refused(tmp_path: Path, spoil: str) -> None:
     target = tmp_path / "set"
     export_dataset(GOLDEN_SMALL / "stores" / "dir", target)
     layers = target / "layers.parquet"
+    part = next(target.glob("tags/*/*.parquet"))
     table = parquet.read_table(layers)
     match spoil:
         case "no-layers":
@@ -208,8 +259,15 @@ def test_what_is_no_data_set_is_refused(tmp_path: Path, spoil: str) -> None:
             parquet.write_table(table.replace_schema_metadata({}), layers)
         case "columns":
             parquet.write_table(table.drop_columns("diff_size"), layers)
+        case "ids":
+            parquet.write_table(pa.concat_tables([table, table]), layers)
+        case "null":
+            names = pa.array([[None]] * len(table), pa.list_(pa.string()))
+            parquet.write_table(table.set_column(2, "names", names), layers)
         case "part":
-            next(target.glob("tags/*/*.parquet")).write_bytes(b"")
+            part.write_bytes(b"")
+        case "no-part":
+            part.unlink()
     with pytest.raises(DatasetError, match=str(target)):
         open_dataset(target)
 

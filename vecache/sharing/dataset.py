@@ -1,24 +1,7 @@
-"""How do other engines get at a store, and another machine? Through a folder of Parquet files.
+"""How does a data set become `Contents` again? All of its parts are read once.
 
-::
-
-    layers.parquet                     one row a layer, those without a TOC too
-    images.parquet                     one row an image, with the ids of its layers
-    tags/first_byte=0/part-0.parquet   the tags (`tags.py`) whose digest begins with this byte
-    ...
-    tags/first_byte=255/part-0.parquet
-
-Tags are sorted by digest inside a file; two stores can be joined file by file. `layer` and `path`
-are dictionary-encoded. DuckDB, Polars, pandas and Spark read `tags` as one table with a column
-`first_byte`; this in DuckDB is what two layers share at the grain of files::
-
-    WITH held AS (SELECT DISTINCT layer, digest, size FROM 'tags/*/*.parquet' WHERE in_files)
-    SELECT a.layer, b.layer, count(*) AS files, sum(a.size) AS bytes
-    FROM held a JOIN held b USING (digest) GROUP BY ALL
-
-Layers, images and all that overlap, gather and what-if need are in it: `open_dataset` gives it back
-as `Contents`, which are then asked like any other. Digests of other algorithms than sha256 stand
-under the first byte of their key (`keys.py`). `export.py` writes it.
+What is in the folder, `dataset_files.py` says. Who asks for paths later reads the parts again that
+hold them: names are most of a data set, and are not kept.
 """
 
 from __future__ import annotations
@@ -40,6 +23,17 @@ from vecache.sharing.contents import (
     Grain,
     LeftOutLayer,
 )
+from vecache.sharing.dataset_files import (
+    FIRST_BYTES,
+    IMAGE_SCHEMA,
+    IMAGES_FILE,
+    LAYER_SCHEMA,
+    LAYERS_FILE,
+    TAG_TYPES,
+    part_path,
+    read_rows,
+    read_table,
+)
 from vecache.sharing.holdings import Holdings
 from vecache.sharing.keys import content_keys
 from vecache.sharing.places import PlaceKind
@@ -52,89 +46,11 @@ if TYPE_CHECKING:
 
     from vecache.arrays import I64, U8
 
-__all__ = [
-    "IMAGES_FILE",
-    "IMAGE_SCHEMA",
-    "LAYERS_FILE",
-    "LAYER_SCHEMA",
-    "TAGS_FOLDER",
-    "is_dataset",
-    "open_dataset",
-    "part_path",
-]
+__all__ = ["open_dataset"]
 
-LAYERS_FILE, IMAGES_FILE, TAGS_FOLDER = "layers.parquet", "images.parquet", "tags"
-_VERSION = {b"vecache.dataset": b"1"}
-_TEXTS = pa.list_(pa.string())
-
-LAYER_SCHEMA = pa.schema(
-    [
-        ("id", pa.string()),
-        ("parent", pa.string()),
-        ("names", _TEXTS),
-        ("diff_digest", pa.string()),
-        ("compressed_diff_digest", pa.string()),
-        ("toc_digest", pa.string()),
-        ("expected_diff_digest", pa.string()),
-        ("diff_size", pa.int64()),
-        ("big_data_names", _TEXTS),
-        ("store_root", pa.string()),
-        ("files_root", pa.string()),
-        ("is_read_only", pa.bool_()),
-        ("reason", pa.string()),  # why it is left out; null where it is not
-    ],
-    metadata=_VERSION,
+_HELD = pa.schema(
+    [TAG_TYPES.field(name) for name in ("digest", "layer", "size", "in_files", "in_chunks")]
 )
-IMAGE_SCHEMA = pa.schema(
-    [
-        ("id", pa.string()),
-        ("digest", pa.string()),
-        ("names", _TEXTS),
-        ("top_layer", pa.string()),
-        ("big_data_names", _TEXTS),
-        ("store_root", pa.string()),
-        ("is_read_only", pa.bool_()),
-        ("layers", _TEXTS),
-    ],
-    metadata=_VERSION,
-)
-
-_FIRST_BYTES = 256
-_COLUMNS = ["digest", "layer", "size", "in_files", "in_chunks"]
-
-
-def part_path(folder: Path, first_byte: int) -> Path:
-    """Name the file of one part.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        The data set.
-    first_byte : int
-        0 to 255.
-
-    Returns
-    -------
-    pathlib.Path
-        The file; it is missing where there are no such tags.
-    """
-    return folder / TAGS_FOLDER / f"first_byte={first_byte}" / "part-0.parquet"
-
-
-def is_dataset(path: Path) -> bool:
-    """Say whether a folder looks like a data set.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        Any path.
-
-    Returns
-    -------
-    bool
-        True where it has the file that lists layers.
-    """
-    return (path / LAYERS_FILE).is_file()
 
 
 def open_dataset(
@@ -160,20 +76,19 @@ def open_dataset(
         If it is no data set, of another version, or damaged.
     """
     folder = Path(path)
-    try:
-        layer_rows = _read_rows(folder / LAYERS_FILE, LAYER_SCHEMA)
-        image_rows = _read_rows(folder / IMAGES_FILE, IMAGE_SCHEMA)
-        known = [row for row in layer_rows if row["reason"] is None]
-        held = _Held([row["id"] for row in known])
-        for first_byte in range(_FIRST_BYTES):  # files, not rows
-            part = part_path(folder, first_byte)
-            if part.is_file():
-                held.add(_read_table(part, _COLUMNS))
-            if progress is not None:
-                progress(first_byte + 1, _FIRST_BYTES)
-        files, chunks = held.holdings(Grain.FILE), held.holdings(Grain.CHUNK)
-    except (OSError, pa.ArrowException, KeyError, TypeError, AttributeError) as error:
-        raise DatasetError(f"{folder}: the data set cannot be read: {error}") from error
+    layer_rows = read_rows(folder / LAYERS_FILE, LAYER_SCHEMA)
+    image_rows = read_rows(folder / IMAGES_FILE, IMAGE_SCHEMA)
+    _require_distinct(folder / LAYERS_FILE, [row["id"] for row in layer_rows])
+    known = [row for row in layer_rows if row["reason"] is None]
+    held = _Held([row["id"] for row in known])
+    for first_byte in range(FIRST_BYTES):  # files, not rows
+        part = part_path(folder, first_byte)
+        if part.is_file():
+            held.add(read_table(part, _HELD))
+        if progress is not None:
+            progress(first_byte + 1, FIRST_BYTES)
+    held.require_all(folder, [row["n_tags"] for row in known])
+    files, chunks = held.holdings(Grain.FILE), held.holdings(Grain.CHUNK)
     return Contents(
         tuple(map(ContentLayer, map(_layer_record, known), files, chunks)),
         tuple(
@@ -186,6 +101,11 @@ def open_dataset(
     )
 
 
+def _require_distinct(path: Path, layer_ids: list[str]) -> None:
+    if len(set(layer_ids)) < len(layer_ids):
+        raise DatasetError(f"{path}: two layers have the same id")
+
+
 class _Held:
     """Gathers what each layer holds, part by part."""
 
@@ -193,24 +113,38 @@ class _Held:
         self._n_layers = len(layer_ids)
         self._ids = pa.array(layer_ids, pa.string())
         self._rows: dict[Grain, list[tuple[I64, U8, I64]]] = {grain: [] for grain in Grain}
+        self._n_tags = np.zeros(len(layer_ids), np.int64)
 
     def add(self, table: Any) -> None:
         import pyarrow.compute as pc  # noqa: PLC0415 - 25 ms, and only data sets need it
 
         key, has_key = content_keys(parse_digests(table["digest"]))
-        layer = pc.index_in(table["layer"].cast(pa.string()), value_set=self._ids)
+        layer = pc.index_in(table["layer"], value_set=self._ids)
         layer_no = layer.fill_null(-1).to_numpy().astype(np.int64)
+        np.add.at(self._n_tags, layer_no[layer_no >= 0], 1)
         size = table["size"].to_numpy()
         is_good = has_key & (layer_no >= 0) & (size > 0)
         for grain, name in ((Grain.FILE, "in_files"), (Grain.CHUNK, "in_chunks")):
             rows = np.flatnonzero(is_good & table[name].to_numpy())
             self._rows[grain].append((layer_no[rows], key[rows], size[rows]))
 
+    def require_all(self, folder: Path, wanted: list[int | None]) -> None:
+        """Notice a part that got lost, and sizes that no sum could hold."""
+        for layer_id, found, n_tags in zip(
+            self._ids.to_pylist(), self._n_tags.tolist(), wanted, strict=True
+        ):
+            if found != n_tags:
+                raise DatasetError(
+                    f"{folder}: found {found:,} tags of layer {layer_id[:12]}, wanted {n_tags}; "
+                    "parts are missing or changed: copy or export it again"
+                )
+        for rows in self._rows.values():
+            if sum(float(size.sum(dtype=np.float64)) for _, _, size in rows) > MAX_BYTES:
+                raise DatasetError(f"{folder}: the sizes in it are more than any disk holds")
+
     def holdings(self, grain: Grain) -> Iterable[Holdings]:
         empty = (np.zeros(0, np.int64), np.zeros((0, 32), np.uint8), np.zeros(0, np.int64))
         layer_no, key, size = map(np.concatenate, zip(empty, *self._rows.pop(grain), strict=True))
-        if float(size.sum(dtype=np.float64)) > MAX_BYTES:
-            raise DatasetError("the sizes in it are more than any disk holds")
         order = np.argsort(layer_no, kind="stable")
         edges = np.searchsorted(layer_no[order], np.arange(self._n_layers + 1))
         parts = (order[low:high] for low, high in pairwise(edges.tolist()))
@@ -228,46 +162,30 @@ class _DatasetSource:
 
     def _find_path(self, record: LayerRecord, key: U8) -> str | None:
         part = part_path(self._folder, int(key[0]))
-        table = _of_layer(_read_table(part, TAG_SCHEMA.names), record.id)
+        if not part.is_file():  # since the data set was opened
+            return None
+        table = _of_layer(read_table(part, TAG_TYPES), record.id)
         keys, _ = content_keys(parse_digests(table["digest"]))
-        is_file = table["kind"].cast(pa.string()).to_numpy() == PlaceKind.FILE.name.lower()
+        is_file = table["kind"].to_numpy() == PlaceKind.FILE.name.lower()
         found = np.flatnonzero(is_file & (keys == key).all(axis=1))
         path: str | None = table["path"][int(found[0])].as_py() if len(found) else None
         return path
 
     def tags(self, record: LayerRecord) -> tuple[Any, U8]:
         parts = [
-            _of_layer(_read_table(part, TAG_SCHEMA.names), record.id)
-            for part in (part_path(self._folder, byte) for byte in range(_FIRST_BYTES))
+            _of_layer(read_table(part, TAG_TYPES), record.id)
+            for part in (part_path(self._folder, byte) for byte in range(FIRST_BYTES))
             if part.is_file()
         ]
-        table = pa.concat_tables([TAG_SCHEMA.empty_table(), *parts]).unify_dictionaries()
+        table = pa.concat_tables([TAG_TYPES.empty_table(), *parts]).combine_chunks()
+        table = table.cast(TAG_SCHEMA)
         return table, content_keys(parse_digests(table["digest"]))[0]
 
 
 def _of_layer(table: Any, layer: str) -> Any:
     import pyarrow.compute as pc  # noqa: PLC0415 - 25 ms, and only data sets need it
 
-    return table.filter(pc.equal(table["layer"].cast(pa.string()), layer))
-
-
-def _read_table(path: Path, columns: list[str]) -> Any:
-    from pyarrow import parquet  # noqa: PLC0415 - 30 ms, and only data sets need it
-
-    with parquet.ParquetFile(path) as file:
-        return file.read(columns)
-
-
-def _read_rows(path: Path, schema: Any) -> list[dict[str, Any]]:
-    table = _read_table(path, schema.names)
-    missing = set(schema.names).difference(table.column_names)
-    if missing:
-        raise DatasetError(f"{path}: has no column {sorted(missing)[0]}")
-    version = (table.schema.metadata or {}).get(b"vecache.dataset")
-    if version != _VERSION[b"vecache.dataset"]:
-        raise DatasetError(f"{path}: found version {version!r}, wanted {_VERSION}; export it again")
-    rows: list[dict[str, Any]] = table.cast(schema).to_pylist()
-    return rows
+    return table.filter(pc.equal(table["layer"], layer))
 
 
 def _layer_record(row: dict[str, Any]) -> LayerRecord:

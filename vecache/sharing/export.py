@@ -4,11 +4,13 @@ One file: layer after layer, each in order of the digests; memory is bounded by 
 
 A folder: 1. each layer's tags go to a spool file in order; 2. each first byte gathers its rows from
 all of them, so that memory is bounded by the largest part; 3. the folder takes its name when it is
-complete, and a data set that had the name before is gone only then.
+complete, and a data set that had the name before is gone only then. A folder with anything else in
+it is never replaced.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from contextlib import ExitStack
@@ -19,11 +21,15 @@ import numpy as np
 import pyarrow as pa
 
 from vecache.errors import DatasetError
-from vecache.sharing.dataset import (
+from vecache.sharing.dataset_files import (
+    FIRST_BYTES,
     IMAGE_SCHEMA,
     IMAGES_FILE,
     LAYER_SCHEMA,
     LAYERS_FILE,
+    TAG_TYPES,
+    TAGS_FOLDER,
+    has_version,
     is_dataset,
     part_path,
 )
@@ -36,13 +42,14 @@ if TYPE_CHECKING:
 
     from vecache.arrays import I64
     from vecache.sharing.contents import Contents
+    from vecache.store.records import ImageRecord, LayerRecord
 
 __all__ = ["TAG_ENDINGS", "export_dataset", "tag_tables", "write_tags"]
 
 TAG_ENDINGS = (".parquet", ".arrow", ".csv")
 """The forms that one file of tags can have."""
 
-_FIRST_BYTES = 256
+_OWN_NAMES = frozenset({LAYERS_FILE, IMAGES_FILE, TAGS_FOLDER})
 _DICTIONARIES = ["kind", "layer", "path"]
 
 
@@ -59,32 +66,31 @@ def export_dataset(
     source : Contents, or anything `read_contents` takes
         What to export.
     folder : path-like
-        Where to. A data set that is there already is replaced.
+        Where to. A data set that is there already is replaced, if nothing else is in its folder.
     progress : callable, optional
         Called after each step with how many are done, and how many there are.
 
     Raises
     ------
     DatasetError
-        If there is a folder or file of that name that is no data set.
+        If there is a folder or file of that name that holds anything but a data set.
     OSError
         If it cannot be written; what was there before still is.
     """
     contents = read_contents(source)
     target = Path(os.path.realpath(folder))
-    _require_free(target)
     draft = target.parent / f".vecache-{os.urandom(8).hex()}.tmp"
-    old = draft.with_suffix(".old")
     try:
+        _require_free(target)
         draft.mkdir()
-        _write_parts(contents, draft, progress)
-        _write_records(contents, draft)
-        if target.exists():
-            target.rename(old)
-        draft.rename(target)
+        n_tags = _write_parts(contents, draft, progress)
+        _write_records(contents, draft, n_tags)
+        _replace(target, draft)
+    except OSError as error:  # of a draft whose name tells nobody anything, or Arrow's without one
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise OSError(error.errno or errno.EIO, reason, os.fspath(folder)) from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
 
 
 def tag_tables(contents: Contents) -> Iterator[Any]:
@@ -131,10 +137,10 @@ def write_tags(contents: Contents, file: BinaryIO, ending: str) -> None:
     from pyarrow import csv, ipc, parquet  # noqa: PLC0415 - 40 ms, and only needed here
 
     if ending == ".csv":
-        writer = csv.CSVWriter(file, _plain_schema())
+        writer = csv.CSVWriter(file, TAG_TYPES)
     elif ending == ".arrow":
         # A file of the other kind could hold one dictionary a column, not one a layer.
-        writer = ipc.new_file(file, _plain_schema())
+        writer = ipc.new_file(file, TAG_TYPES)
     elif ending == ".parquet":
         writer = parquet.ParquetWriter(
             file, TAG_SCHEMA, compression="zstd", use_dictionary=_DICTIONARIES
@@ -143,32 +149,45 @@ def write_tags(contents: Contents, file: BinaryIO, ending: str) -> None:
         raise ValueError(f"found ending {ending!r}, wanted one of {TAG_ENDINGS}")
     with writer:
         for table in tag_tables(contents):
-            writer.write_table(table if ending == ".parquet" else table.cast(_plain_schema()))
-
-
-def _plain_schema() -> Any:
-    fields = [
-        pa.field(field.name, pa.string()) if pa.types.is_dictionary(field.type) else field
-        for field in TAG_SCHEMA
-    ]
-    return pa.schema(fields)
+            writer.write_table(table if ending == ".parquet" else table.cast(TAG_TYPES))
 
 
 def _require_free(target: Path) -> None:
-    if is_dataset(target) or not os.path.lexists(target):
+    """Raise unless the folder is not there, is empty, or holds a data set and nothing else."""
+    if not os.path.lexists(target):
         return
-    if target.is_dir() and not any(target.iterdir()):
-        return
-    raise DatasetError(f"{target}: is there already, and is no data set; name another folder")
+    names = frozenset(os.listdir(target)) if target.is_dir() else {""}
+    # A table of layers has no version, such as `vecache layers -o layers.parquet` writes.
+    if names and not (names <= _OWN_NAMES and has_version(target / LAYERS_FILE)):
+        raise DatasetError(
+            f"{target}: is there already, and holds more than a data set; name another folder"
+            if is_dataset(target)
+            else f"{target}: is there already, and is no data set; name another folder"
+        )
+
+
+def _replace(target: Path, draft: Path) -> None:
+    """Give the draft its name; if that fails, what had the name has it again."""
+    old = draft.with_suffix(".old")
+    try:
+        if target.exists():
+            target.rename(old)
+        draft.rename(target)
+    except BaseException:
+        if old.exists() and not target.exists():
+            old.rename(target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _write_parts(
     contents: Contents, draft: Path, progress: Callable[[int, int], object] | None
-) -> None:
+) -> list[int]:
+    """Write all tags; return how many each layer has."""
     spool = draft / "spool"
     spool.mkdir()
-    n_steps = len(contents.layers) + _FIRST_BYTES
-    bounds = np.zeros((len(contents.layers), _FIRST_BYTES + 1), np.int64)
+    n_steps = len(contents.layers) + FIRST_BYTES
+    bounds = np.zeros((len(contents.layers), FIRST_BYTES + 1), np.int64)
     for number in range(len(contents.layers)):  # layers, not rows
         bounds[number] = _spool_layer(contents, number, spool / f"{number}.arrow")
         if progress is not None:
@@ -180,12 +199,14 @@ def _write_parts(
             ).read_all()
             for number in range(len(contents.layers))
         ]
-        for first_byte in range(_FIRST_BYTES):
+        for first_byte in range(FIRST_BYTES):
             _write_part(tables, bounds[:, first_byte : first_byte + 2], draft, first_byte)
             if progress is not None:
                 progress(len(tables) + first_byte + 1, n_steps)
         del tables
     shutil.rmtree(spool)
+    n_tags: list[int] = bounds[:, -1].tolist()
+    return n_tags
 
 
 def _spool_layer(contents: Contents, number: int, path: Path) -> I64:
@@ -193,10 +214,10 @@ def _spool_layer(contents: Contents, number: int, path: Path) -> I64:
     if contents.source is None:
         raise ValueError("these contents came without a source, so their paths are not known")
     table, key = contents.source.tags(contents.layers[number].record)
-    table = table.cast(_plain_schema()).append_column("key", _key_column(key))
+    table = table.cast(TAG_TYPES).append_column("key", _key_column(key))
     with pa.ipc.new_file(str(path), table.schema) as writer:
         writer.write_table(table)
-    edges: I64 = np.searchsorted(key[:, 0].astype(np.int64), np.arange(_FIRST_BYTES + 1))
+    edges: I64 = np.searchsorted(key[:, 0].astype(np.int64), np.arange(FIRST_BYTES + 1))
     return edges
 
 
@@ -230,20 +251,26 @@ def _write_part(tables: list[Any], bounds: I64, draft: Path, first_byte: int) ->
     parquet.write_table(table, path, compression="zstd", use_dictionary=_DICTIONARIES)
 
 
-def _write_records(contents: Contents, draft: Path) -> None:
+def _write_records(contents: Contents, draft: Path, n_tags: list[int]) -> None:
     from pyarrow import parquet  # noqa: PLC0415 - 30 ms, and only needed here
 
-    reasons = {each.record.id: each.reason for each in contents.left_out}
+    known = zip((layer.record for layer in contents.layers), n_tags, strict=True)
     layers = [
-        {name: _plain(getattr(record, name, reasons.get(record.id))) for name in LAYER_SCHEMA.names}
-        for record in contents.records
+        *(_row(record, LAYER_SCHEMA, n_tags=n, reason=None) for record, n in known),
+        *(
+            _row(each.record, LAYER_SCHEMA, n_tags=None, reason=each.reason)
+            for each in contents.left_out
+        ),
     ]
-    images = [
-        {name: _plain(getattr(image.record, name, image.layer_ids)) for name in IMAGE_SCHEMA.names}
-        for image in contents.images
-    ]
+    images = [_row(image.record, IMAGE_SCHEMA, layers=image.layer_ids) for image in contents.images]
     parquet.write_table(pa.Table.from_pylist(layers, LAYER_SCHEMA), draft / LAYERS_FILE)
     parquet.write_table(pa.Table.from_pylist(images, IMAGE_SCHEMA), draft / IMAGES_FILE)
+
+
+def _row(record: LayerRecord | ImageRecord, schema: Any, **more: Any) -> dict[str, Any]:
+    """Make a row of a record, and of what the record does not say."""
+    values = {name: more[name] if name in more else getattr(record, name) for name in schema.names}
+    return {name: _plain(value) for name, value in values.items()}
 
 
 def _plain(value: Any) -> Any:

@@ -29,7 +29,8 @@ from vecache.sharing.contents import (
     Contents,
     LeftOutLayer,
 )
-from vecache.sharing.dataset import is_dataset, open_dataset
+from vecache.sharing.dataset import open_dataset
+from vecache.sharing.dataset_files import is_dataset
 from vecache.sharing.holdings import Holdings
 from vecache.sharing.keys import find_keys
 from vecache.sharing.places import PlaceKind, find_places

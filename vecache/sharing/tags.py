@@ -32,14 +32,14 @@ _TEXT = pa.dictionary(pa.int32(), pa.string())
 
 TAG_SCHEMA = pa.schema(
     [
-        pa.field("digest", pa.string()),
-        pa.field("kind", _TEXT),
-        pa.field("layer", _TEXT),
-        pa.field("path", _TEXT),
-        pa.field("offset", pa.int64()),
-        pa.field("size", pa.int64()),
-        pa.field("in_files", pa.bool_()),
-        pa.field("in_chunks", pa.bool_()),
+        pa.field("digest", pa.string(), nullable=False),
+        pa.field("kind", _TEXT, nullable=False),
+        pa.field("layer", _TEXT, nullable=False),
+        pa.field("path", _TEXT, nullable=False),
+        pa.field("offset", pa.int64(), nullable=False),
+        pa.field("size", pa.int64(), nullable=False),
+        pa.field("in_files", pa.bool_(), nullable=False),
+        pa.field("in_chunks", pa.bool_(), nullable=False),
     ]
 )
 
