@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from tests.golden import GOLDEN_SMALL
 from vecache.cache.mapping import map_file, release_pages
-from vecache.index import lookup, maps
+from vecache.index import lookup
 from vecache.index.layers_cache import LayersCache
-from vecache.index.maps import MapWindow
+from vecache.index.window import MapWindow
 from vecache.store.graphroot import open_store
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def test_a_store_read_in_stretches_answers_as_one_read_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     at_once = ask_everything()
-    monkeypatch.setattr(maps, "RESIDENT_BYTES", 4096)
+    monkeypatch.setattr(window_module, "RESIDENT_BYTES", 4096)
     monkeypatch.setattr(lookup, "RESIDENT_BYTES", 4096)
     assert ask_everything() == at_once
 
@@ -41,11 +41,11 @@ def test_a_store_read_in_stretches_answers_as_one_read_at_once(
 def test_blocks_hold_every_row_once(places: list[int]) -> None:
     window = MapWindow([np.zeros(100, np.uint8)])
     window._is_large = True
-    before, maps.RESIDENT_BYTES = maps.RESIDENT_BYTES, 16
+    before, window_module.RESIDENT_BYTES = window_module.RESIDENT_BYTES, 16
     try:
         rows = [np.arange(len(places))[block] for block in window.blocks(np.array(places, int))]
     finally:
-        maps.RESIDENT_BYTES = before
+        window_module.RESIDENT_BYTES = before
     assert sorted(np.concatenate(rows).tolist()) == list(range(len(places)))
     assert all(len({places[row] // 16 for row in block}) <= 1 for block in rows)
 

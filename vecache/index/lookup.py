@@ -26,7 +26,8 @@ import numpy as np
 from vecache.cache.mapping import release_pages
 from vecache.digest import PREFIX_BYTES, Algorithm
 from vecache.index.keys import build_keys
-from vecache.index.maps import RESIDENT_BYTES, LayerMaps
+from vecache.index.maps import LayerMaps
+from vecache.index.window import RESIDENT_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
