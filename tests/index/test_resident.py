@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tests.golden import GOLDEN_SMALL
 from vecache.cache.mapping import map_file, release_pages
 from vecache.index import lookup
+from vecache.index import window as window_module
 from vecache.index.layers_cache import LayersCache
 from vecache.index.window import MapWindow
 from vecache.store.graphroot import open_store
