@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vecache.text import html_table, printable, quoted
+from vecache.text import MOST_CHARACTERS, html_table, printable, quoted, short_labels
 
 
 @pytest.mark.parametrize(
@@ -53,3 +53,24 @@ def test_a_long_table_shows_its_start_and_says_so() -> None:
     assert "all (the first 3 of 100 rows)" in html
     assert html.count("<tr>") == 4
     assert html_table("facts", (), [("name", 1)]).count("<tr>") == 1
+
+
+@given(st.lists(st.text(max_size=60)))
+def test_no_two_labels_look_alike_and_all_can_be_shown(labels: list[str]) -> None:
+    short = short_labels(labels)
+    assert len(set(short)) == len(labels)
+    assert all(text.isprintable() for text in short)
+    assert all(len(text) <= MOST_CHARACTERS + len(f" ({len(labels)})") for text in short)
+
+
+def test_equal_beginnings_are_numbered() -> None:
+    assert short_labels(["a" * 64, "a" * 63 + "b"]) == ["a" * 12, "a" * 12 + " (2)"]
+
+
+def test_folders_that_all_have_in_common_are_left_out() -> None:
+    assert short_labels(["localhost/x/a", "localhost/x/b/c"]) == ["a", "b/c"]
+    assert short_labels(["localhost/x/a"]) == ["localhost/x/a"]
+
+
+def test_in_a_pipe_labels_have_all_their_characters() -> None:
+    assert short_labels(["x/" + "y" * 99, "x/b"], most=None) == ["y" * 99, "b"]

@@ -10,6 +10,7 @@ Imports nothing heavy, and prints nothing.
 
 from __future__ import annotations
 
+import re
 from html import escape
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -17,7 +18,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["html_table", "printable", "quoted"]
+__all__ = ["MOST_CHARACTERS", "html_table", "printable", "quoted", "short_labels"]
+
+MOST_CHARACTERS = 28
+_DIGEST = re.compile(r"(?:\w+:)?([0-9a-f]{32,})")
+_DIGEST_CHARACTERS = 12
 
 
 def printable(text: str | bytes) -> str:
@@ -108,6 +113,44 @@ def html_table(
     return f"<table><caption>{_html(caption)}{more}</caption>{head}{body}</table>"
 
 
+def short_labels(labels: Sequence[str], most: int | None = MOST_CHARACTERS) -> list[str]:
+    r"""Shorten labels to what people tell them apart by.
+
+    Parameters
+    ----------
+    labels : sequence of str
+        Ids, digests, names of images, names of files.
+    most : int or None
+        How many characters of a name stay at most; None for all.
+
+    Returns
+    -------
+    list of str
+        Of ids and digests the first 12 digits; of names what comes behind the folders that all
+        have in common, and of long ones the end. Where two would look alike they are numbered. What
+        cannot be shown is escaped.
+
+    Examples
+    --------
+    >>> short_labels(["sha256:" + "ab" * 32, "a\nb", "registry.example.com/project/app:latest"])
+    ['abababababab', 'a\\nb', '…mple.com/project/app:latest']
+    >>> short_labels(["localhost:5000/team/base:1", "localhost:5000/team/app:2"])
+    ['base:1', 'app:2']
+    """
+    n_common = _common_folder(labels) if len(labels) > 1 else 0
+    short: list[str] = []
+    taken: set[str] = set()
+    for label in labels:  # labels, not rows
+        text = unique = _short(label[n_common:], most)
+        number = 1
+        while unique in taken:
+            number += 1
+            unique = f"{text} ({number})"
+        taken.add(unique)
+        short.append(unique)
+    return short
+
+
 def _cell(cell: str | bytes | float | None) -> str:
     if cell is None or isinstance(cell, str | bytes):
         return f"<td>{_html(cell or '')}</td>"
@@ -124,3 +167,18 @@ def _escape(character: str) -> str:
     if 0xDC80 <= code <= 0xDCFF:  # a byte that was no UTF-8, as surrogateescape carries it
         return f"\\x{code - 0xDC00:02x}"
     return character.encode("unicode_escape").decode()
+
+
+def _common_folder(labels: Sequence[str]) -> int:
+    """Count the characters up to the last slash that all labels have in common."""
+    low, high = min(labels), max(labels)
+    n_alike = next((n for n, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), len(low))
+    return low.rfind("/", 0, n_alike) + 1
+
+
+def _short(label: str, most: int | None) -> str:
+    digest = _DIGEST.fullmatch(label)
+    if digest:
+        return digest[1][:_DIGEST_CHARACTERS]
+    text = printable(label)
+    return text if most is None or len(text) <= most else f"…{text[1 - most :]}"

@@ -64,7 +64,7 @@ def test_overlap_prints_a_matrix_that_says_what_it_shows(
     text = run(capsys, "overlap", "--store", STORE)
     assert "5 layers, 5 images, 4.96 MB in files." in text
     assert "Of 10 pairs of layers, 5 have files in common." in text
-    assert "Bytes of files in common:" in text
+    assert "Bytes of files in common; ALONE is what no other layer has:" in text
     assert "#1  dd95d764c505  1.42 MB  1.20 MB        ·  31.3 kB  143 kB   -  40.0 kB\n" in text
     assert "80.0 kB  40.0 kB       3       2  usr/bin/su" in text
 
@@ -74,8 +74,8 @@ def test_overlap_prints_a_matrix_that_says_what_it_shows(
     [
         ("files", "Number of files in common", "60"),
         ("chunks", "Number of chunks in common", "114"),
-        ("jaccard", "Bytes of chunks in common, of those that either has", "41.9 %"),
-        ("containment", "How much of each row its column has, by bytes of chunks", "55.9 %"),
+        ("jaccard", "Bytes of chunks in common, of what either has", "41.9 %"),
+        ("containment", "How much of each row its column has, by chunks", "55.9 %"),
     ],
 )
 def test_overlap_shows_the_metric_that_was_asked_for(
@@ -83,7 +83,7 @@ def test_overlap_shows_the_metric_that_was_asked_for(
 ) -> None:
     words = ["overlap", "--store", STORE, "--by", "image", "--grain", "chunk"]
     text = run(capsys, *words, "--metric", metric)
-    assert f"{title}:" in text
+    assert f"{title}; ALONE is what no other image has:" in text
     assert cell in text
     assert "#3  other" in text
 
@@ -113,7 +113,7 @@ def test_layers_that_do_not_count_are_named(
     root = copy_store("dir", tmp_path)
     toc_path(root, layer_ids("dir")[0]).unlink()
     text = run(capsys, "overlap", "--store", str(root))
-    assert "dd95d764c505  not counted: it has no TOC" in text
+    assert "dd95d764c505  not counted: no TOC" in text
 
 
 def test_gather_prints_the_steps(capsys: pytest.CaptureFixture[str]) -> None:

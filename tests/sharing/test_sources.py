@@ -154,7 +154,7 @@ def test_layers_without_a_good_toc_are_left_out_with_the_reason(tmp_path: Path) 
     contents = read_contents(root)
     assert [layer.id for layer in contents.layers] == ids[2:]
     assert [each.record.id for each in contents.left_out] == ids[:2]
-    assert contents.left_out[0].reason == "it has no TOC"
+    assert contents.left_out[0].reason == "no TOC"
     assert "does not follow" in contents.left_out[1].reason
     assert [image.label.split("/")[-1] for image in contents.images] == [
         "base:latest",

@@ -11,14 +11,7 @@ if TYPE_CHECKING:
     from vecache.sharing.contents import Contents, Grain
     from vecache.store.graphroot import Store
 
-__all__ = [
-    "STORE_HELP",
-    "count",
-    "left_out_notes",
-    "limit_to_present",
-    "load_contents",
-    "pull_sharing",
-]
+__all__ = ["STORE_HELP", "limit_to_present", "load_contents", "pull_sharing"]
 
 STORE_HELP = (
     "graph root, folder that `vecache export` wrote, or folder of TOCs (*.json); without it, this "
@@ -109,37 +102,3 @@ def pull_sharing(args: argparse.Namespace, store: Store | None) -> tuple[Grain, 
         options = pull_options(args, store)
         reflink, hard_links = options.reflink, options.hard_links
     return (Grain.CHUNK if reflink else Grain.FILE), reflink or hard_links
-
-
-def left_out_notes(contents: Contents) -> list[tuple[str, str]]:
-    """Say which layers are not counted, and why.
-
-    Parameters
-    ----------
-    contents : Contents
-        What was read.
-
-    Returns
-    -------
-    list of (str, str)
-        Beginning of the id, and the reason.
-    """
-    return [(each.record.id[:12], f"not counted: {each.reason}") for each in contents.left_out]
-
-
-def count(n: int, noun: str) -> str:
-    """Write a number of things.
-
-    Parameters
-    ----------
-    n : int
-        How many.
-    noun : str
-        One of them, in English with a plain plural.
-
-    Returns
-    -------
-    str
-        Such as `1 layer` or `1,000 layers`.
-    """
-    return f"{n:,} {noun}{'s' * (n != 1)}"

@@ -12,17 +12,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vecache.cli.contents import (
-    count,
-    left_out_notes,
-    limit_to_present,
-    load_contents,
-    pull_sharing,
-)
+from vecache.cli.contents import limit_to_present, load_contents, pull_sharing
 from vecache.cli.options import add_output, show
 from vecache.cli.pulling import add_images, add_pull, settle_images
+from vecache.report.left_out import left_out_notes
 from vecache.report.output import Report
-from vecache.report.table import Column, human_bytes, human_share, render_facts, render_table
+from vecache.report.table import (
+    Column,
+    count,
+    human_bytes,
+    human_share,
+    render_facts,
+    render_table,
+)
 from vecache.text import printable
 
 if TYPE_CHECKING:
@@ -125,9 +127,10 @@ def _summary(image: str, found: Gathered) -> str:
     share = found.covered_bytes / found.total_bytes if found.total_bytes else 0.0
     covered = f"{human_bytes(found.covered_bytes)} of it ({human_share(share)})"
     layers = f"{len(found):,} of {count(len(found.layer_ids), 'local layer')}"
+    verb = "holds" if len(found) == 1 else "hold"
     lines = [
         f"{printable(image)}: {human_bytes(found.total_bytes)} in distinct {found.grain}s.",
-        f"{layers} hold {covered}, {human_bytes(found.uncovered_bytes)} is in none.",
+        f"{layers} {verb} {covered}, {human_bytes(found.uncovered_bytes)} is in none.",
     ]
     if found.n_unknown_layers:
         n_unknown = count(found.n_unknown_layers, "layer")

@@ -18,12 +18,12 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from vecache.cli.contents import count, limit_to_present, load_contents, pull_sharing
+from vecache.cli.contents import limit_to_present, load_contents, pull_sharing
 from vecache.cli.options import add_output, show
 from vecache.cli.pulling import add_pull, pull_options
 from vecache.errors import VecacheError
 from vecache.report.output import Report
-from vecache.report.table import Column, human_bytes, render_facts, render_table
+from vecache.report.table import Column, count, human_bytes, render_facts, render_table
 from vecache.text import printable
 
 if TYPE_CHECKING:
@@ -192,5 +192,8 @@ def _images(removal: Removal, fetch: list[int | None], screen: Screen) -> str:
         Column("IN TURN", "right"),
         Column("FETCH", "right"),
     )
-    title = screen.paint("Images that go, and what pulling them again would cost", "bold")
-    return f"{title}:\n{render_table(columns, rows, screen)}"
+    title = screen.paint("Images that go", "bold")
+    return (
+        f"{title}; AGAIN is a new pull of one alone, IN TURN after those above it:\n"
+        + render_table(columns, rows, screen)
+    )

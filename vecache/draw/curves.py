@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.ticker import EngFormatter, StrMethodFormatter
 
-from vecache.draw.labels import short_labels, thinned
+from vecache.draw.labels import thinned
 from vecache.draw.picture import (
     ALONE,
     FONT_SIZE,
@@ -20,6 +20,7 @@ from vecache.draw.picture import (
     show_bytes,
     text_inches,
 )
+from vecache.text import short_labels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

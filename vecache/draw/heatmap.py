@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.collections import LineCollection
 
 from vecache.draw.cluster import average_linkage
-from vecache.draw.labels import short_labels, thinned
+from vecache.draw.labels import thinned
 from vecache.draw.picture import (
     FONT_SIZE,
     INK,
@@ -19,6 +19,7 @@ from vecache.draw.picture import (
     bytes_text,
     text_inches,
 )
+from vecache.text import short_labels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

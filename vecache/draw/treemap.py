@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from matplotlib.patches import Rectangle
 
-from vecache.draw.labels import short_labels
 from vecache.draw.picture import (
     ALONE,
     FONT_SIZE,
@@ -22,6 +21,7 @@ from vecache.draw.picture import (
     text_inches,
 )
 from vecache.draw.squarify import squarify
+from vecache.text import short_labels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

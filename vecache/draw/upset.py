@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vecache.arrays import ragged_arange
-from vecache.draw.labels import short_labels
 from vecache.draw.picture import (
     ALONE,
     FONT_SIZE,
@@ -21,6 +20,7 @@ from vecache.draw.picture import (
     show_bytes,
     text_inches,
 )
+from vecache.text import short_labels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

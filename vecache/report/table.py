@@ -22,7 +22,15 @@ if TYPE_CHECKING:
 
     from vecache.report.terminal import Screen
 
-__all__ = ["Cell", "Column", "human_bytes", "human_share", "render_facts", "render_table"]
+__all__ = [
+    "Cell",
+    "Column",
+    "count",
+    "human_bytes",
+    "human_share",
+    "render_facts",
+    "render_table",
+]
 
 Cell: TypeAlias = str | bytes | int | None
 """What stands in a table: a text, a number, or nothing."""
@@ -166,6 +174,24 @@ def human_share(share: float | None) -> str:
     '12.3 %'
     """
     return "-" if share is None else f"{100 * share:.1f} %"
+
+
+def count(n: int, noun: str) -> str:
+    """Write a number of things.
+
+    Parameters
+    ----------
+    n : int
+        How many.
+    noun : str
+        One of them, in English with a plain plural.
+
+    Returns
+    -------
+    str
+        Such as `1 layer` or `1,000 layers`.
+    """
+    return f"{n:,} {noun}{'s' * (n != 1)}"
 
 
 def _cell_text(cell: Cell) -> str:

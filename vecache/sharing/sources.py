@@ -189,7 +189,7 @@ def _read_layer(source: _TocSource, record: LayerRecord, room: int) -> ContentLa
     try:
         entries = source.entries(record)
         if entries is None:
-            return LeftOutLayer(record, "it has no TOC")
+            return LeftOutLayer(record, "no TOC")
         places = find_places(entries)
     except VecacheError as error:
         return LeftOutLayer(record, str(error))
