@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -83,3 +84,10 @@ def test_only_a_file_of_a_data_set_has_a_version(dataset: Path, tmp_path: Path) 
     parquet.write_table(pa.table({"layer": ["a"]}), tmp_path / "layers.parquet")
     assert not has_version(tmp_path / "layers.parquet")
     assert not has_version(tmp_path / "none.parquet")
+
+
+def test_a_pipe_in_place_of_a_file_is_not_waited_for(dataset: Path) -> None:
+    (dataset / "images.parquet").unlink()
+    os.mkfifo(dataset / "images.parquet")
+    with pytest.raises(DatasetError, match="there is no such file"):
+        open_dataset(dataset)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -135,6 +136,20 @@ def test_a_folder_of_tocs_is_named_after_its_files(tmp_path: Path) -> None:
     assert steps == [(1, 3), (2, 3), (3, 3)]
     assert repr(contents).startswith("<Contents: 2 layers, 1 left out, 0 images")
     assert "registry-0" in contents._repr_html_()
+
+
+def test_what_is_no_file_in_a_folder_of_tocs_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.json")
+    (tmp_path / "endless.json").symlink_to("/dev/zero")
+    (tmp_path / "folder.json").mkdir()
+    (tmp_path / "gone.json").symlink_to("nowhere")
+    contents = read_contents(tmp_path)
+    assert {each.record.id: each.reason.partition(": ")[2] for each in contents.left_out} == {
+        "endless": "Not a regular file",
+        "folder": "Is a directory",
+        "gone": "No such file or directory",
+        "pipe": "Not a regular file",
+    }
 
 
 def test_a_folder_that_is_nothing_is_refused(tmp_path: Path) -> None:

@@ -183,6 +183,8 @@ def read_table(path: Path, schema: Any) -> Any:
     """
     from pyarrow import parquet  # noqa: PLC0415 - as above
 
+    if not path.is_file():  # to open a pipe would be to wait for a writer
+        raise DatasetError(f"{path}: there is no such file; copy or export the data set again")
     try:
         with path.open("rb") as data, parquet.ParquetFile(data) as file:
             _require_fit(path, file.schema_arrow, schema)

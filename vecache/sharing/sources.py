@@ -36,6 +36,7 @@ from vecache.sharing.keys import find_keys
 from vecache.sharing.places import PlaceKind, find_places
 from vecache.sharing.tags import layer_tags
 from vecache.store.bigdata import TOC_KEY, read_big_data
+from vecache.store.files import read_bounded
 from vecache.store.graphroot import Store, open_store
 from vecache.store.records import LAYERS, LayerRecord
 from vecache.toc.document import MAX_TOC_BYTES, Toc
@@ -243,8 +244,7 @@ class _FolderToc(_TocSource):
     def entries(self, record: LayerRecord) -> Entries | None:
         path = self._files[record.id]
         try:
-            with path.open("rb") as file:
-                data = file.read(MAX_TOC_BYTES + 1)
+            data = read_bounded(path, MAX_TOC_BYTES)
         except OSError as error:
             raise TocError(f"{path}: {error.strerror}") from error
         return Toc.parse(data, path=path).entries
