@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -14,7 +15,7 @@ from tests.sharing.build import contents_of
 from vecache.errors import DatasetError
 from vecache.sharing.dataset import open_dataset
 from vecache.sharing.dataset_files import has_version
-from vecache.sharing.export import export_dataset
+from vecache.sharing.export import export_dataset, tag_tables
 from vecache.sharing.matrix import overlap
 from vecache.sharing.repeated import repeated_files
 
@@ -91,3 +92,28 @@ def test_a_pipe_in_place_of_a_file_is_not_waited_for(dataset: Path) -> None:
     os.mkfifo(dataset / "images.parquet")
     with pytest.raises(DatasetError, match="there is no such file"):
         open_dataset(dataset)
+
+
+def test_more_layers_than_files_may_be_open_are_exported(tmp_path: Path) -> None:
+    contents = contents_of([TOC] * 200)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    n_open = max(map(int, os.listdir("/proc/self/fd")))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (n_open + 100, hard))
+    try:
+        export_dataset(contents, tmp_path / "set")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert len(open_dataset(tmp_path / "set").layers) == 200
+
+
+@pytest.mark.parametrize("most", [1, 4, 5, 1000])
+def test_layers_come_out_again_however_many_are_read_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    contents = contents_of([TOC] * 7)
+    export_dataset(contents, tmp_path / "set")
+    monkeypatch.setattr("vecache.sharing.dataset._TAGS_PER_BLOCK", most)
+    again = list(tag_tables(open_dataset(tmp_path / "set")))
+    assert [table.to_pylist() for table in again] == [
+        table.to_pylist() for table in tag_tables(contents)
+    ]

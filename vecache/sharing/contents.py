@@ -20,7 +20,7 @@ from vecache.sharing.holder_sets import HolderSets
 from vecache.text import html_table
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator, Sequence
 
     from vecache.arrays import I64, U8
     from vecache.sharing.holdings import Holdings
@@ -62,8 +62,8 @@ class TagSource(Protocol):
         """Name the first file of a layer with each (n, 32) key; None where it is gone."""
         ...
 
-    def tags(self, record: LayerRecord) -> tuple[Any, U8]:
-        """List all tags of a layer, as `tags.layer_tags` does."""
+    def tags(self, records: Sequence[LayerRecord]) -> Iterator[tuple[Any, U8]]:
+        """List all tags of each layer, as `tags.layer_tags` does."""
         ...
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -40,7 +39,7 @@ from vecache.sharing.tags import TAG_SCHEMA
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from vecache.arrays import I64
+    from vecache.arrays import I64, U8
     from vecache.sharing.contents import Contents
     from vecache.store.records import ImageRecord, LayerRecord
 
@@ -111,10 +110,7 @@ def tag_tables(contents: Contents) -> Iterator[Any]:
     TocError
         If a layer's TOC has gone since.
     """
-    if contents.source is None:
-        raise ValueError("these contents came without a source, so their paths are not known")
-    for layer in contents.layers:  # layers, not rows
-        yield contents.source.tags(layer.record)[0]
+    yield from (table for table, _ in _tags_and_keys(contents))
 
 
 def write_tags(contents: Contents, file: BinaryIO, ending: str) -> None:
@@ -188,37 +184,37 @@ def _write_parts(
     spool.mkdir()
     n_steps = len(contents.layers) + FIRST_BYTES
     bounds = np.zeros((len(contents.layers), FIRST_BYTES + 1), np.int64)
-    for number in range(len(contents.layers)):  # layers, not rows
-        bounds[number] = _spool_layer(contents, number, spool / f"{number}.arrow")
+    for number, (table, key) in enumerate(_tags_and_keys(contents)):  # layers, not rows
+        _spool(table.cast(TAG_TYPES).append_column("key", _key_column(key)), spool, number)
+        bounds[number] = np.searchsorted(key[:, 0].astype(np.int64), np.arange(FIRST_BYTES + 1))
         if progress is not None:
             progress(number + 1, n_steps)
-    with ExitStack() as stack:
-        tables = [
-            pa.ipc.open_file(
-                stack.enter_context(pa.memory_map(str(spool / f"{number}.arrow")))
-            ).read_all()
-            for number in range(len(contents.layers))
-        ]
-        for first_byte in range(FIRST_BYTES):
-            _write_part(tables, bounds[:, first_byte : first_byte + 2], draft, first_byte)
-            if progress is not None:
-                progress(len(tables) + first_byte + 1, n_steps)
-        del tables
+    tables = [_map_spooled(spool, number) for number in range(len(contents.layers))]
+    for first_byte in range(FIRST_BYTES):
+        _write_part(tables, bounds[:, first_byte : first_byte + 2], draft, first_byte)
+        if progress is not None:
+            progress(len(tables) + first_byte + 1, n_steps)
+    del tables
     shutil.rmtree(spool)
     n_tags: list[int] = bounds[:, -1].tolist()
     return n_tags
 
 
-def _spool_layer(contents: Contents, number: int, path: Path) -> I64:
-    """Write one layer's tags in order; return where each first byte begins, and the end."""
+def _tags_and_keys(contents: Contents) -> Iterator[tuple[Any, U8]]:
     if contents.source is None:
         raise ValueError("these contents came without a source, so their paths are not known")
-    table, key = contents.source.tags(contents.layers[number].record)
-    table = table.cast(TAG_TYPES).append_column("key", _key_column(key))
-    with pa.ipc.new_file(str(path), table.schema) as writer:
+    return contents.source.tags([layer.record for layer in contents.layers])
+
+
+def _spool(table: Any, folder: Path, number: int) -> None:
+    with pa.ipc.new_file(str(folder / f"{number}.arrow"), table.schema) as writer:
         writer.write_table(table)
-    edges: I64 = np.searchsorted(key[:, 0].astype(np.int64), np.arange(FIRST_BYTES + 1))
-    return edges
+
+
+def _map_spooled(folder: Path, number: int) -> Any:
+    """Map a table; the file is closed, since there may be more layers than files may be open."""
+    with pa.memory_map(str(folder / f"{number}.arrow")) as file:
+        return pa.ipc.open_file(file).read_all()
 
 
 def _key_column(key: Any) -> Any:

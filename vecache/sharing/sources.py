@@ -42,7 +42,7 @@ from vecache.store.records import LAYERS, LayerRecord
 from vecache.toc.document import MAX_TOC_BYTES, Toc
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from vecache.arrays import U8
     from vecache.toc.entries import Entries
@@ -211,11 +211,12 @@ class _TocSource:
     def entries(self, record: LayerRecord) -> Entries | None:
         raise NotImplementedError
 
-    def tags(self, record: LayerRecord) -> tuple[Any, U8]:
-        entries = self.entries(record)
-        if entries is None:
-            raise TocError(f"layer {record.id}: its TOC has gone")
-        return layer_tags(entries, record.id)
+    def tags(self, records: Sequence[LayerRecord]) -> Iterator[tuple[Any, U8]]:
+        for record in records:  # layers, not rows
+            entries = self.entries(record)
+            if entries is None:
+                raise TocError(f"layer {record.id}: its TOC has gone")
+            yield layer_tags(entries, record.id)
 
     def find_paths(self, record: LayerRecord, key: U8) -> list[str | None]:
         entries = self.entries(record)
