@@ -12,6 +12,7 @@ it would spoil every sum.
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -205,11 +206,12 @@ def _read_layer(source: _TocSource, record: LayerRecord, room: int) -> ContentLa
     return ContentLayer(record, files, chunks)
 
 
-class _TocSource:
+class _TocSource(ABC):
     """Finds paths by reading a layer's TOC once more: names are not kept, they are most of it."""
 
+    @abstractmethod
     def entries(self, record: LayerRecord) -> Entries | None:
-        raise NotImplementedError
+        """Read a layer's TOC; None where it has none."""
 
     def tags(self, records: Sequence[LayerRecord]) -> Iterator[tuple[Any, U8]]:
         for record in records:  # layers, not rows
