@@ -12,7 +12,6 @@ import os
 import resource
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,6 +31,8 @@ from vecache.sharing.whatif import what_if
 from vecache.store.records import LayerRecord
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pytest_benchmark.fixture import BenchmarkFixture
 
 N_LAYERS = int(os.environ.get("VECACHE_BENCH_LAYERS", "20"))
@@ -55,25 +56,8 @@ def make_contents(n_holders: int) -> Contents:
             else rng.choice(n_pool, N_CONTENTS, replace=False)
         )
         held = Holdings.from_rows(key[rows], size[rows])
-        layers.append(ContentLayer(_record(number), held, held))
+        layers.append(ContentLayer(LayerRecord(f"{number:064x}"), held, held))
     return Contents(tuple(layers))
-
-
-def _record(number: int) -> LayerRecord:
-    return LayerRecord(
-        id=f"{number:064x}",
-        parent=None,
-        names=(),
-        diff_digest=None,
-        compressed_diff_digest=None,
-        toc_digest=None,
-        expected_diff_digest=None,
-        diff_size=-1,
-        big_data_names=(),
-        store_root=Path(),
-        files_root=Path(),
-        is_read_only=True,
-    )
 
 
 @pytest.fixture(params=HOLDERS, scope="module")

@@ -147,14 +147,7 @@ def make_record(number: int) -> LayerRecord:
     nothing = Path("/nowhere")
     return LayerRecord(
         id=f"{number:064x}",
-        parent=None,
-        names=(),
         diff_digest=f"sha256:{number:064x}",
-        compressed_diff_digest=None,
-        toc_digest=None,
-        expected_diff_digest=None,
-        diff_size=-1,
-        big_data_names=(),
         store_root=nothing,
         files_root=nothing,
         is_read_only=False,

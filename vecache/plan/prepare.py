@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vecache.cache.reader import CacheFile
@@ -133,15 +132,8 @@ def joining_record(layer: ImageLayer) -> LayerRecord:
     """
     return LayerRecord(
         id=layer.diff_id.partition(":")[2],
-        parent=None,
-        names=(),
         diff_digest=layer.diff_id,
         compressed_diff_digest=layer.blob,
         toc_digest=layer.toc_digest,
-        expected_diff_digest=None,
-        diff_size=-1,
-        big_data_names=(),
-        store_root=Path(),
-        files_root=Path(),
         is_read_only=False,
     )

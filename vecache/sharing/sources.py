@@ -89,7 +89,7 @@ def read_contents(source: Any, *, progress: Callable[[int, int], object] | None 
         case Image():
             return _read(_ImageToc(source), _image_records(source), (), progress)
         case dict():
-            return _read(_KnownToc(source), map(_bare_record, source), (), progress)
+            return _read(_KnownToc(source), map(LayerRecord, source), (), progress)
         case str() | os.PathLike():
             return _read_path(Path(source), progress)
     raise TypeError(
@@ -128,7 +128,7 @@ def _read_path(path: Path, progress: Callable[[int, int], object] | None) -> Con
     if is_dataset(path):
         return open_dataset(path, progress=progress)
     files = _toc_files(path)
-    return _read(_FolderToc(files), map(_bare_record, files), (), progress)
+    return _read(_FolderToc(files), map(LayerRecord, files), (), progress)
 
 
 def _toc_files(path: Path) -> dict[str, Path]:
@@ -272,22 +272,4 @@ class _ImageToc(_TocSource):
 
 def _image_records(image: Image) -> Sequence[LayerRecord]:
     # An image may have one layer twice, an empty one for instance.
-    return [_bare_record(diff_id) for diff_id in dict.fromkeys(x.diff_id for x in image.layers)]
-
-
-def _bare_record(label: str) -> LayerRecord:
-    """Make a record of a layer of which nothing but its name is known."""
-    return LayerRecord(
-        id=label,
-        parent=None,
-        names=(),
-        diff_digest=None,
-        compressed_diff_digest=None,
-        toc_digest=None,
-        expected_diff_digest=None,
-        diff_size=-1,
-        big_data_names=(),
-        store_root=Path(),
-        files_root=Path(),
-        is_read_only=True,
-    )
+    return [LayerRecord(diff_id) for diff_id in dict.fromkeys(x.diff_id for x in image.layers)]

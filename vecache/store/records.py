@@ -9,6 +9,7 @@ Source: containers/storage layers.go Layer; images.go Image.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from vecache.store.bigdata import big_data_file_name
@@ -16,7 +17,6 @@ from vecache.store.fields import Fields, parse_array
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 __all__ = [
     "IMAGES",
@@ -35,7 +35,7 @@ IMAGES: Final = "overlay-images"
 
 @dataclass(frozen=True, slots=True)
 class LayerRecord:
-    """One layer of a store.
+    """One layer of a store; what is left out is unknown, as for a layer that no store has.
 
     Attributes
     ----------
@@ -62,17 +62,17 @@ class LayerRecord:
     """
 
     id: str
-    parent: str | None
-    names: tuple[str, ...]
-    diff_digest: str | None
-    compressed_diff_digest: str | None
-    toc_digest: str | None
-    expected_diff_digest: str | None
-    diff_size: int
-    big_data_names: tuple[str, ...]
-    store_root: Path
-    files_root: Path
-    is_read_only: bool
+    parent: str | None = None
+    names: tuple[str, ...] = ()
+    diff_digest: str | None = None
+    compressed_diff_digest: str | None = None
+    toc_digest: str | None = None
+    expected_diff_digest: str | None = None
+    diff_size: int = -1
+    big_data_names: tuple[str, ...] = ()
+    store_root: Path = Path()
+    files_root: Path = Path()
+    is_read_only: bool = True
 
     @property
     def target(self) -> Path:
