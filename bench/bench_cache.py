@@ -18,8 +18,8 @@ from vecache.cache.locations import pack_locations
 from vecache.cache.reader import CacheFile
 from vecache.cache.validate import validate
 from vecache.cache.writer import build_cache, pack_cache
-from vecache.toc.document import Toc
 from vecache.toc.layout import Layout
+from vecache.toc.parse import Toc
 
 if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture

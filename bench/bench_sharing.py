@@ -2,7 +2,7 @@
 
 Run as tests in CI, at a fiftieth of the layers. To measure a large store, 1,000 layers of
 20,000 contents: `VECACHE_BENCH_LAYERS=1000 pytest bench/bench_sharing.py --benchmark-enable`.
-`python -m bench.bench_sharing HOLDERS` makes one case in a fresh process and writes its time and
+`python -m bench.bench_sharing MEMBERS` makes one case in a fresh process and writes its time and
 memory.
 """
 
@@ -19,15 +19,15 @@ import pytest
 
 from tests.golden import needs_debian
 from tests.stores import debian_store
+from vecache.sharing.content_table import ContentTable
 from vecache.sharing.contents import ContentLayer, Contents
+from vecache.sharing.exclusive import shares
 from vecache.sharing.export import export_dataset
 from vecache.sharing.gather import gather
-from vecache.sharing.holder_sets import HolderSets
-from vecache.sharing.holdings import Holdings
+from vecache.sharing.intersections import Intersections
 from vecache.sharing.matrix import overlap
-from vecache.sharing.shares import shares
+from vecache.sharing.removal import what_if
 from vecache.sharing.sources import read_contents
-from vecache.sharing.whatif import what_if
 from vecache.store.records import LayerRecord
 
 if TYPE_CHECKING:
@@ -37,14 +37,14 @@ if TYPE_CHECKING:
 
 N_LAYERS = int(os.environ.get("VECACHE_BENCH_LAYERS", "20"))
 N_CONTENTS = 20_000 if N_LAYERS >= 1000 else 2_000
-HOLDERS = (1, 3, 20, 60, 1000)
+MEMBERS = (1, 3, 20, 60, 1000)
 """How many layers hold each content: none twice, pairs, products, and one set for all."""
 
 
-def make_contents(n_holders: int) -> Contents:
+def make_contents(n_members: int) -> Contents:
     """Layers that each draw the same number of contents from one pool, at random."""
-    rng = np.random.default_rng(n_holders)
-    n_pool = max(N_LAYERS * N_CONTENTS // min(n_holders, N_LAYERS), N_CONTENTS)
+    rng = np.random.default_rng(n_members)
+    n_pool = max(N_LAYERS * N_CONTENTS // min(n_members, N_LAYERS), N_CONTENTS)
     key = rng.integers(0, 256, (n_pool, 32), np.uint8)
     size = rng.integers(1, 1 << 20, n_pool)
     order = rng.permutation(n_pool)
@@ -52,15 +52,15 @@ def make_contents(n_holders: int) -> Contents:
     for number in range(N_LAYERS):
         rows = (
             order[number * N_CONTENTS : (number + 1) * N_CONTENTS]
-            if n_holders == 1
+            if n_members == 1
             else rng.choice(n_pool, N_CONTENTS, replace=False)
         )
-        held = Holdings.from_rows(key[rows], size[rows])
+        held = ContentTable.from_rows(key[rows], size[rows])
         layers.append(ContentLayer(LayerRecord(f"{number:064x}"), held, held))
     return Contents(tuple(layers))
 
 
-@pytest.fixture(params=HOLDERS, scope="module")
+@pytest.fixture(params=MEMBERS, scope="module")
 def contents(request: pytest.FixtureRequest) -> Contents:
     return make_contents(request.param)
 
@@ -92,7 +92,7 @@ def bench_what_if(benchmark: BenchmarkFixture, contents: Contents) -> None:
 
 @needs_debian
 def bench_read_debian(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
-    """Five real TOCs, from JSON to holdings."""
+    """Five real TOCs, from JSON to content_table."""
     found = benchmark(read_contents, debian_store(tmp_path))
     assert len(found.layers) == 5
 
@@ -104,12 +104,12 @@ def bench_export_debian(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
     assert len(read_contents(tmp_path / "set").layers) == 5
 
 
-def main(n_holders: int) -> None:
+def main(n_members: int) -> None:
     """Write seconds and peak memory of one case, in a process that has done nothing else."""
-    contents = make_contents(n_holders)
+    contents = make_contents(n_members)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start = time.perf_counter()
-    sets = HolderSets.of_holdings([layer.files for layer in contents.layers])
+    sets = Intersections.of_holdings([layer.files for layer in contents.layers])
     joined = time.perf_counter() - start
     del sets
     start = time.perf_counter()
@@ -117,7 +117,7 @@ def main(n_holders: int) -> None:
     _ = found.bytes
     seconds = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    case = f"{N_LAYERS} layers of {N_CONTENTS} contents, {n_holders} holders each"
+    case = f"{N_LAYERS} layers of {N_CONTENTS} contents, {n_members} members each"
     memory = f"peak {peak / 1e6:.2f} GB, {before / 1e6:.2f} GB before"
     sys.stdout.write(f"{case}: join {joined:.1f} s, all {seconds:.1f} s, {memory}\n")
 

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from vecache.toc.columns import build_entries
-from vecache.toc.document import Toc
 from vecache.toc.exact import parse_exact
+from vecache.toc.files import TocFormat, flat_files, merge_entries
 from vecache.toc.fingerprint import fingerprints
 from vecache.toc.layout import Layout, kept_entries
-from vecache.toc.merge import TocFormat, flat_files, merge_entries
+from vecache.toc.parse import Toc
 
 SIZES = [10_000, 100_000]
 

@@ -35,13 +35,13 @@ if TYPE_CHECKING:
     from vecache.index.layers_cache import LayersCache
     from vecache.plan.pull import plan_image
     from vecache.sharing.dataset import open_dataset
+    from vecache.sharing.exclusive import shares
     from vecache.sharing.gather import gather
     from vecache.sharing.matrix import overlap
-    from vecache.sharing.shares import shares
+    from vecache.sharing.removal import what_if
     from vecache.sharing.sources import read_contents
-    from vecache.sharing.whatif import what_if
     from vecache.store.graphroot import open_store
-    from vecache.toc.document import Toc
+    from vecache.toc.parse import Toc
 
     __version__: str
 
@@ -49,7 +49,7 @@ else:  # a type checker must not see this: it would let any name pass
     _HOMES = {
         "CacheFile": "vecache.cache.reader",
         "LayersCache": "vecache.index.layers_cache",
-        "Toc": "vecache.toc.document",
+        "Toc": "vecache.toc.parse",
         "VecacheError": "vecache.errors",
         "build_cache": "vecache.cache.writer",
         "gather": "vecache.sharing.gather",
@@ -59,8 +59,8 @@ else:  # a type checker must not see this: it would let any name pass
         "overlap": "vecache.sharing.matrix",
         "plan_image": "vecache.plan.pull",
         "read_contents": "vecache.sharing.sources",
-        "shares": "vecache.sharing.shares",
-        "what_if": "vecache.sharing.whatif",
+        "shares": "vecache.sharing.exclusive",
+        "what_if": "vecache.sharing.removal",
     }
 
     def __getattr__(name):

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from vecache.cache.crc import crc32_rows
+from vecache.cache.bloom import crc32_rows
 
 ROWS = hnp.arrays(np.uint8, st.tuples(st.integers(1, 20), st.integers(0, 75)))
 

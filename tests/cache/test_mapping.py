@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from vecache.cache.mapping import map_file
 from vecache.errors import StoreError, TruncatedError
+from vecache.files import map_file
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.cache import oracle
 from tests.cache.test_bloom import as_rows
-from vecache.cache.search import find_first, steps_up
+from vecache.cache.reader import find_first, steps_up
 
 # Few letters, so that digests repeat; the lowest and highest byte, so that NULs at the end and
 # bytes over 127 are seen.

@@ -26,8 +26,8 @@ from vecache.cache.validate import validate
 from vecache.cache.writer import build_cache, pack_cache
 from vecache.digest import EMPTY_SHA256, Algorithm
 from vecache.errors import DigestError, TocError
-from vecache.toc.document import Toc
 from vecache.toc.layout import Layout
+from vecache.toc.parse import Toc
 
 
 def sha(content: str, name: str = "sha256") -> str:

@@ -13,8 +13,8 @@ from tests.stores import copy_store, debian_store, toc_path
 from vecache.cli.main import main
 from vecache.sharing.gather import gather
 from vecache.sharing.matrix import overlap
+from vecache.sharing.removal import what_if
 from vecache.sharing.sources import read_contents
-from vecache.sharing.whatif import what_if
 
 if TYPE_CHECKING:
     from pathlib import Path

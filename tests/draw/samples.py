@@ -1,4 +1,4 @@
-"""Made-up stores for pictures: sets of holders as columns, the same on every run."""
+"""Made-up stores for pictures: sets of members as columns, the same on every run."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ if TYPE_CHECKING:
 
 
 class Sets(NamedTuple):
-    """Sets of holders, as the pictures take them."""
+    """Sets of members, as the pictures take them."""
 
     start: I64
-    holder: I64
+    member: I64
     n_bytes: I64
     labels: list[str]
 
     @property
     def own_bytes(self) -> I64:
         total = np.zeros(len(self.labels), np.int64)
-        np.add.at(total, self.holder, np.repeat(self.n_bytes, np.diff(self.start)))
+        np.add.at(total, self.member, np.repeat(self.n_bytes, np.diff(self.start)))
         return total
 
     @property
     def jaccard(self) -> F64:
         shared = np.zeros((len(self.labels), len(self.labels)))
         for row, (low, high) in enumerate(zip(self.start[:-1], self.start[1:], strict=True)):
-            members = self.holder[low:high]
+            members = self.member[low:high]
             shared[np.ix_(members, members)] += self.n_bytes[row]
         own = shared.diagonal()
         either = own[:, None] + own - shared
@@ -41,8 +41,8 @@ class Sets(NamedTuple):
 def make_sets(sets: dict[tuple[int, ...], int], labels: list[str]) -> Sets:
     """Write sets out as columns."""
     start = np.cumsum([0, *map(len, sets)], dtype=np.int64)
-    holder = np.array([row for members in sets for row in members], np.int64)
-    return Sets(start, holder, np.array(list(sets.values()), np.int64), labels)
+    member = np.array([row for members in sets for row in members], np.int64)
+    return Sets(start, member, np.array(list(sets.values()), np.int64), labels)
 
 
 def five_layers() -> Sets:

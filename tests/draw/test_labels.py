@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vecache.draw.labels import thinned
+from vecache.draw.picture import thinned
 
 
 def test_labels_are_left_out_evenly_where_rows_are_narrow() -> None:

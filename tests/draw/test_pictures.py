@@ -39,7 +39,7 @@ def draw_treemap(sets: Sets) -> Picture:
 
 def draw_unique(sets: Sets) -> Picture:
     new = np.zeros(len(sets.labels), np.int64)
-    np.add.at(new, sets.holder[sets.start[:-1]], sets.n_bytes)
+    np.add.at(new, sets.member[sets.start[:-1]], sets.n_bytes)
     return unique_curve(sets.own_bytes, new, sets.labels, title="Unique", note="Bytes.")
 
 
@@ -103,7 +103,7 @@ def test_the_upset_chart_has_the_sets_largest_first() -> None:
     assert {"alone", "shared"} <= set(found)
 
 
-def test_the_upset_chart_counts_holders_that_have_no_row() -> None:
+def test_the_upset_chart_counts_members_that_have_no_row() -> None:
     found = texts(draw_upset(many_layers(200)))
     assert "3.0 GB in 100" in found
     assert any(re.fullmatch(r"\+\d+", text) for text in found)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vecache.draw.squarify import squarify
+from vecache.draw.treemap import squarify
 
 lengths = st.floats(0.5, 20)
 

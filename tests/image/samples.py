@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from vecache.image.estargz import TOC_DIGEST
 from vecache.image.manifest import OCI_IMAGE, OCI_INDEX
-from vecache.image.zstd_chunked import (
+from vecache.image.toc import (
     MANIFEST_CHECKSUM,
     MANIFEST_POSITION,
     TAR_SPLIT_POSITION,
+    TOC_DIGEST,
 )
 
 if TYPE_CHECKING:

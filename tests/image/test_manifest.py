@@ -19,13 +19,11 @@ from vecache.image.manifest import (
     Descriptor,
     ImageManifest,
     ManifestList,
-    parse_config,
-    parse_manifest,
-)
-from vecache.image.platform import (
     Platform,
     choose_image,
     machine_platform,
+    parse_config,
+    parse_manifest,
     parse_platform,
 )
 

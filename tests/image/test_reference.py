@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vecache.digest import is_digest
 from vecache.errors import ImageError
-from vecache.image.integrity import is_digest
-from vecache.image.local import parse_store_name
-from vecache.image.reference import Transport, parse_reference, split_tag
-from vecache.image.registry_name import parse_registry_name
+from vecache.image.name import parse_registry_name
+from vecache.image.open import Transport, parse_reference, split_tag
+from vecache.image.stored import parse_store_name
 
 if TYPE_CHECKING:
     from pathlib import Path

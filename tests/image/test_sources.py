@@ -31,11 +31,11 @@ from tests.image.samples import (
     zstd_layer,
 )
 from vecache.errors import DigestError, ImageError, ImageNotFoundError, VecacheError
-from vecache.image.archive import TarFiles
 from vecache.image.blob import FileBlob, read_document
+from vecache.image.local import TarFiles
 from vecache.image.manifest import DOCKER_IMAGE, DOCKER_LIST
 from vecache.image.open import open_image
-from vecache.toc.merge import TocFormat
+from vecache.toc.files import TocFormat
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -24,13 +24,18 @@ from tests.image.samples import (
     zstd_layer,
 )
 from vecache.errors import ImageError, TocError, VecacheError
-from vecache.image.estargz import FOOTER_BYTES, parse_footer, unpack_toc
 from vecache.image.manifest import Descriptor
 from vecache.image.open import open_image
-from vecache.image.toc_reader import TocReader, find_toc
-from vecache.image.zstd_chunked import decompress_zstd
-from vecache.toc.document import MAX_TOC_BYTES
-from vecache.toc.merge import TocFormat
+from vecache.image.toc import (
+    FOOTER_BYTES,
+    TocReader,
+    decompress_zstd,
+    find_toc,
+    parse_footer,
+    unpack_toc,
+)
+from vecache.toc.files import TocFormat
+from vecache.toc.parse import MAX_TOC_BYTES
 
 
 @dataclass

@@ -12,8 +12,8 @@ from tests.plan.strategies import CONTENTS, StoredLayer, load_layers, make_recor
 from tests.stores import copy_store
 from vecache.cache.reader import CacheFile
 from vecache.index import lookup
-from vecache.index.layers import CachedLayer, CacheSource, ExcludedLayer
 from vecache.index.layers_cache import LayersCache
+from vecache.index.load import CachedLayer, CacheSource, ExcludedLayer
 from vecache.index.result import LookupState
 from vecache.store.graphroot import open_store
 

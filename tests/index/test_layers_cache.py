@@ -18,9 +18,8 @@ from tests.stores import cache_path, copy_store, edit_layers, toc_path
 from vecache.cache.writer import build_cache
 from vecache.digest import parse_digests
 from vecache.errors import DigestError, LocationError
-from vecache.index.keep import KeptCaches
-from vecache.index.layers import CacheSource
 from vecache.index.layers_cache import LayersCache
+from vecache.index.load import CacheSource, KeptCaches
 from vecache.index.result import LookupState
 from vecache.store.graphroot import open_store
 

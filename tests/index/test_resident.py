@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.golden import GOLDEN_SMALL
-from vecache.cache.mapping import map_file, release_pages
+from vecache.files import map_file, release_pages
+from vecache.index import address_view as window_module
 from vecache.index import lookup
-from vecache.index import window as window_module
+from vecache.index.address_view import AddressView
 from vecache.index.layers_cache import LayersCache
-from vecache.index.window import MapWindow
 from vecache.store.graphroot import open_store
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def test_a_store_read_in_stretches_answers_as_one_read_at_once(
 
 @given(st.lists(st.integers(0, 99), max_size=20))
 def test_blocks_hold_every_row_once(places: list[int]) -> None:
-    window = MapWindow([np.zeros(100, np.uint8)])
+    window = AddressView([np.zeros(100, np.uint8)])
     window._is_large = True
     before, window_module.RESIDENT_BYTES = window_module.RESIDENT_BYTES, 16
     try:

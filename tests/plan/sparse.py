@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 
 from vecache.image.model import Image, ImageLayer
-from vecache.toc.merge import TocFormat
+from vecache.toc.files import TocFormat
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from tests.cache.oracle import OracleCache, read_cache
 from vecache.cache.reader import CacheFile
 from vecache.cache.writer import pack_cache
-from vecache.index.layers import CachedLayer, CacheSource
 from vecache.index.layers_cache import LayersCache
+from vecache.index.load import CachedLayer, CacheSource
 from vecache.plan.options import PlanOptions
 from vecache.store.records import LayerRecord
-from vecache.toc.document import Toc
 from vecache.toc.layout import Layout
+from vecache.toc.parse import Toc
 
 CONTENTS = ["sha256:" + hashlib.sha256(b"%d" % n).hexdigest() for n in range(6)]
 NAMES = ["a", "b", "", "usr/c", ".wh.a", "usr/.wh..wh..opq", ".wh./x", "d/.wh.e/"]

@@ -17,8 +17,8 @@ from vecache.index.layers_cache import LayersCache
 from vecache.plan.options import PlanOptions
 from vecache.plan.pull import plan_image, plan_with
 from vecache.store.graphroot import open_store
-from vecache.toc.document import Toc
 from vecache.toc.layout import Layout
+from vecache.toc.parse import Toc
 
 if TYPE_CHECKING:
     from vecache.plan.image_plan import ImagePlan

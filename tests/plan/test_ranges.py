@@ -8,9 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.plan.oracle import Part, as_ranges, merge_missing_chunks
-from vecache.plan.fallback import fall_back
 from vecache.plan.options import PlanOptions, parse_ranges
-from vecache.plan.ranges import Parts, join_parts, merge_ranges
+from vecache.plan.ranges import Parts, fall_back, join_parts, merge_ranges
 
 CHUNKS = st.lists(
     st.tuples(

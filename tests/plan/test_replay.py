@@ -13,12 +13,12 @@ from tests.plan.sparse import open_sparse
 from tests.plan.strategies import OPTIONS, StoredLayer, load_layers, stored_layers, tocs
 from vecache.errors import DigestError, LocationError, TocError
 from vecache.index.layers_cache import LayersCache
-from vecache.plan.layer_files import Action, select_files
+from vecache.plan.files import Action, select_files
 from vecache.plan.pull import plan_image
 from vecache.plan.replay import Replay, replay_layer
-from vecache.toc.document import Toc
+from vecache.toc.files import TocFormat
 from vecache.toc.layout import Layout
-from vecache.toc.merge import TocFormat
+from vecache.toc.parse import Toc
 
 if TYPE_CHECKING:
     from vecache.plan.options import PlanOptions

@@ -12,7 +12,7 @@ from tests.plan.sparse import open_sparse
 from tests.plan.strategies import OPTIONS, StoredLayer, load_layers, stored_layers, tocs
 from vecache.image.open import open_image
 from vecache.index.layers_cache import LayersCache
-from vecache.plan.layer_files import Action
+from vecache.plan.files import Action
 from vecache.plan.options import PlanOptions
 from vecache.plan.pull import plan_image, plan_images, plan_with
 from vecache.plan.table import plans_to_arrow

@@ -15,9 +15,8 @@ from vecache.report.left_out import left_out_notes
 from vecache.report.overlap import METRICS, overlap_text
 from vecache.report.terminal import Screen, display_width
 from vecache.sharing.contents import Contents, LeftOutLayer
+from vecache.sharing.exclusive import repeated_files, shares
 from vecache.sharing.matrix import overlap
-from vecache.sharing.repeated import repeated_files
-from vecache.sharing.shares import shares
 from vecache.sharing.sources import read_contents
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from vecache.sharing.contents import ContentImage, ContentLayer, Contents
 from vecache.sharing.sources import layer_chain, read_contents
 from vecache.store.records import ImageRecord
-from vecache.toc.document import Toc
+from vecache.toc.parse import Toc
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

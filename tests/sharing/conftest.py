@@ -24,7 +24,7 @@ class Golden(NamedTuple):
     tocs: list[bytes]
     images: dict[str, list[int]]
 
-    def holders(self, by: str, grain: str) -> list[oracle.Held]:
+    def members(self, by: str, grain: str) -> list[oracle.Held]:
         """What each layer or image holds, by the slow model."""
         number = ("file", "chunk").index(grain)
         layers = [oracle.held(oracle.grains(toc)[number]) for toc in self.tocs]

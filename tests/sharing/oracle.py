@@ -66,31 +66,31 @@ def union(layers: list[Held]) -> Held:
     return contents
 
 
-def matrices(holders: list[Held]) -> tuple[list[list[int]], list[list[int]]]:
+def matrices(members: list[Held]) -> tuple[list[list[int]], list[list[int]]]:
     """(counts, bytes) of what each pair shares."""
-    shared = [[set(a) & set(b) for b in holders] for a in holders]
+    shared = [[set(a) & set(b) for b in members] for a in members]
     return (
         [[len(both) for both in row] for row in shared],
         [
             [sum(a[digest] for digest in both) for both in row]
-            for a, row in zip(holders, shared, strict=True)
+            for a, row in zip(members, shared, strict=True)
         ],
     )
 
 
-def sharing(holders: list[Held]) -> tuple[list[int], list[Counter[int]], list[int]]:
-    """Of each holder: bytes that only it has; bytes by number of others; bytes new in order."""
-    n_holders = Counter(digest for holder in holders for digest in holder)
+def sharing(members: list[Held]) -> tuple[list[int], list[Counter[int]], list[int]]:
+    """Of each member: bytes that only it has; bytes by number of others; bytes new in order."""
+    n_members = Counter(digest for member in members for digest in member)
     own, by_others, new = [], [], []
     seen: set[str] = set()
-    for holder in holders:
+    for member in members:
         histogram: Counter[int] = Counter()
-        for digest, size in holder.items():
-            histogram[n_holders[digest] - 1] += size
+        for digest, size in member.items():
+            histogram[n_members[digest] - 1] += size
         own.append(histogram[0])
         by_others.append(histogram)
-        new.append(sum(size for digest, size in holder.items() if digest not in seen))
-        seen |= set(holder)
+        new.append(sum(size for digest, size in member.items() if digest not in seen))
+        seen |= set(member)
     return own, by_others, new
 
 

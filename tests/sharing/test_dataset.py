@@ -19,16 +19,14 @@ from vecache.arrays import binary_to_text
 from vecache.cache.reader import CacheFile
 from vecache.digest import format_digests
 from vecache.errors import DatasetError, TocError
-from vecache.sharing.dataset import open_dataset
-from vecache.sharing.dataset_files import part_path
+from vecache.sharing.dataset import open_dataset, part_path
+from vecache.sharing.exclusive import repeated_files, shares
 from vecache.sharing.export import export_dataset, tag_tables, write_tags
 from vecache.sharing.gather import gather
 from vecache.sharing.matrix import overlap
-from vecache.sharing.repeated import repeated_files
-from vecache.sharing.shares import shares
+from vecache.sharing.occurrences import TAG_SCHEMA
+from vecache.sharing.removal import what_if
 from vecache.sharing.sources import read_contents
-from vecache.sharing.tags import TAG_SCHEMA
-from vecache.sharing.whatif import what_if
 
 if TYPE_CHECKING:
     from pathlib import Path

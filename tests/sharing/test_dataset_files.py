@@ -13,11 +13,10 @@ from pyarrow import parquet
 from tests.image.samples import TOC
 from tests.sharing.build import contents_of
 from vecache.errors import DatasetError
-from vecache.sharing.dataset import open_dataset
-from vecache.sharing.dataset_files import has_version
+from vecache.sharing.dataset import has_version, open_dataset
+from vecache.sharing.exclusive import repeated_files
 from vecache.sharing.export import export_dataset, tag_tables
 from vecache.sharing.matrix import overlap
-from vecache.sharing.repeated import repeated_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -42,7 +42,7 @@ def test_each_step_is_the_best_there_is(image: list[bytes], local: list[bytes]) 
 def test_golden_images_are_covered_by_golden_layers(golden: Golden) -> None:
     image = open_image(f"oci:{GOLDEN_SMALL / 'oci'}:app2")
     found = gather(image, golden.contents, "chunk")
-    layers = golden.holders("layer", "chunk")
+    layers = golden.members("layer", "chunk")
     wanted = [oracle.grains(layer.reader.read())[1] for layer in image.layers if layer.reader]
     target = oracle.union([oracle.held(rows) for rows in wanted])
     assert (steps(found), found.uncovered_bytes) == oracle.greedy(target, layers)

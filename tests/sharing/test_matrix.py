@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.sharing import oracle
 from tests.sharing.build import contents_of
 from tests.sharing.strategies import LAYERS
-from vecache.sharing.holder_sets import HolderSets
+from vecache.sharing.intersections import Intersections
 from vecache.sharing.matrix import overlap, pair_sums
 
 if TYPE_CHECKING:
@@ -26,9 +26,9 @@ both_grains = pytest.mark.parametrize("grain", ["file", "chunk"])
 @both_grains
 def test_golden_stores_share_what_the_oracle_finds(golden: Golden, by: str, grain: str) -> None:
     found = overlap(golden.contents, by, grain)
-    files, _ = oracle.matrices(golden.holders(by, "file"))
-    chunks, _ = oracle.matrices(golden.holders(by, "chunk"))
-    _, n_bytes = oracle.matrices(golden.holders(by, grain))
+    files, _ = oracle.matrices(golden.members(by, "file"))
+    chunks, _ = oracle.matrices(golden.members(by, "chunk"))
+    _, n_bytes = oracle.matrices(golden.members(by, grain))
     assert found.files.tolist() == files
     assert found.chunks.tolist() == chunks
     assert found.bytes.tolist() == n_bytes
@@ -56,8 +56,8 @@ def test_random_images_are_unions_of_layers(tocs: list[bytes], data: st.DataObje
     contents = contents_of(tocs, parents=parents, tops=tops)
     layers = [oracle.held(oracle.grains(toc)[0]) for toc in tocs]
     chains = [[int(name[5:]) for name in image.layer_ids] for image in contents.images]
-    holders = [oracle.union([layers[number] for number in chain]) for chain in chains]
-    assert overlap(contents, by="image").bytes.tolist() == oracle.matrices(holders)[1]
+    members = [oracle.union([layers[number] for number in chain]) for chain in chains]
+    assert overlap(contents, by="image").bytes.tolist() == oracle.matrices(members)[1]
 
 
 @given(
@@ -65,17 +65,17 @@ def test_random_images_are_unions_of_layers(tocs: list[bytes], data: st.DataObje
     st.integers(1, 1000),
 )
 def test_pairs_and_products_count_alike(members: list[set[int]], seed: int) -> None:
-    """Small sets go one way and large ones the other; 40 holders use both."""
+    """Small sets go one way and large ones the other; 40 members use both."""
     sizes = np.random.default_rng(seed).integers(1, 2**40, len(members))
-    sets = HolderSets(
+    sets = Intersections(
         40,
         np.cumsum([0, *map(len, members)]),
-        np.array([holder for each in members for holder in sorted(each)], np.int64),
+        np.array([member for each in members for member in sorted(each)], np.int64),
         np.ones(len(members), np.int64),
         sizes,
     )
     counts, n_bytes = pair_sums(sets)
-    member = np.array([[holder in each for holder in range(40)] for each in members]).reshape(
+    member = np.array([[member in each for member in range(40)] for each in members]).reshape(
         -1, 40
     )
     as_numbers = member.astype(np.int64)
@@ -86,8 +86,8 @@ def test_pairs_and_products_count_alike(members: list[set[int]], seed: int) -> N
 def test_similarities_are_shares_of_one_and_of_both(golden: Golden) -> None:
     found = overlap(golden.contents)
     contained, alike = found.containment("files"), found.jaccard("files")
-    for i, one in enumerate(golden.holders("layer", "file")):
-        for j, other in enumerate(golden.holders("layer", "file")):
+    for i, one in enumerate(golden.members("layer", "file")):
+        for j, other in enumerate(golden.members("layer", "file")):
             n_shared = len(set(one) & set(other))
             assert contained[i, j] == (n_shared / len(one) if one else 0)
             assert alike[i, j] == (n_shared / len(set(one) | set(other)) if one or other else 0)

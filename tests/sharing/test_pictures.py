@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.golden import GOLDEN_SMALL
+from vecache.sharing.exclusive import shares
 from vecache.sharing.matrix import overlap
-from vecache.sharing.shares import shares
 from vecache.sharing.sources import read_contents
 
 if TYPE_CHECKING:

@@ -11,19 +11,18 @@ from hypothesis import given
 from tests.sharing import oracle
 from tests.sharing.build import contents_of
 from tests.sharing.strategies import LAYERS
-from vecache.sharing.repeated import repeated_files
-from vecache.sharing.shares import Shares, shares
+from vecache.sharing.exclusive import Shares, repeated_files, shares
 
 if TYPE_CHECKING:
     from tests.sharing.conftest import Golden
 
 
-def check(found: Shares, holders: list[oracle.Held]) -> None:
-    own, by_others, new = oracle.sharing(holders)
-    assert found.bytes.tolist() == [sum(holder.values()) for holder in holders]
+def check(found: Shares, members: list[oracle.Held]) -> None:
+    own, by_others, new = oracle.sharing(members)
+    assert found.bytes.tolist() == [sum(member.values()) for member in members]
     assert found.own_bytes.tolist() == own
     assert found.new_bytes.tolist() == new
-    histograms = [[histogram[k] for k in range(len(holders))] for histogram in by_others]
+    histograms = [[histogram[k] for k in range(len(members))] for histogram in by_others]
     assert found.by_others.tolist() == histograms
     for row, histogram in zip(found.to_arrow().to_pylist(), histograms, strict=True):
         listed = row["by_others"]
@@ -35,7 +34,7 @@ def check(found: Shares, holders: list[oracle.Held]) -> None:
 @pytest.mark.parametrize("grain", ["file", "chunk"])
 def test_golden_stores(golden: Golden, by: str, grain: str) -> None:
     found = shares(golden.contents, by, grain)
-    check(found, golden.holders(by, grain))
+    check(found, golden.members(by, grain))
     assert found.cumulative_bytes[-1] == found.sets.n_bytes.sum()
 
 

@@ -28,20 +28,22 @@ from vecache.image.open import open_image
 from vecache.index.layers_cache import LayersCache
 from vecache.sharing.contents import By
 from vecache.sharing.keys import content_keys
-from vecache.sharing.places import PlaceKind, find_places
+from vecache.sharing.occurrences import PlaceKind, find_places
 from vecache.sharing.sources import read_contents
 from vecache.store.graphroot import open_store
-from vecache.toc.document import Toc
+from vecache.toc.parse import Toc
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from vecache.sharing.content_table import ContentTable
     from vecache.sharing.contents import Contents
-    from vecache.sharing.holdings import Holdings
 
 
-def as_dict(holdings: Holdings) -> dict[bytes, int]:
-    return {key.tobytes(): int(n) for key, n in zip(holdings.key, holdings.size, strict=True)}
+def as_dict(content_table: ContentTable) -> dict[bytes, int]:
+    return {
+        key.tobytes(): int(n) for key, n in zip(content_table.key, content_table.size, strict=True)
+    }
 
 
 def expected(rows: list[tuple[str, int]]) -> dict[bytes, int]:

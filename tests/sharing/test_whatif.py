@@ -13,11 +13,11 @@ from tests.sharing import oracle
 from tests.sharing.build import contents_of
 from tests.sharing.strategies import LAYERS, content
 from vecache.errors import LayerNotFoundError
-from vecache.sharing.whatif import what_if
+from vecache.sharing.removal import what_if
 
 if TYPE_CHECKING:
     from tests.sharing.conftest import Golden
-    from vecache.sharing.whatif import Removal
+    from vecache.sharing.removal import Removal
 
 
 def toc_of(*numbers: int) -> bytes:

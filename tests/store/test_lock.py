@@ -32,11 +32,11 @@ sys.stdin.read()
 def held_elsewhere(path: Path, kind: str) -> Iterator[int]:
     """Let another process hold the lock; gives its id."""
     command = [sys.executable, "-c", HOLDER, str(path), kind]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == b"held\n"
-        yield holder.pid
-        holder.communicate()
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as member:
+        assert member.stdout is not None
+        assert member.stdout.readline() == b"held\n"
+        yield member.pid
+        member.communicate()
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_readers_share(lock: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["read", "write"])
-def test_a_writer_waits_for_all_and_names_the_holder(lock: Path, kind: str) -> None:
+def test_a_writer_waits_for_all_and_names_the_member(lock: Path, kind: str) -> None:
     with (
         held_elsewhere(lock, kind) as pid,
         pytest.raises(StoreError, match=rf"process {pid} \(.+\) holds"),
@@ -77,7 +77,7 @@ def test_a_reader_waits_for_a_writer(lock: Path) -> None:
         pytest.fail("a reader came in beside a writer")
 
 
-def test_a_lock_is_taken_when_the_holder_ends(lock: Path) -> None:
+def test_a_lock_is_taken_when_the_member_ends(lock: Path) -> None:
     with contextlib.ExitStack() as stack:
         command = [
             sys.executable,
@@ -86,9 +86,9 @@ def test_a_lock_is_taken_when_the_holder_ends(lock: Path) -> None:
             str(lock),
             "write",
         ]
-        holder = stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE))
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == b"held\n"
+        member = stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE))
+        assert member.stdout is not None
+        assert member.stdout.readline() == b"held\n"
         assert stack.enter_context(read_lock(lock, wait_seconds=30))
 
 

@@ -238,11 +238,11 @@ def test_a_writer_waits_its_turn_and_gives_up(golden_copy: Path) -> None:
     store = open_store(golden_copy, lock_wait_seconds=0.01)
     layer = store.layers()[-1]
     before = files_of(golden_copy)
-    holder = (
+    member = (
         "import fcntl, sys; f = open(sys.argv[1], 'r+b'); fcntl.lockf(f, fcntl.LOCK_EX); "
         "print('held', flush=True); sys.stdin.read()"
     )
-    command = [sys.executable, "-c", holder, str(golden_copy / "overlay-layers" / "layers.lock")]
+    command = [sys.executable, "-c", member, str(golden_copy / "overlay-layers" / "layers.lock")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"held\n"
@@ -315,7 +315,7 @@ def test_a_kill_at_any_moment_breaks_nothing(golden_copy: Path) -> None:
             data = read_big_data(layers[-1], key)
             assert data, f"{key} is listed but is not there"
             assert not key.startswith("round") or data == b"x" * 5000
-    write_big_data(store, store.layers()[-1], "after-all", b"1")  # the lock died with its holder
+    write_big_data(store, store.layers()[-1], "after-all", b"1")  # the lock died with its member
     assert "after-all" in store.layers()[-1].big_data_names
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.toc import oracle
-    from vecache.toc.merge import Merged
+    from vecache.toc.files import Merged
 
 COLUMNS = {
     "name": "name",

@@ -22,10 +22,10 @@ from tests.toc.strategies import DOCUMENTS, SENSIBLE, changed
 from vecache.digest import EMPTY_SHA256
 from vecache.errors import TocError
 from vecache.toc.columns import ParsedToc, build_entries
-from vecache.toc.document import MAX_TOC_BYTES, Toc
 from vecache.toc.entries import ChunkKind, EntryKind
 from vecache.toc.exact import parse_exact
 from vecache.toc.fast import parse_fast
+from vecache.toc.parse import MAX_TOC_BYTES, Toc
 
 GOLDEN_TOCS = [golden_toc(store, layer) for store, layer in small_layers()]
 SHA = b"sha256:" + b"0" * 64

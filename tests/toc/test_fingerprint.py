@@ -13,9 +13,9 @@ from tests.golden import golden_cache, golden_toc, small_layers
 from tests.toc import oracle
 from tests.toc.compare import outcome
 from tests.toc.strategies import SENSIBLE
-from vecache.toc.document import Toc
 from vecache.toc.fingerprint import fingerprints
 from vecache.toc.layout import Layout, kept_entries
+from vecache.toc.parse import Toc
 
 
 def hashes(data: bytes, rows: list[int]) -> list[bytes]:

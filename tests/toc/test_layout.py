@@ -14,8 +14,8 @@ from tests.toc import oracle
 from tests.toc.compare import outcome
 from tests.toc.strategies import SENSIBLE
 from vecache.errors import DigestError, TocError
-from vecache.toc.document import Toc
 from vecache.toc.layout import Layout, kept_entries
+from vecache.toc.parse import Toc
 
 HEX = "0123456789abcdef" * 4
 

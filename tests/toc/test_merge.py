@@ -14,9 +14,9 @@ from tests.toc import oracle
 from tests.toc.compare import merged_rows, outcome
 from tests.toc.strategies import DIGESTS, INTEGERS, NAMES
 from vecache.errors import TocError
-from vecache.toc.document import Toc
 from vecache.toc.entries import EntryKind
-from vecache.toc.merge import Merged, TocFormat, flat_files, merge_entries
+from vecache.toc.files import Merged, TocFormat, flat_files, merge_entries
+from vecache.toc.parse import Toc
 
 SMALL = st.integers(-2, 9) | INTEGERS.filter(lambda value: -(2**63) <= value < 2**63)
 DIGEST_TEXTS = st.sampled_from(["sha256:" + c * 64 for c in "01"]) | DIGESTS

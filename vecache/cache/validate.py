@@ -25,7 +25,7 @@ import numpy as np
 
 from vecache.cache.bloom import BloomFilter
 from vecache.cache.format import HEADER, LOCATION_BYTES, N_HASHES, SIZES, field_offset
-from vecache.cache.search import steps_up
+from vecache.cache.reader import steps_up
 from vecache.digest import RAW_BYTES
 
 if TYPE_CHECKING:

@@ -26,9 +26,9 @@ from vecache.cache.locations import pack_locations
 from vecache.digest import WANTED_DIGEST, Algorithm, Digests
 from vecache.errors import DigestError
 from vecache.text import quoted
-from vecache.toc.document import Toc
 from vecache.toc.fingerprint import fingerprints
 from vecache.toc.layout import Layout, kept_entries
+from vecache.toc.parse import Toc
 
 if TYPE_CHECKING:
     from vecache.arrays import I64, U8, BinaryColumn, Bool

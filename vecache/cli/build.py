@@ -33,8 +33,8 @@ def run(args: argparse.Namespace) -> int:
     if args.output is None and (sys.stdout is None or sys.stdout.isatty()):
         raise UsageError("build: a cache file is no text for a terminal; use -o FILE, or a pipe")
     from vecache.cache.writer import pack_cache
-    from vecache.toc.document import MAX_TOC_BYTES, Toc
     from vecache.toc.layout import Layout
+    from vecache.toc.parse import MAX_TOC_BYTES, Toc
 
     toc = Toc.parse(read_input(args.toc, MAX_TOC_BYTES), path=args.toc)
     packed = pack_cache(toc.entries, Layout(args.layout))

@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
 def _describe(path: str) -> dict[str, Any]:
     from vecache.cache.reader import CacheFile
     from vecache.report.figures import describe_cache, describe_toc
-    from vecache.toc.document import MAX_TOC_BYTES, Toc
+    from vecache.toc.parse import MAX_TOC_BYTES, Toc
 
     data = read_input(path, MAX_TOC_BYTES)
     if data[:64].lstrip()[:1] == b"{":

@@ -100,8 +100,8 @@ def load_layers(path: str | None) -> tuple[Store, LayersCache]:
     cache : LayersCache
         What the store lacks is built in memory, and kept in the user's own cache folder.
     """
-    from vecache.index.keep import KeptCaches
     from vecache.index.layers_cache import LayersCache
+    from vecache.index.load import KeptCaches
     from vecache.report.progress import Progress
     from vecache.store.graphroot import open_store
 

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from vecache.draw.picture import Picture
+    from vecache.sharing.exclusive import Shares
     from vecache.sharing.matrix import Overlap
-    from vecache.sharing.shares import Shares
 
 _MOST_FILES = 5
 
@@ -60,9 +60,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do it, print it, and return the exit code."""
+    from vecache.sharing.exclusive import repeated_files, shares
     from vecache.sharing.matrix import overlap
-    from vecache.sharing.repeated import repeated_files
-    from vecache.sharing.shares import shares
 
     contents, store = load_contents(args.store)
     where = str(args.store if store is None else store.root)

@@ -150,7 +150,7 @@ def _is_unpredictable(layer: ImageLayer) -> bool:
 
     Source: containers/storage pkg/chunked/storage_linux.go makeZstdChunkedDiffer.
     """
-    from vecache.toc.merge import TocFormat
+    from vecache.toc.files import TocFormat
 
     return layer.toc_format is TocFormat.ESTARGZ or layer.toc.tar_split_digest is None
 

@@ -107,8 +107,8 @@ def load_present(args: argparse.Namespace) -> tuple[Store, LayersCache]:
     StoreError
         If the store cannot be read.
     """
-    from vecache.index.keep import KeptCaches
     from vecache.index.layers_cache import LayersCache
+    from vecache.index.load import KeptCaches
     from vecache.report.progress import Progress
     from vecache.store.graphroot import open_store
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from vecache.report.terminal import Screen
-    from vecache.sharing.whatif import Removal
+    from vecache.sharing.removal import Removal
     from vecache.store.graphroot import Store
 
 
@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do it, print it, and return the exit code."""
-    from vecache.sharing.whatif import what_if
+    from vecache.sharing.removal import what_if
 
     contents, store = load_contents(args.store)
     contents = limit_to_present(contents, args)
@@ -72,8 +72,8 @@ def _plan_fetch(
 ) -> list[int | None]:
     """Bytes over the wire for each image that goes, pulled again alone; None where unknown."""
     from vecache.image.open import open_image
-    from vecache.index.keep import KeptCaches
     from vecache.index.layers_cache import LayersCache
+    from vecache.index.load import KeptCaches
     from vecache.plan.pull import plan_with
 
     if store is None or not removal.images:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.ticker import EngFormatter, StrMethodFormatter
 
-from vecache.draw.labels import thinned
 from vecache.draw.picture import (
     ALONE,
     FONT_SIZE,
@@ -19,6 +18,7 @@ from vecache.draw.picture import (
     bytes_text,
     show_bytes,
     text_inches,
+    thinned,
 )
 from vecache.text import short_labels
 
@@ -39,7 +39,7 @@ _LABEL_PITCH = 0.16
 def unique_curve(
     n_bytes: I64, new_bytes: I64, labels: Sequence[str], *, title: str, note: str
 ) -> Picture:
-    """Draw what holders take with sharing and without, as they come one after another.
+    """Draw what members take with sharing and without, as they come one after another.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def unique_curve(
     new_bytes : (n,) int64
         What none before it has.
     labels : sequence of str
-        One a holder, shortened here.
+        One a member, shortened here.
     title, note : str
         What it shows, and how to read it.
 

@@ -8,7 +8,6 @@ import numpy as np
 from matplotlib.collections import LineCollection
 
 from vecache.draw.cluster import average_linkage
-from vecache.draw.labels import thinned
 from vecache.draw.picture import (
     FONT_SIZE,
     INK,
@@ -18,6 +17,7 @@ from vecache.draw.picture import (
     Picture,
     bytes_text,
     text_inches,
+    thinned,
 )
 from vecache.text import short_labels
 

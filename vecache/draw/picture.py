@@ -1,4 +1,6 @@
-"""What do all pictures have in common? A size in inches, a title, colours, and how they are saved.
+"""How do labels fit beside narrow rows? Some of them are left out, evenly.
+
+What do all pictures have in common? A size in inches, a title, colours, and how they are saved.
 
 Axes are placed by hand, in inches from the top left corner, so that labels find room at 5 rows and
 at 200, and nothing depends on what a font measures. pyplot and its global state are never used.
@@ -35,7 +37,35 @@ __all__ = [
     "bytes_text",
     "show_bytes",
     "text_inches",
+    "thinned",
 ]
+
+
+def thinned(n_labels: int, pitch: float, least: float) -> range:
+    """Choose which rows get their label.
+
+    Parameters
+    ----------
+    n_labels : int
+        How many rows there are.
+    pitch : float
+        How far apart they are.
+    least : float
+        How far apart labels must be, in the same unit.
+
+    Returns
+    -------
+    range
+        All rows, or each second, third and so on.
+
+    Examples
+    --------
+    >>> list(thinned(5, 0.3, 0.1)), list(thinned(5, 0.06, 0.1))
+    ([0, 1, 2, 3, 4], [0, 2, 4])
+    """
+    step = max(1, -int(-least // pitch)) if pitch > 0 else 1
+    return range(0, n_labels, step)
+
 
 INK, MUTED, PALE = "#222222", "#767676", "#e6e6e6"
 ALONE, SHARED = "#e69f00", "#0072b2"

@@ -1,6 +1,11 @@
-"""Who owns the bytes? A tile for each set of holders, as large as what they and nobody else hold.
+"""How is a rectangle cut into tiles of given areas that are nearly square? Strip by strip.
 
-All tiles together are the bytes that are there once. Sets of one holder stand together, then those
+The tiles are laid in strips along the shorter side of what is left; a strip takes another tile as
+long as that makes its worst tile squarer (Bruls, Huizing and van Wijk 2000).
+
+Who owns the bytes? A tile for each set of members, as large as what they and nobody else hold.
+
+All tiles together are the bytes that are there once. Sets of one member stand together, then those
 of two, and so on; the more hold it, the darker it is.
 """
 
@@ -20,7 +25,6 @@ from vecache.draw.picture import (
     bytes_text,
     text_inches,
 )
-from vecache.draw.squarify import squarify
 from vecache.text import short_labels
 
 if TYPE_CHECKING:
@@ -30,7 +34,63 @@ if TYPE_CHECKING:
 
     from vecache.arrays import F64, I64, Bool
 
-__all__ = ["treemap"]
+__all__ = ["squarify", "treemap"]
+
+
+def squarify(area: F64, left: float, top: float, width: float, height: float) -> F64:
+    """Cut a rectangle.
+
+    Parameters
+    ----------
+    area : (n,) float64
+        Parts of the rectangle in any unit, more than 0, largest first.
+    left, top, width, height : float
+        The rectangle.
+
+    Returns
+    -------
+    (n, 4) float64
+        Left, top, width and height of each tile; they cover the rectangle.
+
+    Examples
+    --------
+    >>> squarify(np.array([2.0, 1.0, 1.0]), 0, 0, 2, 2).tolist()
+    [[0.0, 0.0, 1.0, 2.0], [1.0, 0.0, 1.0, 1.0], [1.0, 1.0, 1.0, 1.0]]
+    """
+    tiles = np.zeros((len(area), 4))
+    parts = area * (width * height / area.sum()) if len(area) else area
+    first = 0
+    while first < len(parts):  # strips of tiles, some dozens
+        is_upright = width >= height
+        side = height if is_upright else width
+        end = _strip_end(parts, first, side)
+        strip = parts[first:end]
+        depth = float(strip.sum()) / side
+        lengths = strip / depth
+        offsets = np.cumsum(lengths) - lengths
+        if is_upright:
+            tiles[first:end] = _rows(left, top + offsets, depth, lengths)
+            left, width = left + depth, width - depth
+        else:
+            tiles[first:end] = _rows(left + offsets, top, lengths, depth)
+            top, height = top + depth, height - depth
+        first = end
+    return tiles
+
+
+def _strip_end(parts: F64, first: int, side: float) -> int:
+    """Where the strip ends that begins with a tile: its worst tile is as square as can be."""
+    total = np.cumsum(parts[first:])
+    longest = side**2 * parts[first] / total**2
+    shortest = total**2 / (side**2 * parts[first:])
+    worst = np.maximum(longest, shortest)
+    gets_worse = np.flatnonzero(np.diff(worst) > 0)
+    return first + (int(gets_worse[0]) if len(gets_worse) else len(worst) - 1) + 1
+
+
+def _rows(*columns: F64 | float) -> F64:
+    return np.stack(np.broadcast_arrays(*columns), axis=-1)
+
 
 _WIDTH, _HEIGHT, _HEAD, _FOOT, _MARGIN = 10.0, 6.0, 0.75, 0.5, 0.2
 _MOST_TILES = 120
@@ -43,7 +103,7 @@ class _Crowd(NamedTuple):
     """Sets that are drawn in one colour."""
 
     name: str
-    most_holders: float
+    most_members: float
     colour: str
     ink: str
 
@@ -58,34 +118,34 @@ _CROWDS = (
 
 
 def treemap(
-    start: I64, holder: I64, n_bytes: I64, labels: Sequence[str], *, title: str, note: str
+    start: I64, member: I64, n_bytes: I64, labels: Sequence[str], *, title: str, note: str
 ) -> Picture:
     """Draw who owns the bytes.
 
     Parameters
     ----------
     start : (n_sets + 1,) int64
-        The holders of set i are the rows from `start[i]` to before `start[i + 1]`.
-    holder : (n_rows,) int64
-        Numbers of holders.
+        The members of set i are the rows from `start[i]` to before `start[i + 1]`.
+    member : (n_rows,) int64
+        Numbers of members.
     n_bytes : (n_sets,) int64
         What all of the set hold, and nobody else.
     labels : sequence of str
-        One a holder, shortened here.
+        One a member, shortened here.
     title, note : str
         What it shows, and how to read it.
 
     Returns
     -------
     Picture
-        A tile a set, with its holders and bytes where there is room. Sets beyond the 120 largest
+        A tile a set, with its members and bytes where there is room. Sets beyond the 120 largest
         share a tile with others of their colour.
     """
     width = max(_WIDTH, text_inches([note])) + 2 * _MARGIN
     picture = Picture(width, _HEAD + _HEIGHT + _FOOT, title, note)
     axes = picture.add_axes(_MARGIN, _HEAD, width - 2 * _MARGIN, _HEIGHT)
     axes.set(xlim=(0, width - 2 * _MARGIN), ylim=(_HEIGHT, 0))
-    crowd_of = np.searchsorted([crowd.most_holders for crowd in _CROWDS], np.diff(start))
+    crowd_of = np.searchsorted([crowd.most_members for crowd in _CROWDS], np.diff(start))
     total = np.zeros(len(_CROWDS))
     np.add.at(total, crowd_of, n_bytes)
     is_named = np.zeros(len(n_bytes), np.bool_)
@@ -95,7 +155,7 @@ def treemap(
     boxes = squarify(total[order], 0, 0, width - 2 * _MARGIN, _HEIGHT)
     for number, box in zip(order.tolist(), boxes.tolist(), strict=True):  # five colours at most
         sets = np.flatnonzero((crowd_of == number) & (n_bytes > 0))
-        area, texts = _tiles(sets, is_named, start, holder, n_bytes, names)
+        area, texts = _tiles(sets, is_named, start, member, n_bytes, names)
         for tile, text in zip(squarify(area, *box), texts, strict=True):
             _draw_tile(axes, tile, text, _CROWDS[number])
     _draw_legend(picture, total)
@@ -103,14 +163,14 @@ def treemap(
 
 
 def _tiles(
-    sets: I64, is_named: Bool, start: I64, holder: I64, n_bytes: I64, names: list[str]
+    sets: I64, is_named: Bool, start: I64, member: I64, n_bytes: I64, names: list[str]
 ) -> tuple[F64, list[list[str]]]:
     """Size and text of the tiles of one colour, largest first; sets without a name are one."""
     named = sets[is_named[sets]]
     rest = sets[~is_named[sets]]
     area = n_bytes[named].astype(np.float64)
     texts = [
-        [*_holder_lines([names[row] for row in holder[start[each] : start[each + 1]].tolist()])]
+        [*_member_lines([names[row] for row in member[start[each] : start[each + 1]].tolist()])]
         for each in named.tolist()  # 120 at most
     ]
     if len(rest):
@@ -120,7 +180,7 @@ def _tiles(
     return area[order], [[*texts[row], bytes_text(area[row])] for row in order.tolist()]
 
 
-def _holder_lines(names: list[str]) -> list[str]:
+def _member_lines(names: list[str]) -> list[str]:
     if len(names) <= _MOST_NAMES:
         return names
     return [*names[: _MOST_NAMES - 1], f"+ {len(names) - _MOST_NAMES + 1} others"]

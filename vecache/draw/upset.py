@@ -1,4 +1,4 @@
-"""Who shares with whom? A bar for each set of holders, and dots below that say who is in it."""
+"""Who shares with whom? A bar for each set of members, and dots below that say who is in it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _MOST_ROWS = 72
 
 def upset(
     start: I64,
-    holder: I64,
+    member: I64,
     n_bytes: I64,
     labels: Sequence[str],
     *,
@@ -47,28 +47,28 @@ def upset(
     note: str,
     n_shown: int = 24,
 ) -> Picture:
-    """Draw the largest sets of holders that have something in common.
+    """Draw the largest sets of members that have something in common.
 
     Parameters
     ----------
     start : (n_sets + 1,) int64
-        The holders of set i are the rows from `start[i]` to before `start[i + 1]`.
-    holder : (n_rows,) int64
-        Numbers of holders.
+        The members of set i are the rows from `start[i]` to before `start[i + 1]`.
+    member : (n_rows,) int64
+        Numbers of members.
     n_bytes : (n_sets,) int64
         What all of the set hold, and nobody else.
     labels : sequence of str
-        One a holder, shortened here.
+        One a member, shortened here.
     title, note : str
         What it shows, and how to read it.
     n_shown : int
-        How many sets are drawn. Those with a single holder are not among them.
+        How many sets are drawn. Those with a single member are not among them.
 
     Returns
     -------
     Picture
-        A column a set, the largest first; a row a holder, with all it has on the left. There are 72
-        rows at most: the holders of a set that needs more are counted below its column.
+        A column a set, the largest first; a row a member, with all it has on the left. There are 72
+        rows at most: the members of a set that needs more are counted below its column.
     """
     sizes = np.diff(start)
     shared = np.flatnonzero((sizes > 1) & (n_bytes > 0))
@@ -76,8 +76,8 @@ def upset(
     if not len(sets):
         return Picture(max(6.0, text_inches([note])), 1.0, title, f"{note} Nothing is shared.")
     column = np.repeat(np.arange(len(sets)), sizes[sets])
-    member = holder[ragged_arange(start[sets], sizes[sets])]
-    rows = _choose_rows(np.split(member, np.cumsum(sizes[sets])[:-1]))
+    shown = member[ragged_arange(start[sets], sizes[sets])]
+    rows = _choose_rows(np.split(shown, np.cumsum(sizes[sets])[:-1]))
     place = np.full(len(labels), -1)
     place[rows] = np.arange(len(rows))
     names = [short_labels(labels)[row] for row in rows.tolist()]
@@ -89,15 +89,15 @@ def upset(
         picture.add_axes(left, _HEAD, _COLUMN * len(sets), _BARS_HEIGHT), n_bytes[sets], sizes[sets]
     )
     dots = picture.add_axes(left, top, _COLUMN * len(sets), _ROW * len(rows))
-    _draw_dots(dots, column, place[member], names, len(sets))
-    alone, total = _holder_bytes(start, holder, n_bytes, len(labels))
+    _draw_dots(dots, column, place[shown], names, len(sets))
+    alone, total = _member_bytes(start, member, n_bytes, len(labels))
     bars = picture.add_axes(_GAP, top, _BARS_WIDTH, _ROW * len(rows))
-    _draw_holders(bars, alone[rows], total[rows])
+    _draw_members(bars, alone[rows], total[rows])
     return picture
 
 
 def _choose_rows(members: list[I64]) -> I64:
-    """Give rows to the holders of each set, as long as all of the set find one."""
+    """Give rows to the members of each set, as long as all of the set find one."""
     rows = np.zeros(0, np.int64)
     for member in members:  # sets, and few
         new = np.setdiff1d(member, rows)
@@ -106,13 +106,13 @@ def _choose_rows(members: list[I64]) -> I64:
     return rows if len(rows) else members[0][:_MOST_ROWS]
 
 
-def _holder_bytes(start: I64, holder: I64, n_bytes: I64, n_holders: int) -> tuple[I64, I64]:
-    """Add up what each holder has alone, and in all."""
+def _member_bytes(start: I64, member: I64, n_bytes: I64, n_members: int) -> tuple[I64, I64]:
+    """Add up what each member has alone, and in all."""
     sizes = np.diff(start)
-    alone, total = np.zeros((2, n_holders), np.int64)
-    np.add.at(total, holder, np.repeat(n_bytes, sizes))
+    alone, total = np.zeros((2, n_members), np.int64)
+    np.add.at(total, member, np.repeat(n_bytes, sizes))
     single = np.flatnonzero(sizes == 1)
-    alone[holder[start[single]]] = n_bytes[single]
+    alone[member[start[single]]] = n_bytes[single]
     return alone, total
 
 
@@ -157,7 +157,7 @@ def _draw_dots(axes: Axes, column: I64, row: I64, names: list[str], n_sets: int)
         axes.text(place, n_rows, f"+{hidden[place]}", ha="center", va="center", **style)
 
 
-def _draw_holders(axes: Axes, alone: I64, total: I64) -> None:
+def _draw_members(axes: Axes, alone: I64, total: I64) -> None:
     places = np.arange(len(total))
     axes.barh(places, total - alone, height=0.66, color=SHARED)
     axes.barh(places, alone, left=total - alone, height=0.66, color=ALONE)

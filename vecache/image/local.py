@@ -1,160 +1,310 @@
-"""An image in a containers-storage graph root, with the TOCs that the store keeps.
+"""The files of an OCI layout inside a tar archive, read in place.
 
-The manifest and the config are the image's big data; the TOC of a layer is the layer's. There is no
-blob any more; see `stored_toc` for what that costs.
+The headers are read once to learn where each file stands; then a blob is a stretch of the archive
+and is read by seeking. That needs an archive that is not compressed, which is how Skopeo and Podman
+write them.
 
-A layer has a TOC here if the manifest says so and the store's layer was made from that very TOC
-(the same digest). So a layer that was pulled whole, or converted from gzip, has none: the next
-pull would fetch it whole as well.
+About 300 bytes of memory a member, and no more than 100,000 of them.
 
-Source: containers/image storage/storage_src.go, storage/storage_transport.go ParseStoreReference.
+Source: containers/image oci/archive/oci_transport.go.
+
+An image in a `dir:` folder, as `skopeo copy ... dir:DIR` writes it.
+
+    DIR/version                 `Directory Transport Version: 1.1`
+    DIR/manifest.json           the manifest, or a list
+    DIR/HEX.manifest.json       a manifest that the list names
+    DIR/HEX                     configs and layers; other algorithms than sha256: ALGORITHM-HEX
+
+Source: containers/image directory/directory_transport.go layerPath, manifestPath.
+
+An image in an OCI layout, which is a folder or (see `archive`) a tar archive of one.
+
+    index.json             a list; each entry may carry its tag as an annotation
+    blobs/ALGORITHM/HEX    manifests, configs, layers
+
+Without a tag there must be one image only. `@N` in the place of a tag is the Nth entry, from 0. The
+entries of `index.json` are not chosen from by platform: what the tag points to may be a list, and
+that one is.
+
+Source: containers/image oci/layout/oci_transport.go getManifestDescriptor.
 """
 
 from __future__ import annotations
 
+import io
+import posixpath
 import re
+import tarfile
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from vecache.errors import ImageError
-from vecache.image.estargz import TOC_DIGEST
-from vecache.image.integrity import parse_digest
-from vecache.image.manifest import MAX_DOCUMENT_BYTES
+from vecache.errors import ImageError, ImageNotFoundError
+from vecache.image.blob import FileBlob, open_regular, read_document
+from vecache.image.manifest import MAX_DOCUMENT_BYTES, ManifestList, parse_manifest
 from vecache.image.source import Document
-from vecache.image.stored_toc import StoredEstargzToc, StoredZstdChunkedToc
-from vecache.image.toc_reader import find_toc_digest
-from vecache.image.zstd_chunked import parse_place
-from vecache.store.bigdata import TOC_KEY, read_big_data
+from vecache.image.toc import find_toc
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from vecache.image.blob import Blob
     from vecache.image.manifest import Descriptor
-    from vecache.image.toc_reader import TocReader
-    from vecache.store.graphroot import Store
-    from vecache.store.records import ImageRecord, LayerRecord
+    from vecache.image.toc import TocReader
 
-__all__ = ["StoreImage", "StoreName", "parse_store_name"]
+__all__ = ["DirFolder", "FolderFiles", "LayoutFiles", "OciLayout", "TarFiles"]
 
-_SPECIFIER = re.compile(
-    r"\[(?:[^@\]]*@)?(?P<root>/[^+:\]]*)(?:\+[^:\]]*)?(?::[^\]]*)?\](?P<name>.*)"
-)
-_NAME_AND_ID = re.compile(r"(?:.*@)?(?P<id>[0-9a-f]{64})")
-
-
-@dataclass(frozen=True, slots=True)
-class StoreName:
-    """An image in a store.
-
-    Attributes
-    ----------
-    graph_root : Path or None
-        The store; None for the one that the caller has.
-    name : str
-        What the store is asked for.
-    """
-
-    graph_root: Path | None
-    name: str
-
-
-def parse_store_name(text: str) -> StoreName:
-    """Read `[[DRIVER@]GRAPHROOT[+RUNROOT][:OPTIONS]]NAME`; `@ID` and `NAME@ID` are names too.
-
-    Parameters
-    ----------
-    text : str
-        What stands behind `containers-storage:`.
-
-    Returns
-    -------
-    StoreName
-        Its parts; driver, run root and options make no difference here.
-
-    Raises
-    ------
-    ImageError
-        If it is no such name.
-
-    Examples
-    --------
-    >>> parse_store_name("[overlay@/srv/store+/run/store]app").graph_root
-    PosixPath('/srv/store')
-    """
-    graph_root, name = None, text
-    if text.startswith("["):
-        match = _SPECIFIER.fullmatch(text)
-        if match is None:
-            raise ImageError(f"{text[:200]!r}: wanted [DRIVER@/GRAPHROOT]NAME")
-        graph_root, name = Path(match["root"]), match["name"]
-    with_id = _NAME_AND_ID.fullmatch(name)
-    name = with_id["id"] if with_id else name.removeprefix("@")
-    if not name:
-        raise ImageError(f"{text[:200]!r}: names no image")
-    return StoreName(graph_root, name)
+_MAX_MEMBERS = 100_000
+_MAX_HEADER_BYTES = 1 << 20
+_COMPRESSED = {
+    b"\x1f\x8b": "gzip",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"\xfd7zXZ": "xz",
+    b"BZh": "bzip2",
+}
 
 
 @dataclass(frozen=True)
-class StoreImage:
-    """One image of a store.
+class TarFiles:
+    """A layout that is a tar archive.
 
     Attributes
     ----------
-    store : Store
-        The store.
-    record : ImageRecord
-        The image.
+    path : Path
+        The archive.
     """
 
-    store: Store
-    record: ImageRecord
+    path: Path
+
+    @cached_property
+    def _places(self) -> dict[str, tuple[int, int]]:
+        return _find_members(self.path)
+
+    def read_document(self, name: str) -> bytes:
+        """Read a small member as a whole."""
+        start, n_bytes = self._find(name)
+        if n_bytes > MAX_DOCUMENT_BYTES:
+            raise ImageError(
+                f"{self.path}: {name} has {n_bytes:,} bytes, "
+                f"but such a document has at most {MAX_DOCUMENT_BYTES:,}"
+            )
+        return FileBlob(self.path, n_bytes, start).read(0, n_bytes)
+
+    def blob(self, name: str, n_bytes: int) -> FileBlob:
+        """Give a member of known size, without reading it."""
+        start, member_bytes = self._find(name)
+        if member_bytes != n_bytes:
+            raise ImageError(
+                f"{self.path}: {name} has {member_bytes:,} bytes, the manifest says {n_bytes:,}"
+            )
+        return FileBlob(self.path, n_bytes, start)
+
+    def _find(self, name: str) -> tuple[int, int]:
+        place = self._places.get(name)
+        if place is None:
+            raise ImageError(f"{self.path}: the archive has no member {name}")
+        return place
+
+
+class _HeaderFile(io.FileIO):
+    """A file that gives headers only, so that no header can ask for gigabytes."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is None or not 0 <= size <= _MAX_HEADER_BYTES:
+            raise tarfile.ReadError(f"a header of {size} bytes")
+        return super().read(size) or b""
+
+
+def _find_members(path: Path) -> dict[str, tuple[int, int]]:
+    """Find the start and the size of each regular file; of equal names the last."""
+    places = {}
+    last_offset, n_members = -1, 0
+    try:
+        with open_regular(path) as (handle, _), _HeaderFile(handle, closefd=False) as file:
+            _refuse_compressed(file.read(8), path)
+            file.seek(0)
+            with tarfile.open(fileobj=file, mode="r:") as archive:
+                while (member := archive.next()) is not None:
+                    # A negative size would send tarfile back and forth for ever.
+                    if member.offset <= last_offset or member.size < 0:
+                        raise tarfile.ReadError("a header that points backwards")
+                    last_offset = member.offset
+                    if member.isreg():
+                        name = posixpath.normpath(member.name)
+                        places[name] = (member.offset_data, member.size)
+                    n_members += 1
+                    if n_members > _MAX_MEMBERS:
+                        raise tarfile.ReadError(f"more than {_MAX_MEMBERS:,} members")
+    except ImageError:
+        raise
+    except (tarfile.TarError, OSError, ValueError, OverflowError, RecursionError) as error:
+        raise ImageError(f"{path}: not a tar archive that can be read: {error}") from error
+    return places
+
+
+def _refuse_compressed(start: bytes, path: Path) -> None:
+    for magic, name in _COMPRESSED.items():
+        if start.startswith(magic):
+            raise ImageError(
+                f"{path}: compressed with {name}; wanted a plain tar archive, decompress it first"
+            )
+
+
+_VERSION = b"Directory Transport Version: 1."
+_MAX_VERSION_BYTES = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class DirFolder:
+    """The image in a folder.
+
+    Attributes
+    ----------
+    folder : Path
+        The folder.
+    """
+
+    folder: Path
 
     @property
     def name(self) -> str:
-        """Its first name, or its id."""
-        return self.record.names[0] if self.record.names else self.record.id
-
-    @cached_property
-    def _layers(self) -> tuple[LayerRecord, ...]:
-        return self.store.image_layers(self.record)
+        """The folder's name."""
+        return self.folder.name
 
     def read_root(self) -> Document:
-        """Read the manifest of the image that was pulled, even where its name is that of a list."""
-        data, digest = self._read("manifest"), self.record.digest
-        if digest is not None:
-            parse_digest(digest, f"{self.record.store_root}: image {self.name}: digest")
-        return Document(data, "", f"image {self.name}: manifest", digest)
+        """Read `manifest.json`; a folder of an unknown version is refused."""
+        path = self.folder / "manifest.json"
+        data = read_document(path, MAX_DOCUMENT_BYTES)
+        version = self.folder / "version"
+        if version.exists():  # Skopeo writes it, and reads folders without it
+            found = read_document(version, _MAX_VERSION_BYTES)
+            if not found.startswith(_VERSION):
+                raise ImageError(f"{version}: {found[:60]!r}, wanted version 1 of the dir format")
+        return Document(data, "", str(path))
 
     def read_manifest(self, descriptor: Descriptor) -> bytes:
         """Read a manifest that a list names."""
-        return self._read(f"manifest-{descriptor.digest}")
+        path = self.folder / f"{_file_name(descriptor.digest)}.manifest.json"
+        return FileBlob(path, descriptor.n_bytes).read(0, descriptor.n_bytes)
 
     def read_config(self, descriptor: Descriptor) -> bytes:
         """Read the config."""
-        return self._read(descriptor.digest)
+        return self._blob(descriptor).read(0, descriptor.n_bytes)
 
     def find_toc(self, layer_no: int, descriptor: Descriptor) -> TocReader | None:
-        """Find the TOC that the store keeps for a layer."""
-        if layer_no >= len(self._layers):
-            raise ImageError(
-                f"image {self.name}: the store has {len(self._layers)} layers of it, the manifest "
-                "names more; pull it again"
-            )
-        layer = self._layers[layer_no]
-        found = find_toc_digest(descriptor)
-        if found is None or found[1] != layer.toc_digest or TOC_KEY not in layer.big_data_names:
-            return None
-        if found[0] == TOC_DIGEST:
-            return StoredEstargzToc(layer, descriptor.n_bytes, found[1])
-        return StoredZstdChunkedToc(layer, found[1], parse_place(descriptor))
+        """Find a layer's TOC through its annotations."""
+        return find_toc(descriptor, self._blob(descriptor))
 
-    def _read(self, key: str) -> bytes:
-        data = read_big_data(self.record, key)
-        where = f"image {self.name}: {key}"
-        if data is None:
-            raise ImageError(f"{where} is missing in the store; pull the image again")
-        if len(data) > MAX_DOCUMENT_BYTES:
-            raise ImageError(
-                f"{where}: {len(data):,} bytes, such a document has at most {MAX_DOCUMENT_BYTES:,}"
-            )
-        return data
+    def _blob(self, descriptor: Descriptor) -> FileBlob:
+        return FileBlob(self.folder / _file_name(descriptor.digest), descriptor.n_bytes)
+
+
+def _file_name(digest: str) -> str:
+    algorithm, _, text = digest.partition(":")
+    return text if algorithm == "sha256" else f"{algorithm}-{text}"
+
+
+_INDEX_NAME = "index.json"
+_REF_NAME = "org.opencontainers.image.ref.name"
+_MAX_SHOWN = 20
+
+
+class LayoutFiles(Protocol):
+    """The files of a layout, by their names in it."""
+
+    @property
+    def path(self) -> Path:
+        """The folder or archive."""
+
+    def read_document(self, name: str) -> bytes:
+        """Read a small file as a whole."""
+
+    def blob(self, name: str, n_bytes: int) -> Blob:
+        """Give a file of known size, without reading it."""
+
+
+@dataclass(frozen=True, slots=True)
+class FolderFiles:
+    """A layout that is a folder."""
+
+    path: Path
+
+    def read_document(self, name: str) -> bytes:
+        """Read a small file as a whole."""
+        return read_document(self.path / name, MAX_DOCUMENT_BYTES)
+
+    def blob(self, name: str, n_bytes: int) -> FileBlob:
+        """Give a file of known size, without looking at it."""
+        return FileBlob(self.path / name, n_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class OciLayout:
+    """One image of a layout.
+
+    Attributes
+    ----------
+    files : LayoutFiles
+        The layout.
+    tag : str
+        The image's tag, `@N`, or nothing for the only image.
+    """
+
+    files: LayoutFiles
+    tag: str
+
+    @property
+    def name(self) -> str:
+        """The tag, or the name of the folder or archive."""
+        return self.tag or self.files.path.name
+
+    def read_root(self) -> Document:
+        """Read the manifest or list that the tag points to."""
+        path = self.files.path
+        index = self.files.read_document(_INDEX_NAME)
+        root = _find_tagged(index, self.tag, f"{path}: {_INDEX_NAME}")
+        name = _blob_path(root.digest)
+        data = self.files.read_document(name)
+        return Document(data, root.media_type, f"{path}: {name}", root.digest)
+
+    def read_manifest(self, descriptor: Descriptor) -> bytes:
+        """Read a manifest that a list names."""
+        return self._blob(descriptor).read(0, descriptor.n_bytes)
+
+    def read_config(self, descriptor: Descriptor) -> bytes:
+        """Read the config."""
+        return self._blob(descriptor).read(0, descriptor.n_bytes)
+
+    def find_toc(self, layer_no: int, descriptor: Descriptor) -> TocReader | None:
+        """Find a layer's TOC through its annotations."""
+        return find_toc(descriptor, self._blob(descriptor))
+
+    def _blob(self, descriptor: Descriptor) -> Blob:
+        return self.files.blob(_blob_path(descriptor.digest), descriptor.n_bytes)
+
+
+def _blob_path(digest: str) -> str:
+    """Give a blob's path in a layout; a valid digest is safe there."""
+    algorithm, _, text = digest.partition(":")
+    return f"blobs/{algorithm}/{text}"
+
+
+def _find_tagged(index: bytes, tag: str, where: str) -> Descriptor:
+    """Find the first entry of an `index.json` with a tag; the message lists the tags."""
+    manifest = parse_manifest(index, "", where)
+    if not isinstance(manifest, ManifestList):
+        raise ImageError(f"{where}: an image, wanted a list of images")
+    choices = manifest.choices
+    if tag.startswith("@"):
+        position = int(tag[1:]) if re.fullmatch(r"[0-9]{1,9}", tag[1:]) else len(choices)
+        found = choices[position : position + 1]
+    elif tag:
+        found = tuple(each for each in choices if each.annotations.get(_REF_NAME) == tag)[:1]
+    else:
+        found = choices
+    if len(found) == 1:
+        return found[0]
+    tags = [repr(each.annotations.get(_REF_NAME, f"@{i}")) for i, each in enumerate(choices)]
+    shown = ", ".join(tags[:_MAX_SHOWN]) + (", ..." if len(tags) > _MAX_SHOWN else "")
+    problem = f"no image {tag!r}" if tag else f"{len(choices)} images and no tag given"
+    raise ImageNotFoundError(f"{where}: {problem}; tags there: {shown or 'none'}")

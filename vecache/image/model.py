@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 from vecache.errors import ImageError
 from vecache.text import html_table
-from vecache.toc.document import Toc
+from vecache.toc.parse import Toc
 
 if TYPE_CHECKING:
-    from vecache.image.toc_reader import TocReader
-    from vecache.toc.merge import TocFormat
+    from vecache.image.toc import TocReader
+    from vecache.toc.files import TocFormat
 
 __all__ = ["Image", "ImageLayer"]
 

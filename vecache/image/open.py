@@ -1,4 +1,15 @@
-"""Open an image by its name, wherever it is.
+"""How an image is named: a transport and, behind the colon, where to look.
+
+As Skopeo names images:
+
+- `oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]`; `@N` in the place of the tag is the Nth image;
+- `dir:DIR`;
+- `docker://HOST[:PORT]/NAME[:TAG|@DIGEST]`;
+- `containers-storage:[DRIVER@GRAPHROOT]NAME`, the part in square brackets being optional.
+
+This module only takes the text apart. What the rest means is up to the module of each transport.
+
+Open an image by its name, wherever it is.
 
 The reference says which kind of place it is; from there on every place is an `ImageSource`.
 """
@@ -6,25 +17,129 @@ The reference says which kind of place it is; from there on every place is an `I
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vecache.image.archive import TarFiles
-from vecache.image.folder import DirFolder
-from vecache.image.layout import FolderFiles, OciLayout
-from vecache.image.local import StoreImage, parse_store_name
-from vecache.image.platform import machine_platform, parse_platform
-from vecache.image.reference import Reference, Transport, parse_reference, split_tag
-from vecache.image.registry_name import parse_registry_name
+from vecache.errors import ImageError
+from vecache.image.local import DirFolder, FolderFiles, OciLayout, TarFiles
+from vecache.image.manifest import machine_platform, parse_platform
+from vecache.image.name import parse_registry_name
 from vecache.image.source import load_image
+from vecache.image.stored import StoreImage, parse_store_name
 from vecache.store.graphroot import Store, open_store
 
 if TYPE_CHECKING:
     from vecache.image.model import Image
-    from vecache.image.registry.retry import RetryPolicy
+    from vecache.image.registry.http import RetryPolicy
     from vecache.image.source import ImageSource
 
-__all__ = ["open_image"]
+__all__ = ["Reference", "Transport", "open_image", "parse_reference", "split_tag"]
+
+
+class Transport(StrEnum):
+    """The ways to reach an image."""
+
+    OCI = "oci"
+    OCI_ARCHIVE = "oci-archive"
+    DIR = "dir"
+    DOCKER = "docker"
+    STORAGE = "containers-storage"
+
+
+_FORMS = (
+    "oci:DIR[:TAG], oci-archive:FILE[:TAG], dir:DIR, docker://HOST[:PORT]/NAME[:TAG|@DIGEST], "
+    "containers-storage:NAME"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """An image's name, taken apart.
+
+    Attributes
+    ----------
+    text : str
+        As it was given.
+    transport : Transport
+        What stands before the first colon.
+    rest : str
+        What stands behind it, never empty; for `docker` without the two slashes.
+    """
+
+    text: str
+    transport: Transport
+    rest: str
+
+
+def parse_reference(text: str) -> Reference:
+    """Take an image's name apart.
+
+    Parameters
+    ----------
+    text : str
+        `TRANSPORT:...`.
+
+    Returns
+    -------
+    Reference
+        Its parts.
+
+    Raises
+    ------
+    ImageError
+        If the transport is none of those known, or nothing stands behind it.
+
+    Examples
+    --------
+    >>> parse_reference("docker://quay.io/podman/stable").rest
+    'quay.io/podman/stable'
+    >>> parse_reference("oci:images:app").transport
+    <Transport.OCI: 'oci'>
+    """
+    shown = repr(text[:200])
+    name, colon, rest = text.partition(":")
+    try:
+        transport = Transport(name)
+    except ValueError:
+        problem = f"unknown transport {name[:50]!r}"
+        if not colon or "/" in name or "." in name or rest[:1].isdigit():
+            problem = "no transport; for an image in a registry, put docker:// before the name"
+        raise ImageError(f"{shown}: {problem}; wanted one of {_FORMS}") from None
+    if transport is Transport.DOCKER:
+        if not rest.startswith("//"):
+            raise ImageError(f"{shown}: docker needs two slashes, as in docker://{rest[:200]}")
+        rest = rest[2:]
+    if not rest or "\0" in rest:
+        raise ImageError(f"{shown}: nothing that could be a name behind {name}:")
+    return Reference(text, transport, rest)
+
+
+def split_tag(rest: str) -> tuple[str, str]:
+    """Split `PATH[:TAG]` at the first colon that leaves a path which exists.
+
+    Skopeo splits at the first colon, always, so no path may hold one. What Skopeo understands means
+    the same here; what it would refuse is given the chance to be a path with colons in it.
+
+    Parameters
+    ----------
+    rest : str
+        A path and perhaps a tag.
+
+    Returns
+    -------
+    path : str
+        The path; what stands before the first colon if nothing exists.
+    tag : str
+        The tag; empty if there is none.
+    """
+    colons = [i for i, character in enumerate(rest) if character == ":"]
+    for at in [*colons, len(rest)]:
+        if os.path.exists(rest[:at]):
+            return rest[:at], rest[at + 1 :]
+    path, _, tag = rest.partition(":")
+    return path, tag
 
 
 def open_image(
@@ -101,7 +216,7 @@ def _open_registry(
     reference: Reference, auth_file: Path | None, retry: RetryPolicy | None, *, tls_verify: bool
 ) -> ImageSource:
     # TLS and HTTP are slow to import, and only a registry needs them.
-    from vecache.image.registry.connect import connect  # noqa: PLC0415
+    from vecache.image.registry.client import connect  # noqa: PLC0415
 
     image = parse_registry_name(reference.rest)
     return connect(image, os.environ, auth_file=auth_file, retry=retry, tls_verify=tls_verify)

@@ -14,22 +14,22 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from vecache.digest import check_digest
 from vecache.errors import ImageError
-from vecache.image.integrity import check_digest
 from vecache.image.manifest import (
     MAX_DOCUMENT_BYTES,
     Descriptor,
     ImageManifest,
+    choose_image,
     parse_config,
     parse_manifest,
 )
 from vecache.image.model import Image, ImageLayer
-from vecache.image.platform import choose_image
 
 if TYPE_CHECKING:
-    from vecache.image.platform import Platform
-    from vecache.image.reference import Reference
-    from vecache.image.toc_reader import TocReader
+    from vecache.image.manifest import Platform
+    from vecache.image.open import Reference
+    from vecache.image.toc import TocReader
 
 __all__ = ["MAX_IMAGE_BYTES", "MAX_LAYERS", "Document", "ImageSource", "load_image"]
 

@@ -22,10 +22,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vecache.digest import Digests, parse_digests
-from vecache.index.layers import BuildMode, CachedLayer, CacheSource, ExcludedLayer
+from vecache.index.load import (
+    BuildMode,
+    CachedLayer,
+    CacheSource,
+    ExcludedLayer,
+    LayerSource,
+    identify,
+)
 from vecache.index.lookup import LayerIndex
 from vecache.index.result import LookupResult, Matches
-from vecache.index.source import LayerSource, identify
 from vecache.text import html_table
 
 if TYPE_CHECKING:

@@ -23,11 +23,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vecache.cache.mapping import release_pages
 from vecache.digest import PREFIX_BYTES, Algorithm
+from vecache.files import release_pages
+from vecache.index.address_view import RESIDENT_BYTES
 from vecache.index.keys import build_keys
-from vecache.index.maps import LayerMaps
-from vecache.index.window import RESIDENT_BYTES
+from vecache.index.tags import LayerMaps
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

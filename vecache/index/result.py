@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from vecache.arrays import I64, U8, BinaryColumn, Bool
     from vecache.cache.locations import Locations
     from vecache.digest import Digests
-    from vecache.index.layers import CachedLayer
-    from vecache.index.maps import LayerMaps
+    from vecache.index.load import CachedLayer
+    from vecache.index.tags import LayerMaps
 
 __all__ = ["LookupResult", "LookupState", "Matches"]
 

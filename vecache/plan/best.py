@@ -30,7 +30,7 @@ import numpy as np
 import pyarrow as pa
 
 from vecache.arrays import binary_buffers, first_rows
-from vecache.plan.layer_files import Action
+from vecache.plan.files import Action
 from vecache.plan.replay import can_rehash
 from vecache.toc.entries import ChunkKind
 
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from vecache.arrays import I64, BinaryColumn, Bool
     from vecache.digest import Digests
     from vecache.index.layers_cache import LayersCache
+    from vecache.plan.files import LayerFiles
     from vecache.plan.image_plan import ImagePlan
-    from vecache.plan.layer_files import LayerFiles
     from vecache.plan.options import PlanOptions
     from vecache.plan.replay import Replay
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from vecache.plan.layer_files import Action
+from vecache.plan.files import Action
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

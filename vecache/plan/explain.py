@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from vecache.plan.layer_files import Action
+from vecache.plan.files import Action
 from vecache.plan.layer_plan import LayerState
 from vecache.plan.near_paths import path_error, path_text
 from vecache.toc.entries import EntryKind

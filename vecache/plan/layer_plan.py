@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vecache.plan.layer_files import Action
+from vecache.plan.files import Action
 from vecache.plan.ranges import RANGE_HEADER_BYTES
 from vecache.text import html_table
 

@@ -15,8 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from vecache.plan.prepare import Preparer
-from vecache.plan.pull import plan_with
+from vecache.plan.pull import Preparer, plan_with
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

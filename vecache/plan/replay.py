@@ -20,9 +20,8 @@ import numpy as np
 
 from vecache.arrays import frozen
 from vecache.digest import Digests
-from vecache.plan.fallback import fall_back
-from vecache.plan.layer_files import Action
-from vecache.plan.ranges import join_parts
+from vecache.plan.files import Action
+from vecache.plan.ranges import fall_back, join_parts
 from vecache.toc.entries import ChunkKind
 from vecache.toc.fingerprint import fingerprints
 
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from vecache.arrays import I64, U8, Bool
     from vecache.index.layers_cache import LayersCache
     from vecache.index.result import LookupResult
-    from vecache.plan.layer_files import LayerFiles
+    from vecache.plan.files import LayerFiles
     from vecache.plan.options import PlanOptions
     from vecache.plan.ranges import Parts, Ranges
 

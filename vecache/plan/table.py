@@ -29,7 +29,7 @@ import numpy as np
 import pyarrow as pa
 
 from vecache.arrays import binary_to_text
-from vecache.plan.layer_files import Action
+from vecache.plan.files import Action
 from vecache.plan.layer_plan import LayerState
 from vecache.toc.entries import EntryKind
 
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from vecache.arrays import I64
     from vecache.digest import Digests
     from vecache.index.result import LookupResult
+    from vecache.plan.files import LayerFiles
     from vecache.plan.image_plan import ImagePlan
-    from vecache.plan.layer_files import LayerFiles
     from vecache.plan.layer_plan import LayerPlan
     from vecache.plan.replay import Replay
 

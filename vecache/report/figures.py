@@ -20,7 +20,7 @@ from vecache.toc.layout import Layout
 
 if TYPE_CHECKING:
     from vecache.cache.reader import CacheFile
-    from vecache.toc.document import Toc
+    from vecache.toc.parse import Toc
 
 __all__ = ["cache_figures", "describe_cache", "describe_toc"]
 

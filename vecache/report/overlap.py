@@ -29,9 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from vecache.report.table import Cell
+    from vecache.sharing.exclusive import RepeatedFiles, Shares
     from vecache.sharing.matrix import Overlap
-    from vecache.sharing.repeated import RepeatedFiles
-    from vecache.sharing.shares import Shares
 
 __all__ = ["METRICS", "overlap_text"]
 
@@ -59,7 +58,7 @@ _PAIR_COLUMNS = {
 _PIPE_WIDTH = 132
 _MOST_COLUMNS = 16
 _MOST_PAIRS = 10
-_MOST_HOLDERS = 10
+_MOST_MEMBERS = 10
 
 
 def overlap_text(
@@ -79,7 +78,7 @@ def overlap_text(
     over : Overlap
         What each pair has in common.
     alone : Shares
-        What each has alone; of the same contents, holders and grain.
+        What each has alone; of the same contents, members and grain.
     repeated : RepeatedFiles
         The files to be listed.
     metric : str
@@ -190,10 +189,10 @@ def _name_column(over: Overlap, title: str) -> Column:
 
 
 def _costliest(over: Overlap, alone: Shares, names: list[str], screen: Screen) -> str:
-    """Write what the costliest holders have alone."""
+    """Write what the costliest members have alone."""
     import numpy as np  # noqa: PLC0415 - `vecache overlap --help` does without
 
-    order = np.argsort(-alone.own_bytes, kind="stable")[:_MOST_HOLDERS]
+    order = np.argsort(-alone.own_bytes, kind="stable")[:_MOST_MEMBERS]
     columns = [
         _name_column(over, str(over.by).upper()),
         Column("SIZE", "right"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vecache.plan.best import Best
-from vecache.plan.layer_files import Action
+from vecache.plan.files import Action
 from vecache.plan.layer_plan import LayerState
 from vecache.report.table import Column, human_bytes, human_share, render_table
 from vecache.text import printable

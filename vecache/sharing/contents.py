@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from vecache.sharing.holder_sets import HolderSets
+from vecache.sharing.intersections import Intersections
 from vecache.text import html_table
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
     from vecache.arrays import I64, U8
-    from vecache.sharing.holdings import Holdings
+    from vecache.sharing.content_table import ContentTable
     from vecache.store.records import ImageRecord, LayerRecord
 
 __all__ = [
@@ -75,20 +75,20 @@ class ContentLayer:
     ----------
     record : LayerRecord
         What its store says of it.
-    files, chunks : Holdings
+    files, chunks : ContentTable
         Its distinct contents at either grain.
     """
 
     record: LayerRecord
-    files: Holdings
-    chunks: Holdings
+    files: ContentTable
+    chunks: ContentTable
 
     @property
     def id(self) -> str:
         """The layer's id."""
         return self.record.id
 
-    def holdings(self, grain: Grain) -> Holdings:
+    def content_table(self, grain: Grain) -> ContentTable:
         """Return the contents at one grain."""
         return self.files if grain is Grain.FILE else self.chunks
 
@@ -165,7 +165,7 @@ class Contents:
         )
 
     def labels(self, by: By) -> tuple[str, ...]:
-        """Name the holders.
+        """Name the members.
 
         Parameters
         ----------
@@ -181,7 +181,7 @@ class Contents:
             return tuple(layer.id for layer in self.layers)
         return tuple(image.label for image in self.images)
 
-    def holdings(self, grain: Grain) -> list[Holdings]:
+    def content_table(self, grain: Grain) -> list[ContentTable]:
         """List what each layer holds at one grain.
 
         Parameters
@@ -191,12 +191,12 @@ class Contents:
 
         Returns
         -------
-        list of Holdings
+        list of ContentTable
             One a layer.
         """
-        return [layer.holdings(grain) for layer in self.layers]
+        return [layer.content_table(grain) for layer in self.layers]
 
-    def holder_sets(self, by: By, grain: Grain) -> HolderSets:
+    def intersections(self, by: By, grain: Grain) -> Intersections:
         """Find the sets of layers or images that have contents in common.
 
         Parameters
@@ -208,10 +208,10 @@ class Contents:
 
         Returns
         -------
-        HolderSets
+        Intersections
             Holders are numbered as in `labels`.
         """
-        sets = HolderSets.of_holdings(self.holdings(grain))
+        sets = Intersections.of_holdings(self.content_table(grain))
         if by is By.LAYER:
             return sets
         owner_start, owner = self.image_numbers()

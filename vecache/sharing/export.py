@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 
 from vecache.errors import DatasetError
-from vecache.sharing.dataset_files import (
+from vecache.sharing.dataset import (
     FIRST_BYTES,
     IMAGE_SCHEMA,
     IMAGES_FILE,
@@ -33,8 +33,8 @@ from vecache.sharing.dataset_files import (
     part_path,
 )
 from vecache.sharing.keys import order_keys
+from vecache.sharing.occurrences import TAG_SCHEMA
 from vecache.sharing.sources import read_contents
-from vecache.sharing.tags import TAG_SCHEMA
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -9,7 +9,7 @@ each byte as an element to cover); and the first k hold at least 63 % of what an
 hold together (Nemhauser, Wolsey and Fisher 1978). `n_at_least` bounds the fewest from below: so
 many layers are needed for their bytes to add up, were none held twice.
 
-Each set of holders (`holder_sets.py`) is covered once, so all steps together go once over the rows.
+Each set of members (`intersections.py`) is covered once, so all steps together go once over rows.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from vecache.arrays import column, ragged_arange
 from vecache.sharing.contents import Grain
-from vecache.sharing.holder_sets import HolderSets
+from vecache.sharing.intersections import Intersections
 from vecache.sharing.sources import read_contents
 from vecache.text import html_table
 
@@ -155,19 +155,19 @@ def gather(image: Any, source: Any, grain: str | Grain = Grain.FILE) -> Gathered
     grain = Grain(grain)
     local, wanted = read_contents(source), read_contents(image)
     n_local = len(local.layers)
-    sets = HolderSets.of_holdings([*local.holdings(grain), *wanted.holdings(grain)])
-    is_wanted = np.arange(sets.n_holders) >= n_local
+    sets = Intersections.of_holdings([*local.content_table(grain), *wanted.content_table(grain)])
+    is_wanted = np.arange(sets.n_members) >= n_local
     sets = sets.take(np.flatnonzero(sets.any_in(is_wanted)))
-    is_local = sets.holder < n_local
+    is_local = sets.member < n_local
     layer, added = _choose(
-        sets.holder[is_local],
+        sets.member[is_local],
         sets.spread(np.arange(len(sets)))[is_local],
         sets.n_bytes,
         n_local,
     )
     total, covered = int(sets.n_bytes.sum()), int(added.sum())
     held = np.zeros(n_local, np.int64)
-    np.add.at(held, sets.holder[is_local], sets.spread(sets.n_bytes)[is_local])
+    np.add.at(held, sets.member[is_local], sets.spread(sets.n_bytes)[is_local])
     most_first = np.cumsum(np.sort(held)[::-1])
     return Gathered(
         grain=grain,

@@ -1,8 +1,8 @@
 """What do layers share with each other, and images? Square matrices, every pair at once.
 
-1. Contents become sets of holders (`holder_sets.py`): whoever is in a set shares its contents.
+1. Contents become sets of members (`intersections.py`): whoever is in a set shares its contents.
 2. Small sets are written out as pairs, and the pairs counted.
-3. A set with more than a sixteenth of all holders has too many pairs for that. A block of such sets
+3. A set with more than a sixteenth of all members has too many pairs for that. A block of such sets
    is a matrix of zeros and ones, and its product with itself is the count, at the speed of BLAS.
 
 Products are made in floats and are exact: sums stay below 2**53, see `contents.MAX_BYTES`.
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from vecache.arrays import F64, I64
     from vecache.draw.picture import Picture
     from vecache.sharing.contents import Contents
-    from vecache.sharing.holder_sets import HolderSets
+    from vecache.sharing.intersections import Intersections
 
 __all__ = ["METRICS", "Overlap", "overlap", "pair_sums"]
 
@@ -44,14 +44,14 @@ _DENSE_SHARE = 16
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Overlap:
-    """What each holder shares with each other one; the diagonal is the holder itself.
+    """What each member shares with each other one; the diagonal is the member itself.
 
     Attributes
     ----------
     contents : Contents
         Where it comes from.
     by : By
-        Whether holders are layers or images.
+        Whether members are layers or images.
     grain : Grain
         What `bytes` counts: the sizes of shared files, or of shared chunks.
     """
@@ -81,7 +81,7 @@ class Overlap:
         return self._sums(self.grain)[1]
 
     def containment(self, metric: str = "bytes") -> F64:
-        """Say how much of each holder is in each other one.
+        """Say how much of each member is in each other one.
 
         Parameters
         ----------
@@ -98,7 +98,7 @@ class Overlap:
         return _ratio(shared, np.broadcast_to(shared.diagonal()[:, None], shared.shape))
 
     def jaccard(self, metric: str = "bytes") -> F64:
-        """Say how alike two holders are.
+        """Say how alike two members are.
 
         Parameters
         ----------
@@ -115,7 +115,7 @@ class Overlap:
         return _ratio(shared, own[:, None] + own[None, :] - shared)
 
     def to_arrow(self) -> Any:
-        """Export every pair that shares something, and each holder with itself.
+        """Export every pair that shares something, and each member with itself.
 
         Returns
         -------
@@ -174,11 +174,11 @@ class Overlap:
 
     @cached_property
     def _files(self) -> tuple[I64, I64]:
-        return pair_sums(self.contents.holder_sets(self.by, Grain.FILE))
+        return pair_sums(self.contents.intersections(self.by, Grain.FILE))
 
     @cached_property
     def _chunks(self) -> tuple[I64, I64]:
-        return pair_sums(self.contents.holder_sets(self.by, Grain.CHUNK))
+        return pair_sums(self.contents.intersections(self.by, Grain.CHUNK))
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -239,50 +239,50 @@ def overlap(source: Any, by: str | By = By.LAYER, grain: str | Grain = Grain.FIL
     return Overlap(read_contents(source), by, grain)
 
 
-def pair_sums(sets: HolderSets) -> tuple[I64, I64]:
-    """Add up what each pair of holders shares.
+def pair_sums(sets: Intersections) -> tuple[I64, I64]:
+    """Add up what each pair of members shares.
 
     Parameters
     ----------
-    sets : HolderSets
+    sets : Intersections
         Who holds what.
 
     Returns
     -------
-    n_contents, n_bytes : (n_holders, n_holders) int64
-        Symmetric; the diagonal is the holder itself.
+    n_contents, n_bytes : (n_members, n_members) int64
+        Symmetric; the diagonal is the member itself.
     """
-    n_holders = sets.n_holders
-    sums = np.zeros((2, n_holders, n_holders), np.int64)
-    is_dense = sets.set_sizes * _DENSE_SHARE > n_holders
+    n_members = sets.n_members
+    sums = np.zeros((2, n_members, n_members), np.int64)
+    is_dense = sets.set_sizes * _DENSE_SHARE > n_members
     _add_pairs(sets.take(np.flatnonzero(~is_dense)), sums)
     sums += np.triu(sums, 1).transpose(0, 2, 1)
     _add_products(sets.take(np.flatnonzero(is_dense)), sums)
     return frozen(sums[0]), frozen(sums[1])
 
 
-def _add_pairs(sets: HolderSets, sums: I64) -> None:
+def _add_pairs(sets: Intersections, sums: I64) -> None:
     """Count each pair of a set once, above the diagonal or on it."""
-    holder = sets.holder.astype(np.int32 if sets.n_holders**2 < 1 << 31 else np.int64)
-    n_right = sets.spread(sets.start[1:]) - np.arange(len(holder))  # itself and those behind it
+    member = sets.member.astype(np.int32 if sets.n_members**2 < 1 << 31 else np.int64)
+    n_right = sets.spread(sets.start[1:]) - np.arange(len(member))  # itself and those behind it
     weights = (sets.spread(sets.n_contents), sets.spread(sets.n_bytes))
     ends = np.cumsum(n_right)
     n_blocks = int(ends[-1]) // _PAIRS_PER_BLOCK + 1 if len(ends) else 0
     edges = np.searchsorted(ends, np.arange(1, n_blocks + 1) * _PAIRS_PER_BLOCK, side="right")
     for low, high in pairwise([0, *edges.tolist()]):  # blocks that stay in the processor's cache
         lengths = n_right[low:high]
-        right = holder[ragged_arange(np.arange(low, high), lengths)]
-        pair = np.repeat(holder[low:high] * sets.n_holders, lengths) + right
+        right = member[ragged_arange(np.arange(low, high), lengths)]
+        pair = np.repeat(member[low:high] * sets.n_members, lengths) + right
         index = pair.astype(np.intp)  # add.at is many times slower with any other dtype
         for total, weight in zip(sums, weights, strict=True):
             np.add.at(total.reshape(-1), index, np.repeat(weight[low:high], lengths))
 
 
-def _add_products(sets: HolderSets, sums: I64) -> None:
+def _add_products(sets: Intersections, sums: I64) -> None:
     for low in range(0, len(sets), _SETS_PER_BLOCK):  # bounds the memory
         block = sets.take(np.arange(low, min(low + _SETS_PER_BLOCK, len(sets))))
-        member = np.zeros((len(block), sets.n_holders), np.float32)
-        member[block.spread(np.arange(len(block))), block.holder] = 1
+        member = np.zeros((len(block), sets.n_members), np.float32)
+        member[block.spread(np.arange(len(block))), block.member] = 1
         for total, weight in zip(sums, (block.n_contents, block.n_bytes), strict=True):
             exact = np.float32 if weight.sum() < 1 << 24 else np.float64
             held = member.astype(exact, copy=False)

@@ -11,8 +11,8 @@ from vecache.draw.upset import upset
 
 if TYPE_CHECKING:
     from vecache.draw.picture import Picture
+    from vecache.sharing.exclusive import Shares
     from vecache.sharing.matrix import Overlap
-    from vecache.sharing.shares import Shares
 
 __all__ = ["draw_overlap", "draw_shares"]
 
@@ -77,7 +77,7 @@ def draw_shares(shares: Shares, kind: str) -> Picture:
         If `kind` is none of the three.
     """
     sets, who = shares.sets, f"{shares.by}s"
-    columns = (sets.start, sets.holder, sets.n_bytes, shares.labels)
+    columns = (sets.start, sets.member, sets.n_bytes, shares.labels)
     if kind == "treemap":
         return treemap(
             *columns,

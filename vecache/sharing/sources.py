@@ -21,8 +21,10 @@ import pyarrow as pa
 
 from vecache.arrays import binary_to_text
 from vecache.errors import TocError, VecacheError
+from vecache.files import read_bounded
 from vecache.image.model import Image
 from vecache.index.layers_cache import LayersCache
+from vecache.sharing.content_table import ContentTable
 from vecache.sharing.contents import (
     MAX_BYTES,
     ContentImage,
@@ -30,17 +32,13 @@ from vecache.sharing.contents import (
     Contents,
     LeftOutLayer,
 )
-from vecache.sharing.dataset import open_dataset
-from vecache.sharing.dataset_files import is_dataset
-from vecache.sharing.holdings import Holdings
+from vecache.sharing.dataset import is_dataset, open_dataset
 from vecache.sharing.keys import find_keys
-from vecache.sharing.places import PlaceKind, find_places
-from vecache.sharing.tags import layer_tags
+from vecache.sharing.occurrences import PlaceKind, find_places, layer_tags
 from vecache.store.bigdata import TOC_KEY, read_big_data
-from vecache.store.files import read_bounded
 from vecache.store.graphroot import Store, open_store
 from vecache.store.records import LAYERS, LayerRecord
-from vecache.toc.document import MAX_TOC_BYTES, Toc
+from vecache.toc.parse import MAX_TOC_BYTES, Toc
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -196,11 +194,11 @@ def _read_layer(source: _TocSource, record: LayerRecord, room: int) -> ContentLa
     except VecacheError as error:
         return LeftOutLayer(record, str(error))
     files, chunks = (
-        Holdings.from_rows(places.key[mask], places.size[mask])
+        ContentTable.from_rows(places.key[mask], places.size[mask])
         for mask in (places.is_in_files, places.is_in_chunks)
     )
-    for holdings in (files, chunks):
-        claimed = float((holdings.size.astype(np.float64) * holdings.n_copies).sum())
+    for content_table in (files, chunks):
+        claimed = float((content_table.size.astype(np.float64) * content_table.n_copies).sum())
         if claimed > room:
             return LeftOutLayer(record, f"its TOC claims {claimed:.3g} bytes of content")
     return ContentLayer(record, files, chunks)

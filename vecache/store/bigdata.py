@@ -16,7 +16,7 @@ import re
 from typing import TYPE_CHECKING, Final, Protocol
 
 from vecache.errors import StoreError
-from vecache.store.files import read_bounded, store_error
+from vecache.files import read_bounded, store_error
 from vecache.toc.layout import Layout
 
 if TYPE_CHECKING:

@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from vecache.errors import ConfigError
-from vecache.store.files import read_bounded
+from vecache.files import read_bounded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

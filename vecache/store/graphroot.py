@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vecache.errors import StoreError, VecacheError
+from vecache.files import store_error
 from vecache.store import find
 from vecache.store.config import effective_uid, load_config
-from vecache.store.files import store_error
-from vecache.store.listing import list_images, list_layers
 from vecache.store.lock import LOCK_WAIT_SECONDS
-from vecache.store.records import IMAGES, LAYERS
+from vecache.store.records import IMAGES, LAYERS, list_images, list_layers
 from vecache.text import html_table
 
 if TYPE_CHECKING:

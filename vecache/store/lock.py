@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from vecache.errors import StoreError
-from vecache.store.files import store_error
+from vecache.files import store_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -122,16 +122,16 @@ def _acquire(descriptor: int, kind: int, path: Path, wait_seconds: float) -> boo
         else:
             return True
         if time.monotonic() >= deadline:
-            holder = _holder(descriptor, kind)
+            member = _member(descriptor, kind)
             raise StoreError(
-                f"{path}: {holder} holds the lock of the store, also after {wait_seconds:g} s; "
+                f"{path}: {member} holds the lock of the store, also after {wait_seconds:g} s; "
                 "try again when it has finished"
             )
         time.sleep(pause)
         pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
 
-def _holder(descriptor: int, kind: int) -> str:
+def _member(descriptor: int, kind: int) -> str:
     """Name the process in the way, as far as the kernel knows it."""
     asked = _FLOCK.pack(kind, os.SEEK_SET, 0, 0, 0)
     try:

@@ -17,7 +17,7 @@ import re
 from pathlib import Path
 from typing import Final
 
-from vecache.store.files import store_error
+from vecache.files import store_error
 
 __all__ = ["can_reflink", "file_system_type"]
 

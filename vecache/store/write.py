@@ -27,11 +27,10 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from vecache.errors import LayerNotFoundError, StoreError
+from vecache.files import staged_file, store_error, sync_folder
 from vecache.store.fields import Fields, parse_array
-from vecache.store.files import staged_file, store_error, sync_folder
-from vecache.store.listing import layer_lists, layer_locks, read_text
 from vecache.store.lock import write_lock
-from vecache.store.records import is_incomplete
+from vecache.store.records import is_incomplete, layer_lists, layer_locks, read_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from vecache.image.registry.retry import Clock, RetryPolicy
+from vecache.image.registry.http import Clock, RetryPolicy
 
 
 @dataclass

@@ -29,7 +29,7 @@ from vecache.errors import (
     VecacheError,
 )
 from vecache.image.open import open_image
-from vecache.image.registry import ranges
+from vecache.image.registry import client
 
 
 def test_an_image_costs_one_request_a_document_and_one_or_two_a_toc(
@@ -234,7 +234,7 @@ def test_a_server_that_refuses_ranges_is_asked_for_the_blob(
 def test_a_large_blob_is_not_fetched_for_its_toc(
     registry: Registry, time: FakeTime, status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ranges, "MAX_WHOLE_BYTES", 50)
+    monkeypatch.setattr(client, "MAX_WHOLE_BYTES", 50)
 
     def refuse(request: Request) -> Reply | None:
         if request.range is None:

@@ -10,10 +10,15 @@ from typing import Any
 import pytest
 
 from vecache.errors import ConfigError
-from vecache.image.registry.authfile import AuthFile, find_auth_files, find_credentials
-from vecache.image.registry.challenge import parse_challenges
-from vecache.image.registry.helper import Credentials, ask_helper
-from vecache.image.registry_name import parse_registry_name
+from vecache.image.name import parse_registry_name
+from vecache.image.registry.auth import (
+    AuthFile,
+    Credentials,
+    ask_helper,
+    find_auth_files,
+    find_credentials,
+)
+from vecache.image.registry.login import parse_challenges
 
 NAME = parse_registry_name("quay.io/team/app:1")
 

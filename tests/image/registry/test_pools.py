@@ -24,8 +24,7 @@ from vecache.errors import (
     RegistryError,
 )
 from vecache.image.open import open_image
-from vecache.image.registry.pools import Pools, find_proxy
-from vecache.image.registry.wire import show_url
+from vecache.image.registry.http import Pools, find_proxy, show_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

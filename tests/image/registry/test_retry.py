@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.image.registry.clock import FakeTime
 from vecache.errors import RegistryError
-from vecache.image.registry.retry import Deadline, InterruptedRequestError, parse_retry_after
+from vecache.image.registry.http import Deadline, InterruptedRequestError, parse_retry_after
 
 
 def test_waits_double_and_then_it_gives_up() -> None:

@@ -1,4 +1,11 @@
-"""An image in a registry: which URLs to ask, and what the answers must look like.
+"""A part of a blob from an answer to `Range: bytes=a-b`, whatever the server made of it.
+
+A server that knows ranges answers 206 and says which range it sends. One that does not may
+answer 200 with the whole blob: then the part is read from the stream and the rest is left alone,
+if not too much comes before it. One that refuses ranges (400, 501) is asked once more for the
+whole blob, on the same terms.
+
+An image in a registry: which URLs to ask, and what the answers must look like.
 
     GET /v2/NAME/manifests/VERSION     a manifest or a list
     GET /v2/NAME/blobs/DIGEST          a config, or a range of a layer
@@ -8,34 +15,158 @@ request that is answered with 401 is made once more after the login.
 
 With `tls_verify` off, TLS is tried without looking at certificates, and then plain http, as Podman
 does; this machine's own registry is no exception.
+
+Put together what talks to one registry, from the user's environment. Nothing is sent yet.
 """
 
 from __future__ import annotations
 
+import os
+import re
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from vecache.errors import RegistryError
 from vecache.image.manifest import ACCEPTED_TYPES, MAX_DOCUMENT_BYTES
-from vecache.image.registry.ranges import ByteRange, require_small_blob
-from vecache.image.registry.retry import InterruptedRequestError
-from vecache.image.registry.status import raise_for_status, raise_if_busy, require_plain
-from vecache.image.registry.wire import origin_of
+from vecache.image.registry.auth import find_auth_files, find_credentials
+from vecache.image.registry.http import (
+    InterruptedRequestError,
+    Pools,
+    RetryPolicy,
+    Wire,
+    certificate_folders,
+    origin_of,
+    raise_for_status,
+    raise_if_busy,
+    require_plain,
+    show_url,
+)
+from vecache.image.registry.login import Login
 from vecache.image.source import Document
-from vecache.image.toc_reader import find_toc
+from vecache.image.toc import find_toc
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from vecache.image.manifest import Descriptor
-    from vecache.image.registry.login import Login
-    from vecache.image.registry.retry import Deadline, RetryPolicy
-    from vecache.image.registry.wire import Answer, Wire
-    from vecache.image.registry_name import RegistryName
-    from vecache.image.toc_reader import TocReader
+    from vecache.image.name import RegistryName
+    from vecache.image.registry.auth import Credentials
+    from vecache.image.registry.http import Answer, Deadline
+    from vecache.image.toc import TocReader
 
-__all__ = ["RegistryImage", "RegistrySession", "RemoteBlob"]
+__all__ = [
+    "MAX_WHOLE_BYTES",
+    "ByteRange",
+    "RegistryImage",
+    "RegistrySession",
+    "RemoteBlob",
+    "connect",
+    "require_small_blob",
+]
+
+MAX_WHOLE_BYTES = 64 << 20
+"""Most bytes to read of a blob for a part of it, where a server knows no ranges."""
+
+_REFUSALS = (400, 501)
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/(?:([0-9]{1,19})|\*)")
+
+
+@dataclass(frozen=True, slots=True)
+class ByteRange:
+    """A part of a blob.
+
+    Attributes
+    ----------
+    offset, n_bytes : int
+        First byte, and how many, from 1.
+    blob_bytes : int
+        Size of the blob, as the manifest says.
+    what : str
+        The blob, for messages.
+    """
+
+    offset: int
+    n_bytes: int
+    blob_bytes: int
+    what: str
+
+    @property
+    def header(self) -> dict[str, str]:
+        """The request's header."""
+        return {"Range": f"bytes={self.offset}-{self.offset + self.n_bytes - 1}"}
+
+    def read(self, answer: Answer) -> bytes | None:
+        """Take the part out of an answer.
+
+        Parameters
+        ----------
+        answer : Answer
+            To a request with `header`, or for the whole blob.
+
+        Returns
+        -------
+        bytes or None
+            Exactly `n_bytes`; None if the server refuses ranges.
+
+        Raises
+        ------
+        RegistryError
+            If it answered something else, or too much would have to be read.
+        InterruptedRequestError
+            If the body is too short.
+        """
+        if answer.status == 206:
+            self._require_range(answer)
+        elif answer.status == 200:
+            self._require_whole(answer)
+            answer.skip(self.offset)
+        elif answer.status in _REFUSALS:
+            return None
+        elif answer.status == 416:
+            raise RegistryError(
+                f"{self.what}: the registry says that its blob has no "
+                f"{self.header['Range']}, the manifest says that it has {self.blob_bytes:,} bytes; "
+                "the copy there is damaged"
+            )
+        else:
+            raise_for_status(answer, self.what)
+        data = answer.read(self.n_bytes)
+        if len(data) != self.n_bytes:
+            raise InterruptedRequestError(f"{len(data):,} bytes, wanted {self.n_bytes:,}")
+        return data
+
+    def _require_range(self, answer: Answer) -> None:
+        found = answer.header("Content-Range") or ""
+        match = _CONTENT_RANGE.fullmatch(found.strip())
+        wanted = (self.offset, self.offset + self.n_bytes - 1)
+        is_right = match is not None and (int(match[1]), int(match[2])) == wanted
+        is_right &= match is None or match[3] is None or int(match[3]) == self.blob_bytes
+        if not is_right:
+            raise RegistryError(
+                f"{self.what}: asked for {self.header['Range']} of {self.blob_bytes:,}, the answer "
+                f"says {found[:80] or 'nothing'!r}; asked {show_url(answer.url)}"
+            )
+
+    def _require_whole(self, answer: Answer) -> None:
+        require_small_blob(self.what, self.offset + self.n_bytes)
+        length = answer.header("Content-Length")
+        if length is not None and length.strip() != str(self.blob_bytes):
+            raise RegistryError(
+                f"{self.what}: the registry sends {length[:20]!r} bytes, "
+                f"the manifest says {self.blob_bytes:,}; the copy there is damaged"
+            )
+
+
+def require_small_blob(what: str, n_bytes: int) -> None:
+    """Raise RegistryError if that is too much to read for a TOC."""
+    if n_bytes > MAX_WHOLE_BYTES:
+        raise RegistryError(
+            f"{what}: the registry knows no byte ranges, and {n_bytes:,} bytes are too many to "
+            "read for a table of contents; copy the image first: skopeo copy docker://... oci:DIR"
+        )
+
 
 T = TypeVar("T")
 
@@ -228,3 +359,43 @@ class RegistryImage:
 
         headers = {"Accept": ", ".join(ACCEPTED_TYPES)} if path.startswith("manifests/") else {}
         return self.session.get(f"{self.image.repository}/{path}", headers, consume)
+
+
+def connect(
+    image: RegistryName,
+    environ: Mapping[str, str],
+    *,
+    auth_file: Path | None = None,
+    retry: RetryPolicy | None = None,
+    tls_verify: bool = True,
+) -> RegistryImage:
+    """Make the client for one image.
+
+    Parameters
+    ----------
+    image : RegistryName
+        The image.
+    environ : mapping of str to str
+        Names the home, the auth files and the proxy.
+    auth_file : Path, optional
+        The only auth file to look into.
+    retry : RetryPolicy, optional
+        How patient to be.
+    tls_verify : bool, optional
+        False to trust any certificate, and plain http.
+
+    Returns
+    -------
+    RegistryImage
+        An `ImageSource`.
+    """
+    home = Path(environ.get("HOME") or os.path.expanduser("~"))
+    wire = Wire(Pools(tls_verify, certificate_folders(home), environ))
+
+    def find() -> Credentials | None:
+        return find_credentials(find_auth_files(environ, auth_file), image)
+
+    login = Login(
+        wire, find, f"repository:{image.repository}:pull", is_plain_allowed=not tls_verify
+    )
+    return RegistryImage(RegistrySession(image.host, wire, login, retry or RetryPolicy()), image)

@@ -17,7 +17,7 @@ from vecache.cache.format import LOCATION_BYTES, NAME_HEAD_BYTES
 from vecache.cache.locations import Locations, Section, parse_locations
 from vecache.digest import PREFIX_BYTES, RAW_BYTES, Algorithm
 from vecache.errors import LimitError
-from vecache.index.window import MapWindow
+from vecache.index.address_view import AddressView
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,7 +40,7 @@ class LayerMaps:
     __slots__ = ("_digest_bytes", "_fnames", "_tag_bytes", "_tag_place", "_vdata", "_window")
 
     def __init__(self, files: Sequence[CacheFile]) -> None:
-        self._window = MapWindow([file.data for file in files])
+        self._window = AddressView([file.data for file in files])
         place = self._window.place
         sizes = np.array(
             [

@@ -21,14 +21,14 @@ from vecache.arrays import frozen
 from vecache.errors import TocError
 from vecache.text import quoted
 from vecache.toc.entries import EntryKind
+from vecache.toc.files import flat_files, merge_entries
 from vecache.toc.layout import Layout
-from vecache.toc.merge import flat_files, merge_entries
 
 if TYPE_CHECKING:
     from vecache.arrays import I64, U8, BinaryColumn, Bool
     from vecache.digest import Digests
     from vecache.toc.entries import Entries
-    from vecache.toc.merge import Merged, TocFormat
+    from vecache.toc.files import Merged, TocFormat
 
 __all__ = ["Action", "LayerFiles", "select_files"]
 

@@ -12,8 +12,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from vecache.digest import is_digest
 from vecache.errors import ImageError
-from vecache.image.integrity import is_digest
 
 __all__ = ["DOCKER_HUB", "RegistryName", "parse_registry_name"]
 

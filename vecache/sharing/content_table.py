@@ -1,9 +1,9 @@
 """Which contents does a layer hold, and who holds each content? Two tables, one from the other.
 
-`Holdings` is the first answer, at one grain: the distinct contents of one layer, in order of their
-keys. 48 bytes a row, and the source of every figure in this room.
+`ContentTable` is the first answer, at one grain: the distinct contents of one layer, in order of
+their keys. 48 bytes a row, and the source of every figure in this room.
 
-`join_holdings` gives the second. It sorts the keys of all layers, so that the holders of a content
+`join_holdings` gives the second. It sorts the keys of all layers, so that the members of a content
 stand side by side. All at once would take another 100 bytes a row; so it goes by the first byte of
 the key, a stretch of about a million rows at a time.
 """
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
     from vecache.arrays import I64, U8
 
-__all__ = ["Holdings", "JoinedContents", "join_holdings"]
+__all__ = ["ContentTable", "JoinedContents", "join_holdings"]
 
 _ROWS_PER_STRETCH = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Holdings:
+class ContentTable:
     """The distinct contents of one layer at one grain, in ascending order of the key.
 
     Attributes
@@ -54,7 +54,7 @@ class Holdings:
         column("n_copies", self.n_copies, np.int64, len(self.key))
 
     @classmethod
-    def from_rows(cls, key: U8, size: I64, n_copies: I64 | None = None) -> Holdings:
+    def from_rows(cls, key: U8, size: I64, n_copies: I64 | None = None) -> ContentTable:
         """Count equal contents once.
 
         Parameters
@@ -68,7 +68,7 @@ class Holdings:
 
         Returns
         -------
-        Holdings
+        ContentTable
             One row a key.
         """
         order, is_first = order_keys(key)
@@ -92,7 +92,7 @@ class Holdings:
         return len(self.size)
 
     def __repr__(self) -> str:
-        return f"<Holdings: {len(self):,} contents, {self.n_bytes:,} bytes>"
+        return f"<ContentTable: {len(self):,} contents, {self.n_bytes:,} bytes>"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -104,53 +104,53 @@ class JoinedContents:
     key : (n, 32) uint8
         See `keys.py`.
     size : (n,) int64
-        Bytes, as the first holder has them.
+        Bytes, as the first member has them.
     n_copies : (n,) int64
-        Copies in all holders together.
-    holder_start : (n + 1,) int64
-        Its holders are the rows from `holder_start[i]` to before `holder_start[i + 1]`.
-    holder : (n_rows,) int64
+        Copies in all members together.
+    member_start : (n + 1,) int64
+        Its members are the rows from `member_start[i]` to before `member_start[i + 1]`.
+    member : (n_rows,) int64
         Places in the sequence that was joined, ascending for each content.
     """
 
     key: U8
     size: I64
     n_copies: I64
-    holder_start: I64
-    holder: I64
+    member_start: I64
+    member: I64
 
     def __len__(self) -> int:
         return len(self.size)
 
 
-def join_holdings(holdings: Sequence[Holdings]) -> Iterator[JoinedContents]:
+def join_holdings(content_table: Sequence[ContentTable]) -> Iterator[JoinedContents]:
     """Find who holds each content.
 
     Parameters
     ----------
-    holdings : sequence of Holdings
-        One a holder.
+    content_table : sequence of ContentTable
+        One a member.
 
     Yields
     ------
     JoinedContents
         Stretches that together are all contents, each once.
     """
-    n_rows = sum(map(len, holdings))
+    n_rows = sum(map(len, content_table))
     n_stretches = min(256, n_rows // _ROWS_PER_STRETCH + 1)
     edges = np.linspace(0, 256, n_stretches + 1).astype(np.int64)
-    bounds = np.zeros((len(holdings), len(edges)), np.int64)
-    for row, each in zip(bounds, holdings, strict=True):  # layers, not rows
+    bounds = np.zeros((len(content_table), len(edges)), np.int64)
+    for row, each in zip(bounds, content_table, strict=True):  # layers, not rows
         row[:] = np.searchsorted(each.key[:, 0].astype(np.int64), edges)
     for stretch in range(n_stretches):  # bounds the memory
         starts, ends = bounds[:, stretch], bounds[:, stretch + 1]
         if (ends > starts).any():
-            yield _join(holdings, starts, ends)
+            yield _join(content_table, starts, ends)
 
 
-def _join(holdings: Sequence[Holdings], starts: I64, ends: I64) -> JoinedContents:
+def _join(content_table: Sequence[ContentTable], starts: I64, ends: I64) -> JoinedContents:
     slices = [slice(start, end) for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
-    parts = list(zip(holdings, slices, strict=True))
+    parts = list(zip(content_table, slices, strict=True))
     key = np.concatenate([each.key[rows] for each, rows in parts])
     size = np.concatenate([each.size[rows] for each, rows in parts])
     n_copies = np.concatenate([each.n_copies[rows] for each, rows in parts])
@@ -160,6 +160,6 @@ def _join(holdings: Sequence[Holdings], starts: I64, ends: I64) -> JoinedContent
         key=key[order[first]],
         size=size[order[first]],
         n_copies=np.add.reduceat(n_copies[order], first),
-        holder_start=np.append(first, len(order)),
-        holder=np.repeat(np.arange(len(holdings)), ends - starts)[order],
+        member_start=np.append(first, len(order)),
+        member=np.repeat(np.arange(len(content_table)), ends - starts)[order],
     )

@@ -1,4 +1,14 @@
-"""Where does a layer's cache come from? From the first of four places that has a good one.
+"""Must a cache be built again at every start? Not if the user's cache folder has kept it.
+
+Podman writes a layer's cache at the *next* pull, so the newest layer of a store has none, and a
+reader may not write one there unasked. What was built is kept in the user's own cache folder,
+under the xxh3_128 of the TOC it came from and the layout. A file begins with the xxh3_128 of the
+rest; one that does not match is ignored and written again.
+
+The folder only ever saves time: nothing in it is needed, and whatever cannot be written is not
+written. 16 bytes a file more than the cache.
+
+Where does a layer's cache come from? From the first of four places that has a good one.
 
 1. The store's own file, mapped.
 2. The user's cache folder, where what had to be built before was kept.
@@ -10,30 +20,149 @@ there, and a plan that did would promise too much. A store that only we may not 
 matter: its owner's Podman builds what is missing, and so do we, in memory. Who asks does not change
 what a plan says.
 Source: containers/storage pkg/chunked/cache_linux.go load, createCacheFileFromTOC.
+
+Which layers does a store have now, and has anything changed? Where a set is loaded from.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
+import tempfile
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+import xxhash
 
 from vecache.cache.reader import CacheFile
 from vecache.cache.writer import pack_cache
 from vecache.errors import FormatError, StoreError, VecacheError, VersionError
-from vecache.store.bigdata import CACHE_KEY, TOC_KEY, layer_layout, read_big_data
+from vecache.files import read_bounded
+from vecache.store.bigdata import (
+    CACHE_KEY,
+    MAX_BIG_DATA_BYTES,
+    TOC_KEY,
+    layer_layout,
+    read_big_data,
+)
 from vecache.store.write import write_big_data
-from vecache.toc.document import Toc
 from vecache.toc.layout import Layout
+from vecache.toc.parse import Toc
 
 if TYPE_CHECKING:
-    from vecache.index.keep import KeptCaches
+    from collections.abc import Callable, Collection, Mapping, Sequence
+
     from vecache.store.graphroot import Store
     from vecache.store.records import LayerRecord
     from vecache.toc.entries import Entries
 
-__all__ = ["BuildMode", "CacheSource", "CachedLayer", "ExcludedLayer", "open_layer"]
+__all__ = [
+    "BuildMode",
+    "CacheSource",
+    "CachedLayer",
+    "ExcludedLayer",
+    "KeptCaches",
+    "LayerSource",
+    "identify",
+    "open_layer",
+]
+
+_CHECKSUM_BYTES = 16
+
+
+class KeptCaches:
+    """A folder of caches that were built from TOCs.
+
+    Parameters
+    ----------
+    folder : Path
+        Made when the first file is kept.
+    """
+
+    __slots__ = ("folder",)
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @classmethod
+    def of_user(cls, environ: Mapping[str, str]) -> KeptCaches:
+        """Use the user's cache folder, `$XDG_CACHE_HOME/vecache` or `~/.cache/vecache`.
+
+        A relative path in the environment counts as none, as the XDG rules have it. A user without
+        a home keeps nothing.
+
+        Parameters
+        ----------
+        environ : mapping
+            The environment.
+
+        Returns
+        -------
+        KeptCaches
+            Over that folder.
+        """
+        base = environ.get("XDG_CACHE_HOME", "")
+        if not os.path.isabs(base):
+            home = environ.get("HOME") or os.path.expanduser("~")  # asks the password file
+            base = os.path.join(home, ".cache") if os.path.isabs(home) else os.devnull
+        return cls(Path(base) / "vecache")
+
+    def find(self, toc_data: bytes, layout: Layout) -> CacheFile | None:
+        """Look for the cache of a TOC.
+
+        Parameters
+        ----------
+        toc_data : bytes
+            The TOC as it stands.
+        layout : Layout
+            The layer's.
+
+        Returns
+        -------
+        CacheFile or None
+            None where it was not kept, or is not what was kept.
+        """
+        try:
+            data = read_bounded(self._path(toc_data, layout), MAX_BIG_DATA_BYTES)
+        except OSError:
+            return None
+        checksum, packed = data[:_CHECKSUM_BYTES], data[_CHECKSUM_BYTES:]
+        if xxhash.xxh3_128_digest(packed) != checksum:
+            return None
+        try:
+            return CacheFile.parse(packed)
+        except (FormatError, VersionError):  # kept by another version of this program
+            return None
+
+    def keep(self, toc_data: bytes, layout: Layout, packed: bytes) -> None:
+        """Keep a cache, if the folder lets us.
+
+        Parameters
+        ----------
+        toc_data : bytes
+            The TOC it was built from.
+        layout : Layout
+            The layer's.
+        packed : bytes
+            The cache file.
+        """
+        path = self._path(toc_data, layout)
+        with contextlib.suppress(OSError):
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")
+            try:
+                with os.fdopen(handle, "wb") as file:
+                    file.write(xxhash.xxh3_128_digest(packed) + packed)
+                os.replace(name, path)
+            except BaseException:
+                os.unlink(name)
+                raise
+
+    def _path(self, toc_data: bytes, layout: Layout) -> Path:
+        return self.folder / f"{xxhash.xxh3_128_hexdigest(toc_data)}-{layout}.cache"
 
 
 class BuildMode(StrEnum):
@@ -192,3 +321,75 @@ def _read_flat_entries(layer: CachedLayer) -> Entries | None:
         return layer.flat_entries
     toc_data = read_big_data(layer.record, TOC_KEY)
     return None if toc_data is None else Toc.parse(toc_data).entries
+
+
+class LayerSource:
+    """A store, and how to load its layers.
+
+    Parameters
+    ----------
+    store : Store
+        The graph root.
+    build : BuildMode
+        What to do where there is no good cache file.
+    present : collection of str, optional
+        Ids of the layers that count as present; all by default.
+    kept : path, optional
+        Folder for caches that were built in memory.
+    progress : callable, optional
+        Called after each layer.
+    """
+
+    __slots__ = ("_build", "_kept", "_present", "_progress", "_store")
+
+    def __init__(
+        self,
+        store: Store,
+        build: BuildMode,
+        present: Collection[str] | None,
+        kept: Path | str | None,
+        progress: Callable[[], object] | None,
+    ) -> None:
+        self._store = store
+        self._build = build
+        self._present = None if present is None else frozenset(present)
+        self._kept = None if kept is None else KeptCaches(Path(kept))
+        self._progress = progress
+
+    def records(self) -> list[LayerRecord]:
+        """List the layers that count as present, as the store has them now."""
+        present = self._present
+        return [r for r in self._store.layers() if present is None or r.id in present]
+
+    def open(self, record: LayerRecord) -> CachedLayer | ExcludedLayer:
+        """Get the cache of one of them, or the reason why there is none."""
+        layer = open_layer(self._store, record, self._build, self._kept)
+        if self._progress is not None:
+            self._progress()
+        return layer
+
+
+def identify(records: Sequence[LayerRecord]) -> int:
+    """Tell one state of a set of layers from another.
+
+    Parameters
+    ----------
+    records : sequence of LayerRecord
+        The layers.
+
+    Returns
+    -------
+    int
+        The xxh3 over ids and digests, and the sizes and times of the cache files.
+    """
+    lines = [f"{len(records)}"]
+    for record in records:
+        lines.append(
+            f"{record.id} {record.diff_digest} {record.compressed_diff_digest} {record.toc_digest}"
+        )
+        try:
+            status = record.big_data_path(CACHE_KEY).stat()
+            lines.append(f"{status.st_size} {status.st_mtime_ns}")
+        except OSError:
+            lines.append("none")
+    return xxhash.xxh3_64_intdigest("\n".join(lines).encode())

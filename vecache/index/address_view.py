@@ -23,14 +23,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vecache.arrays import frozen
-from vecache.cache.mapping import release_pages
+from vecache.files import release_pages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from vecache.arrays import I64, U8
 
-__all__ = ["RESIDENT_BYTES", "MapWindow"]
+__all__ = ["RESIDENT_BYTES", "AddressView"]
 
 RESIDENT_BYTES = 512 << 20
 """So much of the mapped files is in the process's memory at a time, while many rows are read."""
@@ -39,7 +39,7 @@ _TOUCHED_BYTES = 1 << 16
 """What the kernel maps around a byte that is read (Linux: fault_around_bytes)."""
 
 
-class MapWindow:
+class AddressView:
     """A read-only array over all bytes from the lowest buffer to the end of the highest.
 
     Parameters

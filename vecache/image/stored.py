@@ -1,0 +1,272 @@
+"""The TOC of a layer that is in a store: the JSON is there, the blob is not.
+
+- zstd:chunked: the JSON is checked by its stated length, since the digest is that of the compressed
+  TOC, which is gone.
+- eStargz: the JSON is checked by its digest. The footer is gone, and with it the TOC's offset in
+  the blob, so that is an estimate: the JSON is compressed again, which gives its length within a
+  tenth. It only moves the end of the layer's last file.
+
+An image in a containers-storage graph root, with the TOCs that the store keeps.
+
+The manifest and the config are the image's big data; the TOC of a layer is the layer's. There is no
+blob any more; see `stored_toc` for what that costs.
+
+A layer has a TOC here if the manifest says so and the store's layer was made from that very TOC
+(the same digest). So a layer that was pulled whole, or converted from gzip, has none: the next
+pull would fetch it whole as well.
+
+Source: containers/image storage/storage_src.go, storage/storage_transport.go ParseStoreReference.
+"""
+
+from __future__ import annotations
+
+import re
+import tarfile
+import zlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vecache.digest import check_digest, parse_digest
+from vecache.errors import ImageError, TocError
+from vecache.image.manifest import MAX_DOCUMENT_BYTES
+from vecache.image.source import Document
+from vecache.image.toc import FOOTER_BYTES, GZIP, TOC_DIGEST, find_toc_digest, parse_place
+from vecache.store.bigdata import TOC_KEY, read_big_data
+from vecache.toc.files import TocFormat
+from vecache.toc.parse import MAX_TOC_BYTES
+
+if TYPE_CHECKING:
+    from vecache.image.manifest import Descriptor
+    from vecache.image.toc import TocPlace, TocReader
+    from vecache.store.graphroot import Store
+    from vecache.store.records import ImageRecord, LayerRecord
+
+__all__ = [
+    "StoreImage",
+    "StoreName",
+    "StoredEstargzToc",
+    "StoredZstdChunkedToc",
+    "parse_store_name",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredZstdChunkedToc:
+    """What a store kept of a zstd:chunked TOC.
+
+    Attributes
+    ----------
+    layer : LayerRecord
+        The store's layer.
+    digest : str
+        Of the compressed TOC.
+    place : TocPlace
+        Where the TOC stood in the blob.
+    """
+
+    layer: LayerRecord
+    digest: str
+    place: TocPlace
+
+    toc_format = TocFormat.ZSTD_CHUNKED
+    n_requests = 1
+
+    def offset(self) -> int:
+        """Give the TOC's own offset in the blob."""
+        return self.place.start
+
+    def wire_bytes(self) -> int:
+        """Count the bytes of the TOC and of the tar-split."""
+        return self.place.wire_bytes
+
+    def read(self) -> bytes:
+        """Read the JSON; TocError if its length is not the stated one."""
+        data = _read_stored(self.layer)
+        if len(data) != self.place.uncompressed_bytes:
+            raise TocError(
+                f"{self.layer.big_data_path(TOC_KEY)}: {len(data):,} bytes, the manifest says "
+                f"{self.place.uncompressed_bytes:,}; the store's copy is damaged, pull it again"
+            )
+        return data
+
+
+@dataclass(frozen=True)
+class StoredEstargzToc:
+    """What a store kept of an eStargz TOC.
+
+    Attributes
+    ----------
+    layer : LayerRecord
+        The store's layer.
+    blob_bytes : int
+        Size of the blob, as the manifest says.
+    digest : str
+        Of the JSON.
+    """
+
+    layer: LayerRecord
+    blob_bytes: int
+    digest: str
+
+    toc_format = TocFormat.ESTARGZ
+    n_requests = 2
+
+    @cached_property
+    def _compressed_bytes(self) -> int:
+        toc = self.read()
+        member = tarfile.TarInfo("stargz.index.json")
+        member.size = len(toc)
+        deflater = zlib.compressobj(zlib.Z_BEST_COMPRESSION, zlib.DEFLATED, GZIP)
+        padding = bytes(-len(toc) % tarfile.BLOCKSIZE + 2 * tarfile.BLOCKSIZE)
+        parts = (member.tobuf(), toc, padding)
+        return sum(len(deflater.compress(part)) for part in parts) + len(deflater.flush())
+
+    def offset(self) -> int:
+        """Estimate the TOC's own offset in the blob."""
+        return max(0, self.blob_bytes - self.wire_bytes())
+
+    def wire_bytes(self) -> int:
+        """Estimate the bytes of the footer and of the TOC."""
+        return FOOTER_BYTES + self._compressed_bytes
+
+    def read(self) -> bytes:
+        """Read the JSON; TocError if its digest is another."""
+        data = _read_stored(self.layer)
+        check_digest(data, self.digest, str(self.layer.big_data_path(TOC_KEY)), TocError)
+        return data
+
+
+def _read_stored(layer: LayerRecord) -> bytes:
+    data = read_big_data(layer, TOC_KEY, MAX_TOC_BYTES)
+    if data is None:
+        raise ImageError(
+            f"{layer.big_data_path(TOC_KEY)}: there is no such file; the layer is gone, or the "
+            "store damaged"
+        )
+    return data
+
+
+_SPECIFIER = re.compile(
+    r"\[(?:[^@\]]*@)?(?P<root>/[^+:\]]*)(?:\+[^:\]]*)?(?::[^\]]*)?\](?P<name>.*)"
+)
+_NAME_AND_ID = re.compile(r"(?:.*@)?(?P<id>[0-9a-f]{64})")
+
+
+@dataclass(frozen=True, slots=True)
+class StoreName:
+    """An image in a store.
+
+    Attributes
+    ----------
+    graph_root : Path or None
+        The store; None for the one that the caller has.
+    name : str
+        What the store is asked for.
+    """
+
+    graph_root: Path | None
+    name: str
+
+
+def parse_store_name(text: str) -> StoreName:
+    """Read `[[DRIVER@]GRAPHROOT[+RUNROOT][:OPTIONS]]NAME`; `@ID` and `NAME@ID` are names too.
+
+    Parameters
+    ----------
+    text : str
+        What stands behind `containers-storage:`.
+
+    Returns
+    -------
+    StoreName
+        Its parts; driver, run root and options make no difference here.
+
+    Raises
+    ------
+    ImageError
+        If it is no such name.
+
+    Examples
+    --------
+    >>> parse_store_name("[overlay@/srv/store+/run/store]app").graph_root
+    PosixPath('/srv/store')
+    """
+    graph_root, name = None, text
+    if text.startswith("["):
+        match = _SPECIFIER.fullmatch(text)
+        if match is None:
+            raise ImageError(f"{text[:200]!r}: wanted [DRIVER@/GRAPHROOT]NAME")
+        graph_root, name = Path(match["root"]), match["name"]
+    with_id = _NAME_AND_ID.fullmatch(name)
+    name = with_id["id"] if with_id else name.removeprefix("@")
+    if not name:
+        raise ImageError(f"{text[:200]!r}: names no image")
+    return StoreName(graph_root, name)
+
+
+@dataclass(frozen=True)
+class StoreImage:
+    """One image of a store.
+
+    Attributes
+    ----------
+    store : Store
+        The store.
+    record : ImageRecord
+        The image.
+    """
+
+    store: Store
+    record: ImageRecord
+
+    @property
+    def name(self) -> str:
+        """Its first name, or its id."""
+        return self.record.names[0] if self.record.names else self.record.id
+
+    @cached_property
+    def _layers(self) -> tuple[LayerRecord, ...]:
+        return self.store.image_layers(self.record)
+
+    def read_root(self) -> Document:
+        """Read the manifest of the image that was pulled, even where its name is that of a list."""
+        data, digest = self._read("manifest"), self.record.digest
+        if digest is not None:
+            parse_digest(digest, f"{self.record.store_root}: image {self.name}: digest")
+        return Document(data, "", f"image {self.name}: manifest", digest)
+
+    def read_manifest(self, descriptor: Descriptor) -> bytes:
+        """Read a manifest that a list names."""
+        return self._read(f"manifest-{descriptor.digest}")
+
+    def read_config(self, descriptor: Descriptor) -> bytes:
+        """Read the config."""
+        return self._read(descriptor.digest)
+
+    def find_toc(self, layer_no: int, descriptor: Descriptor) -> TocReader | None:
+        """Find the TOC that the store keeps for a layer."""
+        if layer_no >= len(self._layers):
+            raise ImageError(
+                f"image {self.name}: the store has {len(self._layers)} layers of it, the manifest "
+                "names more; pull it again"
+            )
+        layer = self._layers[layer_no]
+        found = find_toc_digest(descriptor)
+        if found is None or found[1] != layer.toc_digest or TOC_KEY not in layer.big_data_names:
+            return None
+        if found[0] == TOC_DIGEST:
+            return StoredEstargzToc(layer, descriptor.n_bytes, found[1])
+        return StoredZstdChunkedToc(layer, found[1], parse_place(descriptor))
+
+    def _read(self, key: str) -> bytes:
+        data = read_big_data(self.record, key)
+        where = f"image {self.name}: {key}"
+        if data is None:
+            raise ImageError(f"{where} is missing in the store; pull the image again")
+        if len(data) > MAX_DOCUMENT_BYTES:
+            raise ImageError(
+                f"{where}: {len(data):,} bytes, such a document has at most {MAX_DOCUMENT_BYTES:,}"
+            )
+        return data
