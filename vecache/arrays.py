@@ -23,6 +23,7 @@ __all__ = [
     "U8",
     "U32",
     "U64",
+    "ArrowExport",
     "BinaryColumn",
     "Bool",
     "binary_buffers",
@@ -49,19 +50,21 @@ MAX_COLUMN_BYTES = 2**31 - 1
 _ROWS_PER_BLOCK = 1 << 16
 
 
+class ArrowExport:
+    """What has `to_arrow`, offered through the Arrow C stream protocol: pandas, Polars, DuckDB."""
+
+    __slots__ = ()
+
+    def to_arrow(self) -> Any:
+        """Return a `pyarrow.Table`."""
+        raise NotImplementedError
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        return self.to_arrow().__arrow_c_stream__(requested_schema)
+
+
 def frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return the array itself, closed against writing.
-
-    Parameters
-    ----------
-    array : ndarray
-        Any shape and dtype.
-
-    Returns
-    -------
-    ndarray
-        The same object, with `writeable` off.
-    """
+    """Return the array itself, closed against writing."""
     array.flags.writeable = False
     return array
 
@@ -219,16 +222,6 @@ def first_rows(texts: BinaryColumn) -> I64:
 
 def binary_to_text(array: BinaryColumn) -> Any:
     r"""Read a binary column as text for people and tables.
-
-    Parameters
-    ----------
-    array : pyarrow.BinaryArray
-        Names, as bytes.
-
-    Returns
-    -------
-    pyarrow.StringArray
-        The same text; in a row that is not UTF-8 the odd bytes stand as `\xNN`.
 
     Examples
     --------

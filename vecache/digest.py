@@ -182,30 +182,13 @@ class Digests:
         return rows, np.hstack([np.broadcast_to(algorithm.prefix, (len(rows), PREFIX_BYTES)), raw])
 
     def to_text(self) -> BinaryColumn:
-        """Give the column as text.
-
-        Returns
-        -------
-        pyarrow.BinaryArray
-            n rows: as given, or formatted from the raw bytes.
-        """
+        """Give the column as text."""
         if self.text is not None:
             return self.text
         return format_digests(self.raw).cast(pa.binary())
 
     def require_valid(self, what: str) -> None:
-        """Raise for the first row that holds a text which is no digest.
-
-        Parameters
-        ----------
-        what : str
-            Name of the column, for the message.
-
-        Raises
-        ------
-        DigestError
-            If there is one.
-        """
+        """Raise for the first row that holds a text which is no digest."""
         bad = np.flatnonzero(self.algorithm == Algorithm.INVALID)
         if len(bad) and self.text is not None:
             raise DigestError(
@@ -228,21 +211,6 @@ class Digests:
 
 def parse_digests(texts: Sequence[str | bytes | None] | BinaryColumn) -> Digests:
     """Read a column of digest texts.
-
-    Parameters
-    ----------
-    texts : sequence of str or bytes, or pyarrow.Array
-        Arrow arrays may be string or binary, large or not, or chunked; null counts as empty.
-
-    Returns
-    -------
-    Digests
-        One row a text. What is no digest is INVALID; nothing is raised for it here.
-
-    Raises
-    ------
-    TypeError
-        If it is an Arrow array of another type.
 
     Examples
     --------
@@ -333,16 +301,6 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{1
 def is_digest(text: str) -> bool:
     """Tell whether a text is a digest of a known algorithm.
 
-    Parameters
-    ----------
-    text : str
-        Anything.
-
-    Returns
-    -------
-    bool
-        Whether it is `sha256:`, `sha384:` or `sha512:` and all of its hex.
-
     Examples
     --------
     >>> is_digest("sha256:" + "0" * 64), is_digest("sha256:" + "A" * 64)
@@ -352,25 +310,7 @@ def is_digest(text: str) -> bool:
 
 
 def parse_digest(text: str, where: str) -> str:
-    """Give a digest back if it is one; it is then also safe as a file name or in a URL.
-
-    Parameters
-    ----------
-    text : str
-        What should be a digest.
-    where : str
-        The document and field, for the message.
-
-    Returns
-    -------
-    str
-        The same text.
-
-    Raises
-    ------
-    DigestError
-        If it is no digest.
-    """
+    """Give a digest back if it is one; it is then also safe as a file name or in a URL."""
     if not is_digest(text):
         raise DigestError(f"{where}: {text[:100]!r} is not a digest; {WANTED_DIGEST}")
     return text
@@ -379,24 +319,7 @@ def parse_digest(text: str, where: str) -> str:
 def check_digest(
     data: bytes, digest: str, where: str, error: type[Exception] = DigestError
 ) -> None:
-    """Hash bytes and compare.
-
-    Parameters
-    ----------
-    data : bytes
-        What was read.
-    digest : str
-        A valid digest.
-    where : str
-        What was read, for the message.
-    error : type of exception
-        What to raise; takes one message.
-
-    Raises
-    ------
-    DigestError
-        (or `error`) if they differ.
-    """
+    """Hash bytes and compare."""
     algorithm = digest.partition(":")[0]
     found = f"{algorithm}:{hashlib.new(algorithm, data).hexdigest()}"
     if found != digest:

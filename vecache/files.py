@@ -38,25 +38,7 @@ _FORBIDDEN = (errno.EACCES, errno.EPERM)
 
 
 def read_bounded(path: Path, max_bytes: int) -> bytes:
-    """Read a regular file whole.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file.
-    max_bytes : int
-        Most bytes to read; a larger file is refused before anything is read.
-
-    Returns
-    -------
-    bytes
-        All of the file.
-
-    Raises
-    ------
-    OSError
-        As `open` does; EFBIG for a larger file, EINVAL for a pipe, a device or a socket.
-    """
+    """Read a regular file whole."""
     # O_NONBLOCK: opening a pipe that nobody writes to would wait for ever.
     with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
         status = os.fstat(file.fileno())
@@ -72,28 +54,7 @@ def read_bounded(path: Path, max_bytes: int) -> bytes:
 
 @contextlib.contextmanager
 def staged_file(folder: Path, data: bytes | memoryview, *, owner: Path) -> Iterator[Path]:
-    """Hold synced bytes in a temporary file, for the caller to rename.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        Where the file will stand.
-    data : bytes or memoryview
-        What it will hold.
-    owner : pathlib.Path
-        The file or folder whose owner the new file gets when root writes into another user's
-        store: that user's Podman must still be able to read it.
-
-    Yields
-    ------
-    pathlib.Path
-        The temporary file, mode 0600. Removed on leaving, if it is still there.
-
-    Raises
-    ------
-    OSError
-        If it cannot be written.
-    """
+    """Hold synced bytes in a temporary file, for the caller to rename."""
     descriptor, name = tempfile.mkstemp(prefix=".tmp-", dir=folder)
     try:
         with open(descriptor, "wb") as file:
@@ -111,18 +72,7 @@ def staged_file(folder: Path, data: bytes | memoryview, *, owner: Path) -> Itera
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the renames in a folder last.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        The folder.
-
-    Raises
-    ------
-    OSError
-        If it cannot be opened or synced.
-    """
+    """Make the renames in a folder last."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
@@ -131,22 +81,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def store_error(error: OSError, path: Path, what: str) -> StoreError:
-    """Say what failed where, and what may help.
-
-    Parameters
-    ----------
-    error : OSError
-        What the system said.
-    path : pathlib.Path
-        The file or folder.
-    what : str
-        What could not be done, such as "the layers cannot be read".
-
-    Returns
-    -------
-    StoreError
-        To be raised from `error`.
-    """
+    """Say what failed where, and what may help."""
     hint = ""
     if error.errno in _FORBIDDEN:
         hint = "; run as the owner of the store (sudo, or podman unshare for a user's store)"

@@ -25,20 +25,11 @@ _JSON_NAMES = {dict: "object", list: "array", str: "text", int: "integer", bool:
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """One JSON object of a document.
+    """One JSON object of a document."""
 
-    Attributes
-    ----------
-    values : dict
-        The object itself.
-    where : str
-        The document, and the path of the object in it.
-    error : type of exception
-        What is raised where the shape is wrong; takes one message.
-    """
-
-    values: dict[str, Any]
-    where: str
+    values: dict[str, Any]  # the object itself
+    where: str  # the document, and the path of the object in it
+    # what is raised where the shape is wrong; takes one message
     error: type[Exception] = ImageError
 
     def __contains__(self, name: str) -> bool:
@@ -105,27 +96,7 @@ class Fields:
 
 
 def parse_fields(data: bytes, where: str, error: type[Exception] = ImageError) -> Fields:
-    """Read a document that must be one JSON object.
-
-    Parameters
-    ----------
-    data : bytes
-        UTF-8; the caller has capped its length.
-    where : str
-        What the document is, for messages.
-    error : type of exception
-        What to raise; takes one message.
-
-    Returns
-    -------
-    Fields
-        The object.
-
-    Raises
-    ------
-    ImageError
-        (or `error`) if it is no JSON, or no object.
-    """
+    """Read a document that must be one JSON object."""
     try:
         document = json.loads(data)
     except RecursionError:

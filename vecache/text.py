@@ -28,16 +28,6 @@ _DIGEST_CHARACTERS = 12
 def printable(text: str | bytes) -> str:
     r"""Escape every character that a terminal would act on or not show.
 
-    Parameters
-    ----------
-    text : str or bytes
-        Bytes are read as UTF-8; what is no UTF-8 is escaped too.
-
-    Returns
-    -------
-    str
-        One line. A back-slash stays as it is: this is for eyes, and `--json` is exact.
-
     Examples
     --------
     >>> print(printable(b"etc/\x1b[2Jhosts\xff"))
@@ -54,16 +44,6 @@ def printable(text: str | bytes) -> str:
 
 def quoted(text: bytes) -> str:
     r"""Quote some bytes for a message, shortened.
-
-    Parameters
-    ----------
-    text : bytes
-        Any bytes.
-
-    Returns
-    -------
-    str
-        At most 100 of them, as UTF-8.
 
     Examples
     --------
@@ -83,24 +63,6 @@ def html_table(
 ) -> str:
     """Write a small table as HTML: how a result shows itself in a notebook.
 
-    Parameters
-    ----------
-    caption : str
-        What it shows, with the figures that matter.
-    titles : sequence of str
-        One a column; none leaves the line of titles out.
-    rows : iterable of sequences of str, bytes, int, float or None
-        One cell a column. Whole numbers get thousands separators, others are shares of 1.
-    n_rows : int
-        How many rows there are, where `rows` may be longer than what is shown.
-    n_shown : int
-        How many are written.
-
-    Returns
-    -------
-    str
-        One `<table>` element.
-
     Examples
     --------
     >>> html_table("1 layer", ["id"], [["<b>"]])
@@ -115,20 +77,6 @@ def html_table(
 
 def short_labels(labels: Sequence[str], most: int | None = MOST_CHARACTERS) -> list[str]:
     r"""Shorten labels to what people tell them apart by.
-
-    Parameters
-    ----------
-    labels : sequence of str
-        Ids, digests, names of images, names of files.
-    most : int or None
-        How many characters of a name stay at most; None for all.
-
-    Returns
-    -------
-    list of str
-        Of ids and digests the first 12 digits; of names what comes behind the folders that all
-        have in common, and of long ones the end. Where two would look alike they are numbered. What
-        cannot be shown is escaped.
 
     Examples
     --------

@@ -97,16 +97,7 @@ _BITS_PER_TAG = 10  # upstream: bloomFilterScale
 
 
 class BloomFilter:
-    """A bit array, and how many hashes a digest has in it.
-
-    Parameters
-    ----------
-    bits : (8 * n_words,) uint8
-        The words as bytes, at any alignment; not copied. `n_words` is not 0 and no multiple of
-        2 ** 26.
-    n_hashes : int
-        Seeds asked. With 0 everything may be contained.
-    """
+    """A bit array, and how many hashes a digest has in it."""
 
     __slots__ = ("bits", "n_hashes")
 
@@ -137,18 +128,7 @@ class BloomFilter:
 
     @staticmethod
     def words_for(n_tags: int) -> int:
-        """Count the words that a writer gives a filter.
-
-        Parameters
-        ----------
-        n_tags : int
-            Tags in the file.
-
-        Returns
-        -------
-        int
-            At least 1.
-        """
+        """Count the words that a writer gives a filter."""
         return max(1, -(-_BITS_PER_TAG * n_tags // 64))
 
     @property
@@ -186,20 +166,7 @@ class BloomFilter:
         return admitted
 
     def false_positive_rate(self, n_samples: int = 1 << 16, seed: int = 0) -> float:
-        """Measure how often a digest that is not there passes.
-
-        Parameters
-        ----------
-        n_samples : int
-            How many random sha256 digests to ask for.
-        seed : int
-            Of the random numbers; the same seed gives the same figure.
-
-        Returns
-        -------
-        float
-            The share that passed, 0 to 1.
-        """
+        """Measure how often a digest that is not there passes."""
         shape = (n_samples, RAW_BYTES[Algorithm.SHA256])
         raw = np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
         _, packed = Digests.from_raw(raw).packed(Algorithm.SHA256)

@@ -93,24 +93,16 @@ SIZES = np.dtype([("tags_bytes", "<u8"), ("vdata_bytes", "<u8"), ("fnames_bytes"
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """The eight numbers of a file, as Python integers, and where each section begins.
+    """The eight numbers of a file, as Python integers, and where each section begins."""
 
-    Attributes
-    ----------
-    version, tag_len, digest_len, n_words, n_hashes : int
-        As they stand before the bloom filter.
-    tags_bytes, vdata_bytes, fnames_bytes : int
-        As they stand behind it.
-    """
-
-    version: int
-    tag_len: int
-    digest_len: int
-    n_words: int
-    n_hashes: int
-    tags_bytes: int
-    vdata_bytes: int
-    fnames_bytes: int
+    version: int  # as they stand before the bloom filter
+    tag_len: int  # as they stand before the bloom filter
+    digest_len: int  # as they stand before the bloom filter
+    n_words: int  # as they stand before the bloom filter
+    n_hashes: int  # as they stand before the bloom filter
+    tags_bytes: int  # as they stand behind it
+    vdata_bytes: int  # as they stand behind it
+    fnames_bytes: int  # as they stand behind it
 
     @property
     def n_tags(self) -> int:
@@ -143,13 +135,7 @@ class Header:
         return self.vdata_offset + self.vdata_bytes
 
     def pack(self) -> tuple[bytes, bytes]:
-        """Write the numbers.
-
-        Returns
-        -------
-        start, sizes : bytes
-            The 36 bytes before the bloom filter, and the 24 behind it.
-        """
+        """Write the numbers."""
         values = astuple(self)
         n_start = len(HEADER.names or ())
         return (
@@ -159,39 +145,13 @@ class Header:
 
 
 def field_offset(record: np.dtype[Any], name: str) -> int:
-    """Find a field in a packed record.
-
-    Parameters
-    ----------
-    record : numpy.dtype
-        `HEADER` or `SIZES`.
-    name : str
-        One of its fields.
-
-    Returns
-    -------
-    int
-        Bytes before it.
-    """
+    """Find a field in a packed record."""
     assert record.fields is not None  # only plain dtypes have none
     return record.fields[name][1]
 
 
 def tag_dtype(digest_len: int, tag_len: int) -> np.dtype[Any]:
-    """Describe one tag.
-
-    Parameters
-    ----------
-    digest_len : int
-        Bytes of one packed digest.
-    tag_len : int
-        Bytes of one tag; what it has more than `digest_len` + 16 is padding.
-
-    Returns
-    -------
-    numpy.dtype
-        Fields `digest` (V), `location_offset` and `location_length` (both <u8), unaligned.
-    """
+    """Describe one tag."""
     return np.dtype(
         {
             "names": ["digest", "location_offset", "location_length"],

@@ -39,24 +39,12 @@ __all__ = ["Problem", "validate"]
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One rule that a file breaks.
+    """One rule that a file breaks."""
 
-    Attributes
-    ----------
-    section : str
-        Part of the file: `header`, `bloom`, `sizes`, `tags`, `vdata` or `fnames`.
-    offset : int
-        Byte offset in the file of the field, or of the first row that breaks the rule.
-    reason : str
-        What was found and what was wanted.
-    n_rows : int
-        How many tags break it; 0 where it is a matter of the whole file.
-    """
-
-    section: str
-    offset: int
-    reason: str
-    n_rows: int = 0
+    section: str  # part of the file: `header`, `bloom`, `sizes`, `tags`, `vdata` or `fnames`
+    offset: int  # byte offset in the file of the field, or of the first row that breaks the rule
+    reason: str  # what was found and what was wanted
+    n_rows: int = 0  # how many tags break it; 0 where it is a matter of the whole file
 
     def __str__(self) -> str:
         rows = f" ({self.n_rows:,} tags)" if self.n_rows else ""
@@ -64,18 +52,7 @@ class Problem:
 
 
 def validate(cache: CacheFile) -> list[Problem]:
-    """Check all rules.
-
-    Parameters
-    ----------
-    cache : CacheFile
-        A file that could be read.
-
-    Returns
-    -------
-    list of Problem
-        Header first, then sizes, tags and locations; empty for a file as Podman writes it.
-    """
+    """Check all rules."""
     problems = [*_check_header(cache), *_check_sizes(cache)]
     if cache.n_tags:
         problems += _check_order(cache)

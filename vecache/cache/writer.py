@@ -67,27 +67,7 @@ def build_cache(toc_data: bytes, layout: str | Layout = "dir") -> bytes:
 
 
 def pack_cache(entries: Entries, layout: Layout) -> bytes:
-    """Make the cache file of a layer from the entries of its TOC.
-
-    Parameters
-    ----------
-    entries : Entries
-        The whole TOC.
-    layout : Layout
-        How the layer's files lie on disk.
-
-    Returns
-    -------
-    bytes
-        The file that Podman would write.
-
-    Raises
-    ------
-    TocError
-        As `kept_entries` says.
-    DigestError
-        If a digest is none, or not all are of one algorithm.
-    """
+    """Make the cache file of a layer from the entries of its TOC."""
     kept = kept_entries(entries, layout)
     algorithm = _find_algorithm(entries, kept)
     name_offset, fnames = _pack_names(kept.name)

@@ -20,25 +20,7 @@ STORE_HELP = (
 
 
 def load_contents(path: str | None) -> tuple[Contents, Store | None]:
-    """Read what layers hold, and say on a terminal how far it is.
-
-    Parameters
-    ----------
-    path : str or None
-        What `--store` says.
-
-    Returns
-    -------
-    contents : Contents
-        Of all layers.
-    store : Store or None
-        The store that they are from; None if it is a folder of another kind.
-
-    Raises
-    ------
-    StoreError, DatasetError
-        If it cannot be read.
-    """
+    """Read what layers hold, and say on a terminal how far it is."""
     from vecache.report.progress import Progress
     from vecache.sharing.sources import find_store, read_contents
     from vecache.store.graphroot import open_store
@@ -50,25 +32,7 @@ def load_contents(path: str | None) -> tuple[Contents, Store | None]:
 
 
 def limit_to_present(contents: Contents, args: argparse.Namespace) -> Contents:
-    """Leave out the layers that do not count as present.
-
-    Parameters
-    ----------
-    contents : Contents
-        All there is.
-    args : Namespace
-        With what `add_pull` adds.
-
-    Returns
-    -------
-    Contents
-        The layers that `--present` names; all without it.
-
-    Raises
-    ------
-    LayerNotFoundError
-        If one is not there.
-    """
+    """Leave out the layers that do not count as present."""
     from vecache.store.find import find_layer
 
     if args.present is None:
@@ -77,22 +41,7 @@ def limit_to_present(contents: Contents, args: argparse.Namespace) -> Contents:
 
 
 def pull_sharing(args: argparse.Namespace, store: Store | None) -> tuple[Grain, bool]:
-    """Say what layers of the store can have in common, as the machine is set up.
-
-    Parameters
-    ----------
-    args : Namespace
-        With what `add_pull` adds.
-    store : Store or None
-        Whose file system and configuration to ask; without one, only the command line.
-
-    Returns
-    -------
-    grain : Grain
-        What a pull reuses: CHUNK where the store can share blocks, else whole files.
-    shares : bool
-        Whether a reused file takes no room: by reflinks or by hard links.
-    """
+    """Say what layers of the store can have in common, as the machine is set up."""
     from vecache.cli.pulling import pull_options
     from vecache.sharing.contents import Grain
 

@@ -84,18 +84,7 @@ class _Help(argparse.Action):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command line.
-
-    Parameters
-    ----------
-    argv : sequence of str, optional
-        Without the program's name; `sys.argv[1:]` by default.
-
-    Returns
-    -------
-    int
-        The exit code, see above.
-    """
+    """Run one command line."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # no locale may stop the output
     try:
@@ -113,18 +102,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def first_screen(screen: Screen) -> str:
-    """Write what `vecache` says about itself.
-
-    Parameters
-    ----------
-    screen : Screen
-        Titles are bold where it has colours.
-
-    Returns
-    -------
-    str
-        Lines of 80 columns at most, without the last line break.
-    """
+    """Write what `vecache` says about itself."""
     lines = [
         "What a container pull reuses, fetches and costs, before it starts.",
         "",

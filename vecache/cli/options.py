@@ -33,13 +33,7 @@ class UsageError(Exception):
 
 
 def add_store(parser: argparse.ArgumentParser) -> None:
-    """Add `--store`.
-
-    Parameters
-    ----------
-    parser : ArgumentParser
-        Of the verb.
-    """
+    """Add `--store`."""
     parser.add_argument(
         "--store",
         metavar="PATH",
@@ -48,15 +42,7 @@ def add_store(parser: argparse.ArgumentParser) -> None:
 
 
 def add_output(parser: argparse.ArgumentParser, endings: Sequence[str] = TABLE_ENDINGS) -> None:
-    """Add `--json`, `--jsonl` and `-o`, of which a command line has one at most.
-
-    Parameters
-    ----------
-    parser : ArgumentParser
-        Of the verb.
-    endings : sequence of str
-        The forms that its result has as a file.
-    """
+    """Add `--json`, `--jsonl` and `-o`, of which a command line has one at most."""
     forms = parser.add_mutually_exclusive_group()
     forms.add_argument("--json", action="store_true", help="print one JSON document")
     forms.add_argument("--jsonl", action="store_true", help="print one JSON document a line")
@@ -70,36 +56,12 @@ def add_output(parser: argparse.ArgumentParser, endings: Sequence[str] = TABLE_E
 
 
 def is_picture(args: argparse.Namespace) -> bool:
-    """Say whether the result is to be drawn.
-
-    Parameters
-    ----------
-    args : Namespace
-        With what `add_output` adds.
-
-    Returns
-    -------
-    bool
-        True where `-o` names a picture.
-    """
+    """Say whether the result is to be drawn."""
     return args.output is not None and args.output.lower().endswith(PICTURE_ENDINGS)
 
 
 def load_layers(path: str | None) -> tuple[Store, LayersCache]:
-    """Open a store and load the caches of its layers.
-
-    Parameters
-    ----------
-    path : str or None
-        What `--store` says.
-
-    Returns
-    -------
-    store : Store
-        The graph root.
-    cache : LayersCache
-        What the store lacks is built in memory, and kept in the user's own cache folder.
-    """
+    """Open a store and load the caches of its layers."""
     from vecache.index.layers_cache import LayersCache
     from vecache.index.load import KeptCaches
     from vecache.report.progress import Progress
@@ -112,27 +74,7 @@ def load_layers(path: str | None) -> tuple[Store, LayersCache]:
 
 
 def read_input(path: str, max_bytes: int) -> bytes:
-    """Read a file, or standard input for `-`.
-
-    Parameters
-    ----------
-    path : str
-        Pipes are fine.
-    max_bytes : int
-        The most that makes sense.
-
-    Returns
-    -------
-    bytes
-        One byte more than `max_bytes` at most, so that the parser can say it is too much.
-
-    Raises
-    ------
-    OSError
-        If it cannot be read.
-    UsageError
-        If standard input is closed.
-    """
+    """Read a file, or standard input for `-`."""
     if path != "-":
         with open(path, "rb") as file:
             return file.read(max_bytes + 1)
@@ -142,15 +84,7 @@ def read_input(path: str, max_bytes: int) -> bytes:
 
 
 def show(report: Report, args: argparse.Namespace) -> None:
-    """Print a result, or write it to a file, as the command line says.
-
-    Parameters
-    ----------
-    report : Report
-        The result.
-    args : Namespace
-        With what `add_output` adds.
-    """
+    """Print a result, or write it to a file, as the command line says."""
     screen = Screen.of(sys.stdout)
     if args.output is not None:
         write_report(args.output, report)

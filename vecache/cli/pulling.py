@@ -27,13 +27,7 @@ __all__ = [
 
 
 def add_images(parser: argparse.ArgumentParser) -> None:
-    """Add IMAGE, and the options that say where it is; `settle_images` counts them.
-
-    Parameters
-    ----------
-    parser : ArgumentParser
-        Of the verb.
-    """
+    """Add IMAGE, and the options that say where it is; `settle_images` counts them."""
     parser.add_argument(
         "image",
         metavar="IMAGE",
@@ -54,13 +48,7 @@ def add_images(parser: argparse.ArgumentParser) -> None:
 
 
 def add_pull(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say what a pull finds and how it stores.
-
-    Parameters
-    ----------
-    parser : ArgumentParser
-        Of the verb.
-    """
+    """Add the options that say what a pull finds and how it stores."""
     add_store(parser)
     pull = parser.add_argument_group("what a pull would find; storage.conf decides by default")
     pull.add_argument(
@@ -86,27 +74,7 @@ def add_pull(parser: argparse.ArgumentParser) -> None:
 
 
 def load_present(args: argparse.Namespace) -> tuple[Store, LayersCache]:
-    """Open the store and load the layers that count as present.
-
-    Parameters
-    ----------
-    args : Namespace
-        With what `add_pull` adds.
-
-    Returns
-    -------
-    store : Store
-        The graph root.
-    cache : LayersCache
-        Its layers; what had to be built is kept in the user's own cache folder.
-
-    Raises
-    ------
-    LayerNotFoundError
-        If `--present` names a layer that the store has not.
-    StoreError
-        If the store cannot be read.
-    """
+    """Open the store and load the layers that count as present."""
     from vecache.index.layers_cache import LayersCache
     from vecache.index.load import KeptCaches
     from vecache.report.progress import Progress
@@ -123,22 +91,7 @@ def load_present(args: argparse.Namespace) -> tuple[Store, LayersCache]:
 
 
 def pull_options(args: argparse.Namespace, store: Store, **more: Any) -> PlanOptions:
-    """Say how the pull is made: as the command line says, else as the machine is set up.
-
-    Parameters
-    ----------
-    args : Namespace
-        With what `add_pull` adds.
-    store : Store
-        The graph root, with the machine's configuration.
-    **more
-        Further fields of `PlanOptions`.
-
-    Returns
-    -------
-    PlanOptions
-        Nothing left to ask.
-    """
+    """Say how the pull is made: as the command line says, else as the machine is set up."""
     from vecache.plan.options import PlanOptions
     from vecache.store.reflink import can_reflink
     from vecache.toc.layout import Layout
@@ -154,25 +107,7 @@ def pull_options(args: argparse.Namespace, store: Store, **more: Any) -> PlanOpt
 
 
 def open_images(args: argparse.Namespace, store: Store) -> list[Image]:
-    """Open the images that the command line names.
-
-    Parameters
-    ----------
-    args : Namespace
-        With what `add_images` adds.
-    store : Store
-        Where `containers-storage:` looks.
-
-    Returns
-    -------
-    list of Image
-        In the order named.
-
-    Raises
-    ------
-    ImageError
-        If one is not there or cannot be understood.
-    """
+    """Open the images that the command line names."""
     from vecache.image.open import open_image
 
     return [
@@ -188,20 +123,7 @@ def open_images(args: argparse.Namespace, store: Store) -> list[Image]:
 
 
 def settle_images(args: argparse.Namespace, *, most: int | None = None) -> None:
-    """Count the images, and give back those that argparse took for ids behind `--present`.
-
-    Parameters
-    ----------
-    args : Namespace
-        Changed in place.
-    most : int, optional
-        How many the verb takes.
-
-    Raises
-    ------
-    UsageError
-        If no image is named, or too many.
-    """
+    """Count the images, and give back those that argparse took for ids behind `--present`."""
     ids: Sequence[str] = args.present or ()
     args.image = [*args.image, *filter(_is_image, ids)]
     if args.present is not None:

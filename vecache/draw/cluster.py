@@ -28,18 +28,11 @@ class Tree:
     """A tree of n leaves and n - 1 joins, one row a join; children come before parents.
 
     Nodes below n are leaves, node n + i is join i.
-
-    Attributes
-    ----------
-    left, right : (n - 1,) int64
-        The nodes that are joined; on the left the one that has the lowest leaf of both.
-    height : (n - 1,) float64
-        Their distance; never below that of a child.
     """
 
-    left: I64
-    right: I64
-    height: F64
+    left: I64  # the nodes that are joined; on the left the one that has the lowest leaf of both
+    right: I64  # the nodes that are joined; on the left the one that has the lowest leaf of both
+    height: F64  # their distance; never below that of a child
 
     def __post_init__(self) -> None:
         n_joins = len(self.height)
@@ -69,14 +62,7 @@ class Tree:
         return np.array(leaves.popitem()[1], np.int64)
 
     def brackets(self) -> F64:
-        """Lay the tree out for drawing.
-
-        Returns
-        -------
-        (n - 1, 4, 2) float64
-            For each join the four corners of a bracket, as (place among the leaves, height): from
-            the left child up, across, and down to the right one.
-        """
+        """Lay the tree out for drawing."""
         n = self.n_leaves
         place, base = np.zeros((2, 2 * n - 1))
         place[self.leaf_order()] = np.arange(n)

@@ -44,20 +44,6 @@ __all__ = [
 def thinned(n_labels: int, pitch: float, least: float) -> range:
     """Choose which rows get their label.
 
-    Parameters
-    ----------
-    n_labels : int
-        How many rows there are.
-    pitch : float
-        How far apart they are.
-    least : float
-        How far apart labels must be, in the same unit.
-
-    Returns
-    -------
-    range
-        All rows, or each second, third and so on.
-
     Examples
     --------
     >>> list(thinned(5, 0.3, 0.1)), list(thinned(5, 0.06, 0.1))
@@ -85,24 +71,7 @@ _METADATA: dict[str, dict[str, Any]] = {"svg": {"Date": None}, "png": {"Software
 
 
 class Picture:
-    """A drawing that shows itself in a notebook and can be saved.
-
-    Parameters
-    ----------
-    width, height : float
-        Inches.
-    title : str
-        What it shows.
-    note : str
-        One more line: how to read it, and in which units.
-
-    Attributes
-    ----------
-    figure : matplotlib.figure.Figure
-        For whoever wants to change something.
-    title : str
-        What it shows.
-    """
+    """A drawing that shows itself in a notebook and can be saved."""
 
     __slots__ = ("figure", "title")
 
@@ -115,18 +84,7 @@ class Picture:
         self.figure.text(x, 1 - 0.42 / height, note, fontsize=FONT_SIZE, **place)
 
     def add_axes(self, left: float, top: float, width: float, height: float) -> Axes:
-        """Make room to draw in, without ticks and frame.
-
-        Parameters
-        ----------
-        left, top, width, height : float
-            Inches, from the top left corner of the picture.
-
-        Returns
-        -------
-        matplotlib.axes.Axes
-            Empty.
-        """
+        """Make room to draw in, without ticks and frame."""
         full_width, full_height = self.figure.get_size_inches()
         box = (
             left / full_width,
@@ -141,20 +99,7 @@ class Picture:
         return axes
 
     def write(self, file: BinaryIO, form: str) -> None:
-        """Write the picture.
-
-        Parameters
-        ----------
-        file : binary file
-            To write to.
-        form : {"svg", "png"}
-            The form.
-
-        Raises
-        ------
-        ValueError
-            If there is no such form.
-        """
+        """Write the picture."""
         if form not in _METADATA:
             raise ValueError(f"form: found {form!r}, wanted 'svg' or 'png'")
         with mpl.rc_context(_STYLE), warnings.catch_warnings():
@@ -163,20 +108,7 @@ class Picture:
             self.figure.savefig(file, format=form, dpi=_DOTS_PER_INCH, metadata=_METADATA[form])
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Save the picture under a name.
-
-        Parameters
-        ----------
-        path : path-like
-            Ends in `.svg` or `.png`.
-
-        Raises
-        ------
-        ValueError
-            If it ends in anything else.
-        OSError
-            If it cannot be written.
-        """
+        """Save the picture under a name."""
         from pathlib import Path  # noqa: PLC0415 - not for the pictures that are only shown
 
         buffer = BytesIO()
@@ -196,16 +128,6 @@ class Picture:
 def bytes_text(n_bytes: float) -> str:
     """Write a number of bytes on a picture.
 
-    Parameters
-    ----------
-    n_bytes : float
-        0 or more.
-
-    Returns
-    -------
-    str
-        In decimal units.
-
     Examples
     --------
     >>> [bytes_text(n) for n in (0, 999, 77_812_345)]
@@ -215,15 +137,7 @@ def bytes_text(n_bytes: float) -> str:
 
 
 def show_bytes(axes: Axes, which: Literal["x", "y"]) -> None:
-    """Give an axis of bytes a few ticks with units, and pale lines across.
-
-    Parameters
-    ----------
-    axes : matplotlib.axes.Axes
-        What is drawn in.
-    which : {"x", "y"}
-        The axis.
-    """
+    """Give an axis of bytes a few ticks with units, and pale lines across."""
     axis, n_ticks = (axes.xaxis, 2) if which == "x" else (axes.yaxis, 4)
     axis.set_major_locator(MaxNLocator(n_ticks, min_n_ticks=2))
     axis.set_major_formatter(EngFormatter("B"))
@@ -232,18 +146,5 @@ def show_bytes(axes: Axes, which: Literal["x", "y"]) -> None:
 
 
 def text_inches(texts: Sequence[str], font_size: float = FONT_SIZE) -> float:
-    """Say how wide texts can be at most, without measuring them.
-
-    Parameters
-    ----------
-    texts : sequence of str
-        One line each.
-    font_size : float
-        Points.
-
-    Returns
-    -------
-    float
-        Inches that hold the longest.
-    """
+    """Say how wide texts can be at most, without measuring them."""
     return 0.62 * font_size / _POINTS_PER_INCH * max(map(len, texts), default=0)

@@ -39,20 +39,11 @@ class Blob(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FileBlob:
-    """A blob in a local file.
+    """A blob in a local file."""
 
-    Attributes
-    ----------
-    path : Path
-        The file.
-    n_bytes : int
-        Size of the blob, as the manifest says.
-    start : int, optional
-        Where the blob starts in a file that holds more than the blob; None if it is all of it.
-    """
-
-    path: Path
-    n_bytes: int
+    path: Path  # the file
+    n_bytes: int  # size of the blob, as the manifest says
+    # where the blob starts in a file that holds more than the blob; None if it is all of it
     start: int | None = None
 
     @property
@@ -61,25 +52,7 @@ class FileBlob:
         return str(self.path) if self.start is None else f"{self.path} from byte {self.start}"
 
     def read(self, offset: int, n_bytes: int) -> bytes:
-        """Read a part.
-
-        Parameters
-        ----------
-        offset, n_bytes : int
-            First byte in the blob, and how many.
-
-        Returns
-        -------
-        bytes
-            Exactly so many.
-
-        Raises
-        ------
-        ImageNotFoundError
-            If there is no such file.
-        ImageError
-            If it cannot be read, or is not as long as the manifest says.
-        """
+        """Read a part."""
         with open_regular(self.path) as (descriptor, file_bytes):
             wanted = (self.start or 0) + self.n_bytes
             if file_bytes < wanted or (self.start is None and file_bytes > wanted):
@@ -91,27 +64,7 @@ class FileBlob:
 
 
 def read_document(path: Path, max_bytes: int) -> bytes:
-    """Read a small file as a whole.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    max_bytes : int
-        Most bytes it may have.
-
-    Returns
-    -------
-    bytes
-        All of it.
-
-    Raises
-    ------
-    ImageNotFoundError
-        If there is no such file.
-    ImageError
-        If it cannot be read, or is larger.
-    """
+    """Read a small file as a whole."""
     with open_regular(path) as (descriptor, file_bytes):
         if file_bytes > max_bytes:
             raise ImageError(
@@ -122,25 +75,7 @@ def read_document(path: Path, max_bytes: int) -> bytes:
 
 @contextmanager
 def open_regular(path: Path) -> Iterator[tuple[int, int]]:
-    """Open a regular file, without waiting for anybody.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-
-    Yields
-    ------
-    (int, int)
-        A descriptor, closed on leaving, and the size in bytes.
-
-    Raises
-    ------
-    ImageNotFoundError
-        If there is no such file.
-    ImageError
-        If it cannot be opened, or is a fifo, a device or a folder.
-    """
+    """Open a regular file, without waiting for anybody."""
     try:
         # Without O_NONBLOCK, opening a fifo would wait for a writer for ever.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)

@@ -66,15 +66,9 @@ _COMPRESSED = {
 
 @dataclass(frozen=True)
 class TarFiles:
-    """A layout that is a tar archive.
+    """A layout that is a tar archive."""
 
-    Attributes
-    ----------
-    path : Path
-        The archive.
-    """
-
-    path: Path
+    path: Path  # the archive
 
     @cached_property
     def _places(self) -> dict[str, tuple[int, int]]:
@@ -156,15 +150,9 @@ _MAX_VERSION_BYTES = 4096
 
 @dataclass(frozen=True, slots=True)
 class DirFolder:
-    """The image in a folder.
+    """The image in a folder."""
 
-    Attributes
-    ----------
-    folder : Path
-        The folder.
-    """
-
-    folder: Path
+    folder: Path  # the folder
 
     @property
     def name(self) -> str:
@@ -240,18 +228,10 @@ class FolderFiles:
 
 @dataclass(frozen=True, slots=True)
 class OciLayout:
-    """One image of a layout.
+    """One image of a layout."""
 
-    Attributes
-    ----------
-    files : LayoutFiles
-        The layout.
-    tag : str
-        The image's tag, `@N`, or nothing for the only image.
-    """
-
-    files: LayoutFiles
-    tag: str
+    files: LayoutFiles  # the layout
+    tag: str  # the image's tag, `@N`, or nothing for the only image
 
     @property
     def name(self) -> str:

@@ -88,23 +88,7 @@ class Platform:
 
 
 def parse_platform(text: str) -> Platform:
-    """Read `OS/ARCHITECTURE[/VARIANT]`.
-
-    Parameters
-    ----------
-    text : str
-        Such as `linux/arm64/v8`.
-
-    Returns
-    -------
-    Platform
-        Its parts.
-
-    Raises
-    ------
-    ImageError
-        If there are not two or three parts, or one is empty.
-    """
+    """Read `OS/ARCHITECTURE[/VARIANT]`."""
     parts = text.split("/")
     if len(parts) not in (2, 3) or not all(parts):
         raise ImageError(
@@ -121,27 +105,7 @@ def machine_platform() -> Platform:
 
 
 def choose_image(choices: Sequence[Descriptor], platform: Platform, where: str) -> Descriptor:
-    """Choose from a list.
-
-    Parameters
-    ----------
-    choices : sequence of Descriptor
-        The list's entries, in its order.
-    platform : Platform
-        What is wanted.
-    where : str
-        The list, for the message.
-
-    Returns
-    -------
-    Descriptor
-        The best.
-
-    Raises
-    ------
-    ImageNotFoundError
-        If none runs on that platform; the message says which there are.
-    """
+    """Choose from a list."""
     wanted = platform.accepted()
     ranked = [
         (
@@ -172,30 +136,14 @@ ACCEPTED_TYPES = (OCI_INDEX, OCI_IMAGE, DOCKER_LIST, DOCKER_IMAGE)
 
 @dataclass(frozen=True, slots=True)
 class Descriptor:
-    """A blob that a manifest names.
+    """A blob that a manifest names."""
 
-    Attributes
-    ----------
-    digest : str
-        A valid digest.
-    n_bytes : int
-        Its size, as the manifest says.
-    media_type : str
-        May be empty.
-    annotations : dict of str to str
-        Empty for Docker's formats.
-    platform : Platform or None
-        In a list only.
-    where : str
-        The document and field, for messages.
-    """
-
-    digest: str
-    n_bytes: int
-    media_type: str
-    annotations: dict[str, str] = field(default_factory=dict)
-    platform: Platform | None = None
-    where: str = ""
+    digest: str  # A valid digest
+    n_bytes: int  # its size, as the manifest says
+    media_type: str  # may be empty
+    annotations: dict[str, str] = field(default_factory=dict)  # empty for Docker's formats
+    platform: Platform | None = None  # in a list only
+    where: str = ""  # the document and field, for messages
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,29 +162,7 @@ class ManifestList:
 
 
 def parse_manifest(data: bytes, media_type: str, where: str) -> ImageManifest | ManifestList:
-    """Read a manifest of any kind.
-
-    Parameters
-    ----------
-    data : bytes
-        The document, at most MAX_DOCUMENT_BYTES.
-    media_type : str
-        What its carrier says it is; empty or of no use where the document has to say it.
-    where : str
-        What the document is, for messages.
-
-    Returns
-    -------
-    ImageManifest or ManifestList
-        What it is.
-
-    Raises
-    ------
-    ImageError
-        If its shape is wrong, or its kind is not known.
-    DigestError
-        If a field that must be a digest is none.
-    """
+    """Read a manifest of any kind."""
     fields = parse_fields(data, where)
     kind = fields.text("mediaType", "") or media_type
     if fields.integer("schemaVersion", 2) != 2:
@@ -257,29 +183,7 @@ def parse_manifest(data: bytes, media_type: str, where: str) -> ImageManifest | 
 
 
 def parse_config(data: bytes, n_layers: int, where: str) -> tuple[str, ...]:
-    """Read the diff-ids from an image's config.
-
-    Parameters
-    ----------
-    data : bytes
-        The config, at most MAX_DOCUMENT_BYTES.
-    n_layers : int
-        How many layers the manifest has.
-    where : str
-        What the document is, for messages.
-
-    Returns
-    -------
-    tuple of str
-        The digest of each layer's tar archive, from the bottom up.
-
-    Raises
-    ------
-    ImageError
-        If its shape is wrong, or the number of layers is another.
-    DigestError
-        If one of them is no digest.
-    """
+    """Read the diff-ids from an image's config."""
     rootfs = parse_fields(data, where).object("rootfs")
     diff_ids = rootfs.text_array("diff_ids") if "diff_ids" in rootfs else []
     if len(diff_ids) != n_layers:

@@ -31,21 +31,11 @@ _BARE_HEX = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True)
 class RegistryName:
-    """An image in a registry.
+    """An image in a registry."""
 
-    Attributes
-    ----------
-    domain : str
-        The registry as people name it, with its port if it has one.
-    repository : str
-        The name inside the registry.
-    version : str
-        A tag, or a digest.
-    """
-
-    domain: str
-    repository: str
-    version: str
+    domain: str  # the registry as people name it, with its port if it has one
+    repository: str  # the name inside the registry
+    version: str  # A tag, or a digest
 
     @property
     def host(self) -> str:
@@ -68,21 +58,6 @@ class RegistryName:
 
 def parse_registry_name(text: str) -> RegistryName:
     """Read a name and write it out in full.
-
-    Parameters
-    ----------
-    text : str
-        `[HOST[:PORT]/]NAME[:TAG|@DIGEST]`.
-
-    Returns
-    -------
-    RegistryName
-        All three parts filled.
-
-    Raises
-    ------
-    ImageError
-        If it is no such name.
 
     Examples
     --------

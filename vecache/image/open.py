@@ -56,40 +56,15 @@ _FORMS = (
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """An image's name, taken apart.
+    """An image's name, taken apart."""
 
-    Attributes
-    ----------
-    text : str
-        As it was given.
-    transport : Transport
-        What stands before the first colon.
-    rest : str
-        What stands behind it, never empty; for `docker` without the two slashes.
-    """
-
-    text: str
-    transport: Transport
-    rest: str
+    text: str  # as it was given
+    transport: Transport  # what stands before the first colon
+    rest: str  # what stands behind it, never empty; for `docker` without the two slashes
 
 
 def parse_reference(text: str) -> Reference:
     """Take an image's name apart.
-
-    Parameters
-    ----------
-    text : str
-        `TRANSPORT:...`.
-
-    Returns
-    -------
-    Reference
-        Its parts.
-
-    Raises
-    ------
-    ImageError
-        If the transport is none of those known, or nothing stands behind it.
 
     Examples
     --------
@@ -121,18 +96,6 @@ def split_tag(rest: str) -> tuple[str, str]:
 
     Skopeo splits at the first colon, always, so no path may hold one. What Skopeo understands means
     the same here; what it would refuse is given the chance to be a path with colons in it.
-
-    Parameters
-    ----------
-    rest : str
-        A path and perhaps a tag.
-
-    Returns
-    -------
-    path : str
-        The path; what stands before the first colon if nothing exists.
-    tag : str
-        The tag; empty if there is none.
     """
     colons = [i for i, character in enumerate(rest) if character == ":"]
     for at in [*colons, len(rest)]:

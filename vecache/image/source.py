@@ -44,24 +44,12 @@ _MAX_LISTS = 3  # a tag that names a list of lists; nobody has more, and a loop 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A manifest as it was read.
+    """A manifest as it was read."""
 
-    Attributes
-    ----------
-    data : bytes
-        At most MAX_DOCUMENT_BYTES.
-    media_type : str
-        What its carrier says it is; may be empty.
-    where : str
-        What it is and where, for messages.
-    digest : str or None
-        What the bytes must hash to; None if nobody promised anything.
-    """
-
-    data: bytes
-    media_type: str
-    where: str
-    digest: str | None = None
+    data: bytes  # at most MAX_DOCUMENT_BYTES
+    media_type: str  # what its carrier says it is; may be empty
+    where: str  # what it is and where, for messages
+    digest: str | None = None  # what the bytes must hash to; None if nobody promised anything
 
 
 class ImageSource(Protocol):
@@ -85,29 +73,7 @@ class ImageSource(Protocol):
 
 
 def load_image(source: ImageSource, reference: Reference, platform: Platform) -> Image:
-    """Read an image's documents.
-
-    Parameters
-    ----------
-    source : ImageSource
-        Where it is.
-    reference : Reference
-        How the caller named it.
-    platform : Platform
-        What to choose from a list.
-
-    Returns
-    -------
-    Image
-        Its TOCs not read yet.
-
-    Raises
-    ------
-    ImageError
-        If a document is missing, too large or of the wrong shape.
-    DigestError
-        If bytes are not what their digest promised.
-    """
+    """Read an image's documents."""
     document = source.read_root()
     for _ in range(_MAX_LISTS + 1):
         if document.digest is not None:

@@ -54,21 +54,11 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class StoredZstdChunkedToc:
-    """What a store kept of a zstd:chunked TOC.
+    """What a store kept of a zstd:chunked TOC."""
 
-    Attributes
-    ----------
-    layer : LayerRecord
-        The store's layer.
-    digest : str
-        Of the compressed TOC.
-    place : TocPlace
-        Where the TOC stood in the blob.
-    """
-
-    layer: LayerRecord
-    digest: str
-    place: TocPlace
+    layer: LayerRecord  # the store's layer
+    digest: str  # of the compressed TOC
+    place: TocPlace  # where the TOC stood in the blob
 
     toc_format = TocFormat.ZSTD_CHUNKED
     n_requests = 1
@@ -94,21 +84,11 @@ class StoredZstdChunkedToc:
 
 @dataclass(frozen=True)
 class StoredEstargzToc:
-    """What a store kept of an eStargz TOC.
+    """What a store kept of an eStargz TOC."""
 
-    Attributes
-    ----------
-    layer : LayerRecord
-        The store's layer.
-    blob_bytes : int
-        Size of the blob, as the manifest says.
-    digest : str
-        Of the JSON.
-    """
-
-    layer: LayerRecord
-    blob_bytes: int
-    digest: str
+    layer: LayerRecord  # the store's layer
+    blob_bytes: int  # size of the blob, as the manifest says
+    digest: str  # of the JSON
 
     toc_format = TocFormat.ESTARGZ
     n_requests = 2
@@ -156,37 +136,14 @@ _NAME_AND_ID = re.compile(r"(?:.*@)?(?P<id>[0-9a-f]{64})")
 
 @dataclass(frozen=True, slots=True)
 class StoreName:
-    """An image in a store.
+    """An image in a store."""
 
-    Attributes
-    ----------
-    graph_root : Path or None
-        The store; None for the one that the caller has.
-    name : str
-        What the store is asked for.
-    """
-
-    graph_root: Path | None
-    name: str
+    graph_root: Path | None  # the store; None for the one that the caller has
+    name: str  # what the store is asked for
 
 
 def parse_store_name(text: str) -> StoreName:
     """Read `[[DRIVER@]GRAPHROOT[+RUNROOT][:OPTIONS]]NAME`; `@ID` and `NAME@ID` are names too.
-
-    Parameters
-    ----------
-    text : str
-        What stands behind `containers-storage:`.
-
-    Returns
-    -------
-    StoreName
-        Its parts; driver, run root and options make no difference here.
-
-    Raises
-    ------
-    ImageError
-        If it is no such name.
 
     Examples
     --------
@@ -208,18 +165,10 @@ def parse_store_name(text: str) -> StoreName:
 
 @dataclass(frozen=True)
 class StoreImage:
-    """One image of a store.
+    """One image of a store."""
 
-    Attributes
-    ----------
-    store : Store
-        The store.
-    record : ImageRecord
-        The image.
-    """
-
-    store: Store
-    record: ImageRecord
+    store: Store  # the store
+    record: ImageRecord  # the image
 
     @property
     def name(self) -> str:

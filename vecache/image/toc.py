@@ -91,18 +91,10 @@ GZIP = 31  # zlib's word for: a gzip header and the largest window
 
 @dataclass(frozen=True)
 class EstargzToc:
-    """A TOC that stands in a blob as a gzip member.
+    """A TOC that stands in a blob as a gzip member."""
 
-    Attributes
-    ----------
-    blob : Blob
-        The layer's bytes.
-    digest : str
-        Of the uncompressed TOC.
-    """
-
-    blob: Blob
-    digest: str
+    blob: Blob  # the layer's bytes
+    digest: str  # of the uncompressed TOC
 
     toc_format = TocFormat.ESTARGZ
     n_requests = 2
@@ -130,20 +122,7 @@ class EstargzToc:
         return self.blob.n_bytes - self._toc_start
 
     def read(self) -> bytes:
-        """Read the JSON.
-
-        Returns
-        -------
-        bytes
-            At most MAX_TOC_BYTES, vouched for by the digest.
-
-        Raises
-        ------
-        TocError
-            If the digest is another, or the TOC's member is damaged.
-        ImageError
-            If the footer is malformed, or the blob cannot be read.
-        """
+        """Read the JSON."""
         where = f"{self.blob.where}, TOC at byte {self._toc_start}"
         packed = self.blob.read(self._toc_start, self.wire_bytes() - FOOTER_BYTES)
         toc = unpack_toc(packed, where)
@@ -152,25 +131,7 @@ class EstargzToc:
 
 
 def parse_footer(footer: bytes, where: str) -> int:
-    """Read the TOC's offset from the last bytes of a blob.
-
-    Parameters
-    ----------
-    footer : bytes
-        FOOTER_BYTES of them.
-    where : str
-        The blob, for the message.
-
-    Returns
-    -------
-    int
-        The TOC's offset in the blob, 0 to 2**64 - 1.
-
-    Raises
-    ------
-    ImageError
-        If it is no such footer.
-    """
+    """Read the TOC's offset from the last bytes of a blob."""
     match = _FOOTER.fullmatch(footer)
     if match is None:
         raise ImageError(
@@ -181,25 +142,7 @@ def parse_footer(footer: bytes, where: str) -> int:
 
 
 def unpack_toc(packed: bytes, where: str) -> bytes:
-    """Take the JSON out of the TOC's gzip member.
-
-    Parameters
-    ----------
-    packed : bytes
-        The member.
-    where : str
-        What it is, for messages.
-
-    Returns
-    -------
-    bytes
-        As many as the tar header states, at most MAX_TOC_BYTES.
-
-    Raises
-    ------
-    TocError
-        If it is no gzip, no tar, or too short.
-    """
+    """Take the JSON out of the TOC's gzip member."""
     inflater = zlib.decompressobj(GZIP)
     try:
         header = inflater.decompress(packed, _TAR_BLOCK)
@@ -226,22 +169,12 @@ _TOC_TYPE = 1  # upstream: ManifestTypeCRFS
 
 @dataclass(frozen=True, slots=True)
 class TocPlace:
-    """Where a TOC stands in its blob.
+    """Where a TOC stands in its blob."""
 
-    Attributes
-    ----------
-    start : int
-        Its first byte.
-    compressed_bytes, uncompressed_bytes : int
-        Its length there, and decompressed.
-    tar_split_bytes : int
-        Compressed length of the tar-split; 0 if there is none.
-    """
-
-    start: int
-    compressed_bytes: int
-    uncompressed_bytes: int
-    tar_split_bytes: int
+    start: int  # its first byte
+    compressed_bytes: int  # its length there, and decompressed
+    uncompressed_bytes: int  # its length there, and decompressed
+    tar_split_bytes: int  # compressed length of the tar-split; 0 if there is none
 
     @property
     def wire_bytes(self) -> int:
@@ -250,23 +183,7 @@ class TocPlace:
 
 
 def parse_place(descriptor: Descriptor) -> TocPlace:
-    """Read the positions from a layer's annotations.
-
-    Parameters
-    ----------
-    descriptor : Descriptor
-        The layer in the manifest.
-
-    Returns
-    -------
-    TocPlace
-        Inside the blob.
-
-    Raises
-    ------
-    ImageError
-        If a position is missing, malformed, too large or outside the blob.
-    """
+    """Read the positions from a layer's annotations."""
     start, length, uncompressed, kind = _parse_position(descriptor, MANIFEST_POSITION, 4)
     where = f"{descriptor.where}: {MANIFEST_POSITION}"
     if kind != _TOC_TYPE:
@@ -288,21 +205,11 @@ def parse_place(descriptor: Descriptor) -> TocPlace:
 
 @dataclass(frozen=True, slots=True)
 class ZstdChunkedToc:
-    """A TOC that stands in a blob as one zstd frame.
+    """A TOC that stands in a blob as one zstd frame."""
 
-    Attributes
-    ----------
-    blob : Blob
-        The layer's bytes.
-    digest : str
-        Of the compressed TOC.
-    place : TocPlace
-        Where the TOC stands.
-    """
-
-    blob: Blob
-    digest: str
-    place: TocPlace
+    blob: Blob  # the layer's bytes
+    digest: str  # of the compressed TOC
+    place: TocPlace  # where the TOC stands
 
     toc_format = TocFormat.ZSTD_CHUNKED
     n_requests = 1
@@ -316,20 +223,7 @@ class ZstdChunkedToc:
         return self.place.wire_bytes
 
     def read(self) -> bytes:
-        """Read the JSON.
-
-        Returns
-        -------
-        bytes
-            As many as stated, vouched for by the digest.
-
-        Raises
-        ------
-        TocError
-            If the digest or the length is another, or it is no zstd frame.
-        ImageError
-            If the blob cannot be read.
-        """
+        """Read the JSON."""
         where = f"{self.blob.where}, TOC at byte {self.place.start}"
         packed = self.blob.read(self.place.start, self.place.compressed_bytes)
         check_digest(packed, self.digest, where, TocError)
@@ -337,27 +231,7 @@ class ZstdChunkedToc:
 
 
 def decompress_zstd(packed: bytes, n_bytes: int, where: str) -> bytes:
-    """Decompress what must have a known length.
-
-    Parameters
-    ----------
-    packed : bytes
-        One or more zstd frames.
-    n_bytes : int
-        Stated length of the result, from 1.
-    where : str
-        What it is, for messages.
-
-    Returns
-    -------
-    bytes
-        Exactly so many.
-
-    Raises
-    ------
-    TocError
-        If it is no zstd, or gives fewer or more bytes.
-    """
+    """Decompress what must have a known length."""
     try:
         with pa.CompressedInputStream(pa.BufferReader(packed), "zstd") as stream:
             data = stream.read(n_bytes)
@@ -416,25 +290,7 @@ class TocReader(Protocol):
 
 
 def find_toc_digest(descriptor: Descriptor) -> tuple[str, str] | None:
-    """Read the annotation that says a layer has a TOC.
-
-    Parameters
-    ----------
-    descriptor : Descriptor
-        The layer in the manifest.
-
-    Returns
-    -------
-    (str, str) or None
-        The annotation's name and the digest; None if the layer has no TOC.
-
-    Raises
-    ------
-    ImageError
-        If it has both kinds.
-    DigestError
-        If the annotation is no digest.
-    """
+    """Read the annotation that says a layer has a TOC."""
     found = [name for name in (MANIFEST_CHECKSUM, TOC_DIGEST) if name in descriptor.annotations]
     if len(found) == 2:
         raise ImageError(
@@ -447,27 +303,7 @@ def find_toc_digest(descriptor: Descriptor) -> tuple[str, str] | None:
 
 
 def find_toc(descriptor: Descriptor, blob: Blob) -> TocReader | None:
-    """Find a layer's TOC, without reading anything of the blob.
-
-    Parameters
-    ----------
-    descriptor : Descriptor
-        The layer in the manifest.
-    blob : Blob
-        The layer's bytes.
-
-    Returns
-    -------
-    TocReader or None
-        What reads it; None if the layer has none.
-
-    Raises
-    ------
-    ImageError
-        If the annotations contradict each other or are malformed.
-    DigestError
-        If an annotation that must be a digest is none.
-    """
+    """Find a layer's TOC, without reading anything of the blob."""
     found = find_toc_digest(descriptor)
     if found is None:
         return None

@@ -74,13 +74,7 @@ _CHECKSUM_BYTES = 16
 
 
 class KeptCaches:
-    """A folder of caches that were built from TOCs.
-
-    Parameters
-    ----------
-    folder : Path
-        Made when the first file is kept.
-    """
+    """A folder of caches that were built from TOCs."""
 
     __slots__ = ("folder",)
 
@@ -93,16 +87,6 @@ class KeptCaches:
 
         A relative path in the environment counts as none, as the XDG rules have it. A user without
         a home keeps nothing.
-
-        Parameters
-        ----------
-        environ : mapping
-            The environment.
-
-        Returns
-        -------
-        KeptCaches
-            Over that folder.
         """
         base = environ.get("XDG_CACHE_HOME", "")
         if not os.path.isabs(base):
@@ -111,20 +95,7 @@ class KeptCaches:
         return cls(Path(base) / "vecache")
 
     def find(self, toc_data: bytes, layout: Layout) -> CacheFile | None:
-        """Look for the cache of a TOC.
-
-        Parameters
-        ----------
-        toc_data : bytes
-            The TOC as it stands.
-        layout : Layout
-            The layer's.
-
-        Returns
-        -------
-        CacheFile or None
-            None where it was not kept, or is not what was kept.
-        """
+        """Look for the cache of a TOC."""
         try:
             data = read_bounded(self._path(toc_data, layout), MAX_BIG_DATA_BYTES)
         except OSError:
@@ -138,17 +109,7 @@ class KeptCaches:
             return None
 
     def keep(self, toc_data: bytes, layout: Layout, packed: bytes) -> None:
-        """Keep a cache, if the folder lets us.
-
-        Parameters
-        ----------
-        toc_data : bytes
-            The TOC it was built from.
-        layout : Layout
-            The layer's.
-        packed : bytes
-            The cache file.
-        """
+        """Keep a cache, if the folder lets us."""
         path = self._path(toc_data, layout)
         with contextlib.suppress(OSError):
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -188,26 +149,14 @@ class CacheSource(StrEnum):
 
 @dataclass(frozen=True)
 class CachedLayer:
-    """A layer that can be asked.
+    """A layer that can be asked."""
 
-    Attributes
-    ----------
-    record : LayerRecord
-        What the store says of it.
-    cache : CacheFile
-        Its tags.
-    source : CacheSource
-        Where they came from.
-    problem : str
-        Why the store's own file was not taken; empty where it was, or where there is none.
-    flat_entries : Entries or None
-        Of a joined layer whose files lie flat: its TOC, which the store does not have yet.
-    """
-
-    record: LayerRecord
-    cache: CacheFile
-    source: CacheSource
+    record: LayerRecord  # what the store says of it
+    cache: CacheFile  # its tags
+    source: CacheSource  # where they came from
+    # why the store's own file was not taken; empty where it was, or where there is none
     problem: str = ""
+    # of a joined layer whose files lie flat: its TOC, which the store does not have yet
     flat_entries: Entries | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -238,18 +187,10 @@ class CachedLayer:
 
 @dataclass(frozen=True, slots=True)
 class ExcludedLayer:
-    """A layer that cannot be asked.
+    """A layer that cannot be asked."""
 
-    Attributes
-    ----------
-    record : LayerRecord
-        What the store says of it.
-    reason : str
-        Why it has no cache, for people.
-    """
-
-    record: LayerRecord
-    reason: str
+    record: LayerRecord  # what the store says of it
+    reason: str  # why it has no cache, for people
 
     @property
     def id(self) -> str:
@@ -260,24 +201,7 @@ class ExcludedLayer:
 def open_layer(
     store: Store, record: LayerRecord, build: BuildMode, kept: KeptCaches | None
 ) -> CachedLayer | ExcludedLayer:
-    """Get the cache of one layer from the first place that has it.
-
-    Parameters
-    ----------
-    store : Store
-        The graph root.
-    record : LayerRecord
-        One of its layers.
-    build : BuildMode
-        What to do where there is no good cache file.
-    kept : KeptCaches, optional
-        Where to keep what is built, and to look first.
-
-    Returns
-    -------
-    CachedLayer or ExcludedLayer
-        Never an exception for what is wrong with one layer: one bad layer does not stop the rest.
-    """
+    """Get the cache of one layer from the first place that has it."""
     try:
         return CachedLayer(
             record, CacheFile.open(record.big_data_path(CACHE_KEY)), CacheSource.MAPPED
@@ -324,21 +248,7 @@ def _read_flat_entries(layer: CachedLayer) -> Entries | None:
 
 
 class LayerSource:
-    """A store, and how to load its layers.
-
-    Parameters
-    ----------
-    store : Store
-        The graph root.
-    build : BuildMode
-        What to do where there is no good cache file.
-    present : collection of str, optional
-        Ids of the layers that count as present; all by default.
-    kept : path, optional
-        Folder for caches that were built in memory.
-    progress : callable, optional
-        Called after each layer.
-    """
+    """A store, and how to load its layers."""
 
     __slots__ = ("_build", "_kept", "_present", "_progress", "_store")
 
@@ -370,18 +280,7 @@ class LayerSource:
 
 
 def identify(records: Sequence[LayerRecord]) -> int:
-    """Tell one state of a set of layers from another.
-
-    Parameters
-    ----------
-    records : sequence of LayerRecord
-        The layers.
-
-    Returns
-    -------
-    int
-        The xxh3 over ids and digests, and the sizes and times of the cache files.
-    """
+    """Tell one state of a set of layers from another."""
     lines = [f"{len(records)}"]
     for record in records:
         lines.append(

@@ -47,24 +47,7 @@ _MATCHES_PER_BLOCK = 1 << 20
 
 
 class LayerIndex:
-    """All tags of an ordered set of cache files, ready to be asked in bulk.
-
-    Parameters
-    ----------
-    files : sequence of CacheFile
-        In store order; a layer's number is its place here.
-    base : KeyColumn, optional
-        The column over the first `n_base` files, where there is one already.
-    n_base : int, optional
-        How many files that is.
-
-    Attributes
-    ----------
-    files : tuple of CacheFile
-        As given.
-    maps : LayerMaps
-        Their rows.
-    """
+    """All tags of an ordered set of cache files, ready to be asked in bulk."""
 
     __slots__ = ("_apart", "_base", "_is_trusted", "_joined", "_n_base", "files", "maps")
 
@@ -90,18 +73,7 @@ class LayerIndex:
         return self._base.nbytes + self._joined.nbytes
 
     def with_joined(self, file: CacheFile) -> LayerIndex:
-        """Return an index with one more layer at the end, which shares this one's column.
-
-        Parameters
-        ----------
-        file : CacheFile
-            The layer's cache.
-
-        Returns
-        -------
-        LayerIndex
-            Over all files of this one and `file`.
-        """
+        """Return an index with one more layer at the end, which shares this one's column."""
         return LayerIndex((*self.files, file), self._base, self._n_base)
 
     def find_first(self, digests: Digests) -> tuple[I64, I64]:

@@ -29,13 +29,7 @@ __all__ = ["LayerMaps"]
 
 
 class LayerMaps:
-    """Rows of any layers, read from their maps in one gather.
-
-    Parameters
-    ----------
-    files : sequence of CacheFile
-        A layer's number is its place here. The files are held as long as this lives.
-    """
+    """Rows of any layers, read from their maps in one gather."""
 
     __slots__ = ("_digest_bytes", "_fnames", "_tag_bytes", "_tag_place", "_vdata", "_window")
 

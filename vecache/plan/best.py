@@ -71,17 +71,10 @@ _CURES = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class LayerBest:
-    """The least that one layer could cost.
+    """The least that one layer could cost."""
 
-    Attributes
-    ----------
-    missing_bytes : int
-        Uncompressed bytes that would have to be fetched.
-    gap : mapping of str to int
-        Bytes of each `Cause`, all of them; together they are what the replay misses more.
-    """
-
-    missing_bytes: int
+    missing_bytes: int  # uncompressed bytes that would have to be fetched
+    # bytes of each `Cause`, all of them; together they are what the replay misses more
     gap: Mapping[str, int]
 
 
@@ -125,18 +118,7 @@ class Best:
 
 
 def find_best(plan: ImagePlan) -> Best:
-    """Find the least that a planned image could cost.
-
-    Parameters
-    ----------
-    plan : ImagePlan
-        The plan.
-
-    Returns
-    -------
-    Best
-        One row a layer; never more than the plan's.
-    """
+    """Find the least that a planned image could cost."""
     if not plan.layers:
         return Best(())
     sets = [*(layer.cache for layer in plan.layers), plan.cache_after]

@@ -163,36 +163,14 @@ class RangeCurve:
 
 
 def curve_by_ranges(plan: ImagePlan | LayerPlan) -> RangeCurve:
-    """Count bytes for each number of ranges that one request may have.
-
-    Parameters
-    ----------
-    plan : ImagePlan or LayerPlan
-        What is pulled.
-
-    Returns
-    -------
-    RangeCurve
-        A point for each number from 1 to where no layer has any use for more.
-    """
+    """Count bytes for each number of ranges that one request may have."""
     layers = [_LayerGaps(parts) for parts in _parts_of(plan)]
     limit = np.arange(1, max((layer.most_ranges for layer in layers), default=1) + 1)
     return _curve(plan, "max_ranges", limit, [layer.merged_for(limit) for layer in layers], layers)
 
 
 def curve_by_gap(plan: ImagePlan | LayerPlan) -> RangeCurve:
-    """Count bytes for each size up to which gaps are fetched along.
-
-    Parameters
-    ----------
-    plan : ImagePlan or LayerPlan
-        What is pulled.
-
-    Returns
-    -------
-    RangeCurve
-        A point for 0, and for the size of each gap.
-    """
+    """Count bytes for each size up to which gaps are fetched along."""
     layers = [_LayerGaps(parts) for parts in _parts_of(plan)]
     limit = np.unique(np.concatenate([np.zeros(1, np.int64), *(layer.gaps for layer in layers)]))
     n_merged = [np.searchsorted(layer.gaps, limit, side="right") for layer in layers]
@@ -200,20 +178,7 @@ def curve_by_gap(plan: ImagePlan | LayerPlan) -> RangeCurve:
 
 
 def require_line(bytes_per_second: float, round_trip_seconds: float) -> None:
-    """Refuse a line that there cannot be.
-
-    Parameters
-    ----------
-    bytes_per_second : float
-        What the line carries.
-    round_trip_seconds : float
-        From a request to the first byte of its answer.
-
-    Raises
-    ------
-    ValueError
-        If it carries nothing, or answers before it was asked.
-    """
+    """Refuse a line that there cannot be."""
     if not bytes_per_second > 0 or not round_trip_seconds >= 0:
         raise ValueError("seconds: wanted a bandwidth above 0 and a round trip from 0")
 

@@ -21,19 +21,7 @@ _SUMS = ("total_bytes", "missing_bytes", "fetch_bytes", "toc_bytes", "requests")
 
 
 def plan_to_json_dict(plan: ImagePlan) -> dict[str, Any]:
-    """Describe the plan of one image.
-
-    Parameters
-    ----------
-    plan : ImagePlan
-        The plan.
-
-    Returns
-    -------
-    dict
-        `image`, `store` (null for layers that came from none), `options`, the five figures,
-        `layers` and `best`.
-    """
+    """Describe the plan of one image."""
     store = (plan.layers[0].cache if plan.layers else plan.cache_after).store
     return {
         "image": plan.image.reference,
@@ -50,18 +38,7 @@ def plan_to_json_dict(plan: ImagePlan) -> dict[str, Any]:
 
 
 def plans_to_json_dict(plans: Sequence[ImagePlan]) -> dict[str, Any]:
-    """Describe the plans of several images.
-
-    Parameters
-    ----------
-    plans : sequence of ImagePlan
-        In the order of the pulls.
-
-    Returns
-    -------
-    dict
-        `images`, each as `plan_to_json_dict` describes it, and the sums of the five figures.
-    """
+    """Describe the plans of several images."""
     sums = {name: sum(getattr(plan, name) for plan in plans) for name in _SUMS}
     return {"images": [plan_to_json_dict(plan) for plan in plans], **sums}
 

@@ -52,27 +52,7 @@ _WHAT = {
 
 
 def explain(plan: ImagePlan, path: str | bytes) -> list[str]:
-    """Tell the story of one path.
-
-    Parameters
-    ----------
-    plan : ImagePlan
-        The plan.
-    path : str or bytes
-        Path in the image; where it begins makes no difference: `/`, `./` or neither.
-
-    Returns
-    -------
-    list of str
-        Sentences, layer by layer from the bottom up.
-
-    Raises
-    ------
-    PathNotFoundError
-        If no layer has the path; the message has similar ones.
-    ImageError, TocError
-        If the TOC of a layer that is present cannot be read.
-    """
+    """Tell the story of one path."""
     wanted = _clean(os.fsencode(path))
     pulled = [item for item in enumerate(plan.layers, 1) if item[1].replay is not None]
     others = [item for item in enumerate(plan.layers, 1) if item[1].replay is None]

@@ -93,29 +93,7 @@ class LayerFiles:
 def select_files(
     entries: Entries, toc_format: TocFormat, toc_offset: int, layout: Layout
 ) -> LayerFiles:
-    """Walk through a layer's entries and find the files that need their bytes.
-
-    Parameters
-    ----------
-    entries : Entries
-        The layer's whole TOC.
-    toc_format : TocFormat
-        Its format.
-    toc_offset : int
-        Where it stands in the blob.
-    layout : Layout
-        How the layer will be stored.
-
-    Returns
-    -------
-    LayerFiles
-        All of its files.
-
-    Raises
-    ------
-    TocError
-        If an entry is of a type that a pull refuses, or the TOC breaks a rule of merging.
-    """
+    """Walk through a layer's entries and find the files that need their bytes."""
     merged = merge_entries(entries, toc_format, toc_offset)
     if layout is Layout.FLAT:
         merged = flat_files(merged)

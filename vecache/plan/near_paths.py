@@ -19,20 +19,7 @@ _MAX_COMPARED = 2_000
 
 
 def path_error(plan: ImagePlan, wanted: bytes) -> PathNotFoundError:
-    """Make the error for a path that no layer has.
-
-    Parameters
-    ----------
-    plan : ImagePlan
-        The plan.
-    wanted : bytes
-        The path, cleaned.
-
-    Returns
-    -------
-    PathNotFoundError
-        Its message has the paths that may have been meant.
-    """
+    """Make the error for a path that no layer has."""
     near = _find_near(plan, wanted)
     n_unknown = sum(layer.layer.toc_format is None for layer in plan.layers)
     message = f"{plan.image.reference}: no layer has {path_text(wanted) or '/'!r}"
@@ -44,18 +31,7 @@ def path_error(plan: ImagePlan, wanted: bytes) -> PathNotFoundError:
 
 
 def path_text(name: bytes) -> str:
-    r"""Read a path as text for people.
-
-    Parameters
-    ----------
-    name : bytes
-        A path in an image.
-
-    Returns
-    -------
-    str
-        The same; bytes that are no UTF-8 stand as `\xNN`.
-    """
+    r"""Read a path as text for people."""
     return name.decode(errors="backslashreplace")
 
 

@@ -60,21 +60,6 @@ class PlanOptions:
 def parse_ranges(text: str) -> dict[str, int | bool]:
     """Read what a registry takes, as `--ranges` says it.
 
-    Parameters
-    ----------
-    text : str
-        A number of ranges in one request, `one`, or `whole` for nothing but whole blobs.
-
-    Returns
-    -------
-    dict
-        Fields of `PlanOptions`.
-
-    Raises
-    ------
-    ValueError
-        If it is none of the three.
-
     Examples
     --------
     >>> parse_ranges("one"), parse_ranges("whole"), parse_ranges("64")

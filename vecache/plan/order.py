@@ -32,24 +32,12 @@ EXACT_IMAGES = 5
 
 @dataclass(frozen=True, slots=True)
 class OrderResult:
-    """An order of images.
+    """An order of images."""
 
-    Attributes
-    ----------
-    order : tuple of int
-        Places in the given sequence, in the order of the pulls.
-    fetch_bytes : int
-        Bytes over the wire for data, of all pulls.
-    given_fetch_bytes : int
-        The same in the given order.
-    method : {"exact", "greedy"}
-        Whether no order fetches less, or none was found.
-    """
-
-    order: tuple[int, ...]
-    fetch_bytes: int
-    given_fetch_bytes: int
-    method: Literal["exact", "greedy"]
+    order: tuple[int, ...]  # places in the given sequence, in the order of the pulls
+    fetch_bytes: int  # bytes over the wire for data, of all pulls
+    given_fetch_bytes: int  # the same in the given order
+    method: Literal["exact", "greedy"]  # whether no order fetches less, or none was found
 
 
 def best_order(
@@ -58,29 +46,7 @@ def best_order(
     options: PlanOptions,
     progress: Callable[[], object] | None = None,
 ) -> OrderResult:
-    """Find an order of pulls that fetches least.
-
-    Parameters
-    ----------
-    images : sequence of Image
-        What is pulled.
-    cache : LayersCache
-        The layers that count as present before the first pull.
-    options : PlanOptions
-        Machine and registry.
-    progress : callable, optional
-        Called after each plan.
-
-    Returns
-    -------
-    OrderResult
-        Never worse than the given order.
-
-    Raises
-    ------
-    ImageError, TocError, DigestError, LocationError
-        As `plan_image`.
-    """
+    """Find an order of pulls that fetches least."""
     search = _Search(images, options, progress)
     given = tuple(range(len(images)))
     given_bytes = search.cost_of(given, cache)

@@ -53,28 +53,15 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class PreparedLayer:
-    """A layer with a TOC, ready to be replayed and to join.
+    """A layer with a TOC, ready to be replayed and to join."""
 
-    Attributes
-    ----------
-    files : LayerFiles
-        What a pull walks through.
-    joining : CachedLayer or ExcludedLayer
-        What it is to the next layers: the cache file that Podman will write, or why it cannot.
-    """
-
-    files: LayerFiles
+    files: LayerFiles  # what a pull walks through
+    # what it is to the next layers: the cache file that Podman will write, or why it cannot
     joining: CachedLayer | ExcludedLayer
 
 
 class Preparer:
-    """Prepares layers, each once.
-
-    Parameters
-    ----------
-    layout : Layout
-        How pulled layers are stored.
-    """
+    """Prepares layers, each once."""
 
     __slots__ = ("_prepared", "layout")
 
@@ -83,23 +70,7 @@ class Preparer:
         self._prepared: dict[tuple[str, str, str | None], PreparedLayer] = {}
 
     def prepare(self, layer: ImageLayer) -> PreparedLayer:
-        """Prepare a layer that has a TOC, or give what was prepared.
-
-        Parameters
-        ----------
-        layer : ImageLayer
-            The layer; the same blob in another image is the same layer.
-
-        Returns
-        -------
-        PreparedLayer
-            Ready to be replayed.
-
-        Raises
-        ------
-        ImageError, TocError, DigestError
-            If its TOC cannot be read or breaks a rule.
-        """
+        """Prepare a layer that has a TOC, or give what was prepared."""
         key = (layer.blob, layer.diff_id, layer.toc_digest)
         if key not in self._prepared:
             self._prepared[key] = self._prepare(layer)
@@ -123,18 +94,7 @@ class Preparer:
 
 @contextmanager
 def naming(layer: ImageLayer) -> Iterator[None]:
-    """Let an error about an entry or a digest say in which layer it is.
-
-    Parameters
-    ----------
-    layer : ImageLayer
-        The layer.
-
-    Raises
-    ------
-    TocError, DigestError
-        As what is done inside raises them, with the layer's blob in front.
-    """
+    """Let an error about an entry or a digest say in which layer it is."""
     try:
         yield
     except (DigestError, TocError) as error:
@@ -142,18 +102,7 @@ def naming(layer: ImageLayer) -> Iterator[None]:
 
 
 def joining_record(layer: ImageLayer) -> LayerRecord:
-    """Make the record that the store will have of a pulled layer, as far as a plan needs it.
-
-    Parameters
-    ----------
-    layer : ImageLayer
-        The layer.
-
-    Returns
-    -------
-    LayerRecord
-        By its three digests the layer counts as present from then on.
-    """
+    """Make the record that the store will have of a pulled layer, as far as a plan needs it."""
     return LayerRecord(
         id=layer.diff_id.partition(":")[2],
         diff_digest=layer.diff_id,
@@ -231,31 +180,7 @@ def plan_with(
     preparer: Preparer | None = None,
     progress: Callable[[], object] | None = None,
 ) -> ImagePlan:
-    """Plan the pull of an image, as `plan_image` does, with options made beforehand.
-
-    Parameters
-    ----------
-    image : Image
-        From `open_image`.
-    cache : LayersCache
-        The layers that count as present.
-    options : PlanOptions
-        Machine and registry.
-    preparer : Preparer, optional
-        Of the same layout; spares the work on layers that it has prepared already.
-    progress : callable, optional
-        Called after each layer.
-
-    Returns
-    -------
-    ImagePlan
-        What Podman will reuse, fetch and ask for.
-
-    Raises
-    ------
-    ImageError, TocError, DigestError, LocationError
-        As `plan_image`.
-    """
+    """Plan the pull of an image, as `plan_image` does, with options made beforehand."""
     preparer = preparer or Preparer(options.layout)
     plans = []
     for layer in image.layers:  # each is held against what the ones before it left

@@ -135,23 +135,6 @@ def join_parts(first: I64, end: I64, file_row: I64, is_fetched: Bool) -> Parts:
 def merge_ranges(parts: Parts, max_ranges: int, gap_bytes: int) -> Ranges:
     """Choose the gaps that are fetched along.
 
-    Parameters
-    ----------
-    parts : Parts
-        From `join_parts`.
-    max_ranges : int
-        Parts that may remain. Go counts down from `n_parts - max_ranges` and merges once more at
-        zero, so one fewer remains where there were as many or more.
-    gap_bytes : int
-        A gap of at most this size is always fetched along.
-
-    Returns
-    -------
-    Ranges
-        In the order of the TOC.
-
-    Notes
-    -----
     Go's sort is not stable, so which of several equal gaps is the last to be merged is not
     defined there; here it is the earliest. Only an image that exceeds `max_ranges` can show it.
     """
@@ -171,18 +154,11 @@ def merge_ranges(parts: Parts, max_ranges: int, gap_bytes: int) -> Ranges:
 
 @dataclass(frozen=True, slots=True)
 class Fallback:
-    """How a layer's data is asked for until the registry takes the request.
+    """How a layer's data is asked for until the registry takes the request."""
 
-    Attributes
-    ----------
-    n_ranges : tuple of int
-        Ranges of each request, the refused ones and the last; none where nothing is fetched.
-    ranges : Ranges
-        What the last one asks for.
-    """
-
+    # ranges of each request, the refused ones and the last; none where nothing is fetched
     n_ranges: tuple[int, ...]
-    ranges: Ranges
+    ranges: Ranges  # what the last one asks for
 
     @property
     def requests(self) -> int:
@@ -191,20 +167,7 @@ class Fallback:
 
 
 def fall_back(parts: Parts, options: PlanOptions) -> Fallback:
-    """Follow Podman's requests for one layer.
-
-    Parameters
-    ----------
-    parts : Parts
-        What must come over the wire.
-    options : PlanOptions
-        How the first request is made, and what the registry takes.
-
-    Returns
-    -------
-    Fallback
-        The requests.
-    """
+    """Follow Podman's requests for one layer."""
     n_accepted = options.accepted_ranges or options.max_ranges
     ranges = merge_ranges(parts, options.max_ranges, options.gap_bytes)
     n_ranges = [len(ranges)] if len(ranges) else []

@@ -86,29 +86,7 @@ class Replay:
 
 
 def replay_layer(files: LayerFiles, cache: LayersCache, options: PlanOptions) -> Replay:
-    """Decide for every file and chunk of one layer what a pull does with it.
-
-    Parameters
-    ----------
-    files : LayerFiles
-        The layer's, from `select_files`.
-    cache : LayersCache
-        The layers that count as present.
-    options : PlanOptions
-        Machine and registry.
-
-    Returns
-    -------
-    Replay
-        The decisions, the figures and the request.
-
-    Raises
-    ------
-    LocationError
-        If a cache file has a digest of this layer with a corrupt location: Podman's pull fails.
-    DigestError
-        If an entry's digest is not a digest: Podman's pull fails.
-    """
+    """Decide for every file and chunk of one layer what a pull does with it."""
     chunks = files.merged.chunks
     file_hits = cache.find_files(_file_queries(files, options), strict=True)
     is_missing = np.zeros(len(files.action), np.bool_)

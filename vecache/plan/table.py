@@ -71,34 +71,12 @@ _ACTIONS = [action.name.lower() for action in Action]
 
 
 def plan_to_arrow(plan: ImagePlan) -> Any:
-    """Export every file and chunk of one plan.
-
-    Parameters
-    ----------
-    plan : ImagePlan
-        The plan.
-
-    Returns
-    -------
-    pyarrow.Table
-        Columns as above.
-    """
+    """Export every file and chunk of one plan."""
     return plans_to_arrow([plan])
 
 
 def plans_to_arrow(plans: Iterable[ImagePlan]) -> Any:
-    """Export every file and chunk of several plans.
-
-    Parameters
-    ----------
-    plans : iterable of ImagePlan
-        In the order of the pulls.
-
-    Returns
-    -------
-    pyarrow.Table
-        Columns as above, image after image and layer after layer.
-    """
+    """Export every file and chunk of several plans."""
     tables = [_SCHEMA.empty_table()]
     for plan in plans:
         for number, layer in enumerate(plan.layers):  # layers, not rows

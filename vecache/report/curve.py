@@ -27,41 +27,13 @@ _COLUMNS = (
 
 
 def curve_table(curve: RangeCurve, line: tuple[float, float] | None) -> Any:
-    """Make a table of a curve, with a column of seconds where the line is known.
-
-    Parameters
-    ----------
-    curve : RangeCurve
-        The curve.
-    line : (float, float) or None
-        Bytes a second, and seconds of a round trip.
-
-    Returns
-    -------
-    pyarrow.Table
-        One row a point.
-    """
+    """Make a table of a curve, with a column of seconds where the line is known."""
     table = curve.to_arrow()
     return table if line is None else table.append_column("seconds", [curve.seconds(*line)])
 
 
 def curve_text(plan: ImagePlan, table: Any, screen: Screen) -> str:
-    """Lay out some points of the curve by ranges: 1, 2, 4, 8 and so on, and the last.
-
-    Parameters
-    ----------
-    plan : ImagePlan
-        What the curve is of.
-    table : pyarrow.Table
-        From `curve_table`, of the curve by ranges.
-    screen : Screen
-        Where it goes.
-
-    Returns
-    -------
-    str
-        Lines, without the last line break.
-    """
+    """Lay out some points of the curve by ranges: 1, 2, 4, 8 and so on, and the last."""
     n_points = table.num_rows
     places = {int(place) for place in 2 ** np.arange(n_points.bit_length()) - 1}
     places = {place for place in places if place < n_points} | ({n_points - 1} & {*range(n_points)})

@@ -26,20 +26,7 @@ __all__ = ["cache_figures", "describe_cache", "describe_toc"]
 
 
 def cache_figures(cache: CacheFile) -> dict[str, Any]:
-    """Count what a cache file holds.
-
-    Parameters
-    ----------
-    cache : CacheFile
-        Any that could be opened.
-
-    Returns
-    -------
-    dict of str to number
-        `n_tags`; `n_files` and `file_bytes`, names and the uncompressed bytes under them;
-        `cache_bytes`, the file itself; `bloom_fill` and `false_positive_rate` (measured with
-        random digests), 0 to 1.
-    """
+    """Count what a cache file holds."""
     located = cache.locate(np.arange(cache.n_tags))
     sound = ~located.is_corrupt
     names, end = located.name_offset[sound], (located.offset + located.length)[sound]
@@ -58,19 +45,7 @@ def cache_figures(cache: CacheFile) -> dict[str, Any]:
 
 
 def describe_cache(cache: CacheFile) -> dict[str, Any]:
-    """Say all there is to say about one cache file.
-
-    Parameters
-    ----------
-    cache : CacheFile
-        Any that could be opened.
-
-    Returns
-    -------
-    dict
-        `kind` is `cache`; the fields of its `Header`; `algorithm`; what `cache_figures` gives; and
-        `problems`, a list with the fields of each `Problem`.
-    """
+    """Say all there is to say about one cache file."""
     return {
         "kind": "cache",
         **asdict(cache.header),
@@ -81,21 +56,7 @@ def describe_cache(cache: CacheFile) -> dict[str, Any]:
 
 
 def describe_toc(toc: Toc) -> dict[str, Any]:
-    """Say all there is to say about one TOC.
-
-    Parameters
-    ----------
-    toc : Toc
-        Any that could be parsed.
-
-    Returns
-    -------
-    dict
-        `kind` is `toc`; `n_entries`, and `entries` by type; `n_files` and `file_bytes`; `n_chunks`
-        and `n_holes`, the chunks of all files and those of them that are holes; `n_xattrs`;
-        `version`; `tar_split_digest`; `toc_bytes`; `cache_bytes_by_layout`, the size of each cache
-        file, None where there can be none; and `problems`, a list with the `reason` of each.
-    """
+    """Say all there is to say about one TOC."""
     entries = toc.entries
     is_file = entries.kind == EntryKind.REG
     is_chunk = (is_file & (entries.size > 0)) | (entries.kind == EntryKind.CHUNK)

@@ -34,21 +34,7 @@ _SCHEMA = {
 
 
 def layers_table(cache: LayersCache) -> Any:
-    """Describe every layer that counts as present.
-
-    Parameters
-    ----------
-    cache : LayersCache
-        The loaded store.
-
-    Returns
-    -------
-    pyarrow.Table of one row a layer
-        `layer` is the place in `cache.layers`, null where there is no cache; `cache` says where the
-        cache came from (`mapped`, `kept`, `built`) or `none`; `reason` why there is none, or why
-        the store's own was not taken. The figures are those of `cache_figures`, null where there is
-        no cache.
-    """
+    """Describe every layer that counts as present."""
     places = {layer.record: place for place, layer in enumerate(cache.layers)}
     reasons = {layer.record: layer.reason for layer in cache.excluded}
     rows = []

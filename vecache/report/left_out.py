@@ -15,19 +15,7 @@ _MOST_NAMED = 3
 
 
 def left_out_notes(contents: Contents) -> list[tuple[str, str]]:
-    """Say which layers are not counted, and why.
-
-    Parameters
-    ----------
-    contents : Contents
-        What was read.
-
-    Returns
-    -------
-    list of (str, str)
-        The beginning of a layer's id, or the number of layers where more than three have the same
-        reason; and the reason.
-    """
+    """Say which layers are not counted, and why."""
     ids: dict[str, list[str]] = {}
     for each in contents.left_out:  # layers, not rows
         ids.setdefault(each.reason, []).append(each.record.id[:12])

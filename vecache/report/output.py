@@ -30,36 +30,18 @@ PICTURE_ENDINGS = (".svg", ".png")
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One result in each of its forms.
+    """One result in each of its forms."""
 
-    Attributes
-    ----------
-    text : callable taking a Screen
-        Lines for people, without the last line break.
-    document : callable
-        What `--json` prints: dicts, lists, texts and numbers.
-    table : callable
-        A `pyarrow.Table`.
-    lines : callable, optional
-        The documents that `--jsonl` prints, one a line; the rows of the table by default.
-    picture : callable taking a binary file and `"svg"` or `"png"`, optional
-        Draws it, where there is something to draw.
-    """
-
-    text: Callable[[Screen], str]
-    document: Callable[[], Any]
-    table: Callable[[], Any]
+    text: Callable[[Screen], str]  # lines for people, without the last line break
+    document: Callable[[], Any]  # what `--json` prints: dicts, lists, texts and numbers
+    table: Callable[[], Any]  # A `pyarrow.Table`
+    # the documents that `--jsonl` prints, one a line; the rows of the table by default
     lines: Callable[[], Iterable[Any]] | None = None
+    # draws it, where there is something to draw
     picture: Callable[[BinaryIO, str], None] | None = None
 
     def json_lines(self) -> Iterator[str]:
-        """Write the result as JSON lines.
-
-        Yields
-        ------
-        str
-            One document, without its line break.
-        """
+        """Write the result as JSON lines."""
         if self.lines is not None:
             yield from map(json_text, self.lines())
             return
@@ -68,22 +50,7 @@ class Report:
 
 
 def write_report(path: str | os.PathLike[str], report: Report) -> None:
-    """Write a result to a file.
-
-    Parameters
-    ----------
-    path : path-like
-        Its ending, in any case, says the form.
-    report : Report
-        The result.
-
-    Raises
-    ------
-    ValueError
-        If the result has no such form.
-    OSError
-        If the file cannot be written; an old one is still there.
-    """
+    """Write a result to a file."""
     ending = os.path.splitext(path)[1].lower()
     if ending in PICTURE_ENDINGS and report.picture is not None:
         with replacing(path) as file:
@@ -106,18 +73,6 @@ def write_report(path: str | os.PathLike[str], report: Report) -> None:
 def json_text(document: Any, *, indent: int | None = None) -> str:
     r"""Write a document as JSON.
 
-    Parameters
-    ----------
-    document : object
-        Dicts, lists, texts, numbers; also bytes, paths, and numpy arrays and scalars.
-    indent : int, optional
-        Blanks a level; one line by default.
-
-    Returns
-    -------
-    str
-        ASCII.
-
     Examples
     --------
     >>> print(json_text({"name": b"caf\xc3\xa9 \xff"}))
@@ -128,23 +83,7 @@ def json_text(document: Any, *, indent: int | None = None) -> str:
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Open a file that takes its name only when it is complete.
-
-    Parameters
-    ----------
-    path : path-like
-        A link is followed. A file that is there keeps its mode, a new one gets what the umask says.
-
-    Yields
-    ------
-    binary file
-        To write to. If the block raises, nothing has changed.
-
-    Raises
-    ------
-    OSError
-        If it cannot be written.
-    """
+    """Open a file that takes its name only when it is complete."""
     try:
         try:
             old = os.stat(path)

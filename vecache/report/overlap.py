@@ -69,28 +69,7 @@ def overlap_text(
     metric: str,
     screen: Screen,
 ) -> str:
-    """Write what there is to see.
-
-    Parameters
-    ----------
-    where : str
-        What was looked at.
-    over : Overlap
-        What each pair has in common.
-    alone : Shares
-        What each has alone; of the same contents, members and grain.
-    repeated : RepeatedFiles
-        The files to be listed.
-    metric : str
-        A key of `METRICS`.
-    screen : Screen
-        Where it goes.
-
-    Returns
-    -------
-    str
-        Lines, without the last line break.
-    """
+    """Write what there is to see."""
     parts = ["\n".join(_summary(where, over, alone))]
     names = short_labels([label.removesuffix(":latest") for label in over.labels], most=None)
     if len(over):

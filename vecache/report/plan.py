@@ -42,24 +42,7 @@ _IMAGE_COLUMNS = (
 
 
 def image_text(plan: ImagePlan, store: str, screen: Screen, *, seconds: float | None = None) -> str:
-    """Lay out the plan of one image.
-
-    Parameters
-    ----------
-    plan : ImagePlan
-        What is shown.
-    store : str
-        Path of the graph root.
-    screen : Screen
-        Where it goes.
-    seconds : float, optional
-        Estimated time on the wire.
-
-    Returns
-    -------
-    str
-        Lines, without the last line break.
-    """
+    """Lay out the plan of one image."""
     rows = [_layer_row(layer) for layer in plan.layers]
     if len(rows) > 1:
         rows.append(("in all", "", *_sums(plan.layers), *_figures(plan, plan.layers)))
@@ -80,26 +63,7 @@ def images_text(
     note: str = "",
     seconds: float | None = None,
 ) -> str:
-    """Lay out the plans of several images.
-
-    Parameters
-    ----------
-    plans : sequence of ImagePlan
-        In the order of the pulls.
-    store : str
-        Path of the graph root.
-    screen : Screen
-        Where it goes.
-    note : str, optional
-        A line on where the order came from.
-    seconds : float, optional
-        Estimated time on the wire.
-
-    Returns
-    -------
-    str
-        Lines, without the last line break.
-    """
+    """Lay out the plans of several images."""
     rows: list[Sequence[Cell]] = [
         (
             plan.image.reference,

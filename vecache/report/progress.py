@@ -29,17 +29,6 @@ _CLEAR = "\r\x1b[K"
 class Progress:
     """A step that says how far it is; a context manager.
 
-    Parameters
-    ----------
-    label : str
-        What is being done.
-    total : int, optional
-        How much there is to do, where that is known.
-    unit : {"items", "bytes"}
-        What is counted.
-    stream : file, optional
-        Standard error by default.
-
     Examples
     --------
     >>> with Progress("Reading TOCs", total=2) as progress:
@@ -67,13 +56,7 @@ class Progress:
         self._is_drawn = False
 
     def advance(self, n: int = 1) -> None:
-        """Count what was done.
-
-        Parameters
-        ----------
-        n : int
-            Items or bytes since the last call.
-        """
+        """Count what was done."""
         self.n_done += n
         now = time.monotonic()
         if self._width is not None and now >= self._next_drawing:
@@ -83,24 +66,12 @@ class Progress:
             self._stream.flush()
 
     def advance_to(self, n_done: int, total: int) -> None:
-        """Say how far the step is, where it counts itself.
-
-        Parameters
-        ----------
-        n_done, total : int
-            What is done, and how much there is to do.
-        """
+        """Say how far the step is, where it counts itself."""
         self._total = total
         self.advance(n_done - self.n_done)
 
     def line(self) -> str:
-        """Say how far the step is.
-
-        Returns
-        -------
-        str
-            The label, what is done, and the total and the share where there is a total.
-        """
+        """Say how far the step is."""
         done = self._as_text(self.n_done)
         if not self._total:
             return f"{self._label}: {done}"
@@ -119,24 +90,7 @@ class Progress:
 def track(
     items: Iterable[Item], label: str, total: int | None = None, *, stream: TextIO | None = None
 ) -> Iterator[Item]:
-    """Yield items and say how many have been done.
-
-    Parameters
-    ----------
-    items : iterable
-        What the step works on.
-    label : str
-        What is being done.
-    total : int, optional
-        How many items there are, where that is known.
-    stream : file, optional
-        Standard error by default.
-
-    Yields
-    ------
-    object
-        The items, as they come.
-    """
+    """Yield items and say how many have been done."""
     with Progress(label, total, stream=stream) as progress:
         for item in items:
             yield item

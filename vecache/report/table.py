@@ -42,42 +42,17 @@ _UNITS = ("kB", "MB", "GB", "TB", "PB", "EB")
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column of a table.
+    """One column of a table."""
 
-    Attributes
-    ----------
-    title : str
-        In capitals, as container tools do.
-    align : {"left", "right"}
-        Right for numbers.
-    keep : {"all", "start", "end"}
-        What stays of a cell where the screen is too narrow.
-    styles : mapping of str to str
-        Cell text -> style of `Screen.paint`.
-    """
-
-    title: str
-    align: Literal["left", "right"] = "left"
+    title: str  # in capitals, as container tools do
+    align: Literal["left", "right"] = "left"  # right for numbers
+    # what stays of a cell where the screen is too narrow
     keep: Literal["all", "start", "end"] = "all"
-    styles: Mapping[str, str] = field(default_factory=dict)
+    styles: Mapping[str, str] = field(default_factory=dict)  # cell text -> style of `Screen.paint`
 
 
 def render_table(columns: Sequence[Column], rows: Iterable[Sequence[Cell]], screen: Screen) -> str:
     """Lay out a table.
-
-    Parameters
-    ----------
-    columns : sequence of Column
-        From left to right.
-    rows : iterable of sequences of str, bytes, int or None
-        One cell a column.
-    screen : Screen
-        Where it goes.
-
-    Returns
-    -------
-    str
-        A line of titles and a line a row, without the last line break.
 
     Examples
     --------
@@ -105,20 +80,7 @@ def render_table(columns: Sequence[Column], rows: Iterable[Sequence[Cell]], scre
 
 
 def render_facts(facts: Iterable[tuple[str, Cell]], screen: Screen) -> str:
-    """Lay out names and values, one pair a line.
-
-    Parameters
-    ----------
-    facts : iterable of (str, cell)
-        The cell as in a table; a value for people, never shortened.
-    screen : Screen
-        Where it goes.
-
-    Returns
-    -------
-    str
-        The lines, without the last line break.
-    """
+    """Lay out names and values, one pair a line."""
     pairs = [(name, _cell_text(value)) for name, value in facts]
     width = max((len(name) for name, _ in pairs), default=0)
     titles = (screen.paint(name.ljust(width), "bold") for name, _ in pairs)
@@ -128,16 +90,6 @@ def render_facts(facts: Iterable[tuple[str, Cell]], screen: Screen) -> str:
 
 def human_bytes(n_bytes: int | None) -> str:
     """Write a number of bytes for people.
-
-    Parameters
-    ----------
-    n_bytes : int or None
-        None is unknown.
-
-    Returns
-    -------
-    str
-        Three digits and a decimal unit; exact below 1,000.
 
     Examples
     --------
@@ -158,16 +110,6 @@ def human_bytes(n_bytes: int | None) -> str:
 def human_share(share: float | None) -> str:
     """Write a share for people.
 
-    Parameters
-    ----------
-    share : float or None
-        0 to 1; None is unknown.
-
-    Returns
-    -------
-    str
-        Per cent with one decimal.
-
     Examples
     --------
     >>> human_share(0.1234)
@@ -177,20 +119,7 @@ def human_share(share: float | None) -> str:
 
 
 def count(n: int, noun: str) -> str:
-    """Write a number of things.
-
-    Parameters
-    ----------
-    n : int
-        How many.
-    noun : str
-        One of them, in English with a plain plural.
-
-    Returns
-    -------
-    str
-        Such as `1 layer` or `1,000 layers`.
-    """
+    """Write a number of things."""
     return f"{n:,} {noun}{'s' * (n != 1)}"
 
 

@@ -22,33 +22,14 @@ _CODES = {"bold": 1, "dim": 2, "red": 31, "green": 32, "yellow": 33}
 
 
 class Screen(NamedTuple):
-    """What the place where text goes can do.
+    """What the place where text goes can do."""
 
-    Attributes
-    ----------
-    width : int or None
-        Columns of a line; None for a file or a pipe, which get everything.
-    colour : bool
-        Whether `paint` does anything.
-    """
-
-    width: int | None = None
-    colour: bool = False
+    width: int | None = None  # columns of a line; None for a file or a pipe, which get everything
+    colour: bool = False  # whether `paint` does anything
 
     @classmethod
     def of(cls, stream: TextIO | None) -> Screen:
-        """Look at a stream.
-
-        Parameters
-        ----------
-        stream : file or None
-            None where the descriptor was closed before the program started.
-
-        Returns
-        -------
-        Screen
-            Colours are on for a terminal, unless `NO_COLOR` is set or it calls itself dumb.
-        """
+        """Look at a stream."""
         if stream is None or not stream.isatty():
             return cls()
         from shutil import get_terminal_size  # noqa: PLC0415 - slow, and only needed here
@@ -57,36 +38,12 @@ class Screen(NamedTuple):
         return cls(get_terminal_size().columns, not plain)
 
     def paint(self, text: str, style: str) -> str:
-        """Colour a text, if colours are on.
-
-        Parameters
-        ----------
-        text : str
-            Printable.
-        style : str
-            `bold`, `dim`, `red`, `green`, `yellow`, or the empty text for none.
-
-        Returns
-        -------
-        str
-            The text, between escape sequences or as it was.
-        """
+        """Colour a text, if colours are on."""
         return f"\x1b[{_CODES[style]}m{text}\x1b[0m" if self.colour and style else text
 
 
 def display_width(text: str) -> int:
-    """Count the columns that a printable text takes on a terminal.
-
-    Parameters
-    ----------
-    text : str
-        As `printable` gives it.
-
-    Returns
-    -------
-    int
-        2 for each wide character, 0 for each combining one, 1 for any other.
-    """
+    """Count the columns that a printable text takes on a terminal."""
     if text.isascii():
         return len(text)
     return sum(_character_width(character) for character in text)

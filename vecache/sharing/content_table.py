@@ -124,18 +124,7 @@ class JoinedContents:
 
 
 def join_holdings(content_table: Sequence[ContentTable]) -> Iterator[JoinedContents]:
-    """Find who holds each content.
-
-    Parameters
-    ----------
-    content_table : sequence of ContentTable
-        One a member.
-
-    Yields
-    ------
-    JoinedContents
-        Stretches that together are all contents, each once.
-    """
+    """Find who holds each content."""
     n_rows = sum(map(len, content_table))
     n_stretches = min(256, n_rows // _ROWS_PER_STRETCH + 1)
     edges = np.linspace(0, 256, n_stretches + 1).astype(np.int64)

@@ -69,19 +69,11 @@ class TagSource(Protocol):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class ContentLayer:
-    """A layer and what it holds.
+    """A layer and what it holds."""
 
-    Attributes
-    ----------
-    record : LayerRecord
-        What its store says of it.
-    files, chunks : ContentTable
-        Its distinct contents at either grain.
-    """
-
-    record: LayerRecord
-    files: ContentTable
-    chunks: ContentTable
+    record: LayerRecord  # what its store says of it
+    files: ContentTable  # its distinct contents at either grain
+    chunks: ContentTable  # its distinct contents at either grain
 
     @property
     def id(self) -> str:
@@ -100,34 +92,18 @@ class ContentLayer:
 
 @dataclass(frozen=True, slots=True)
 class LeftOutLayer:
-    """A layer whose contents nobody knows.
+    """A layer whose contents nobody knows."""
 
-    Attributes
-    ----------
-    record : LayerRecord
-        What its store says of it.
-    reason : str
-        Why, for people.
-    """
-
-    record: LayerRecord
-    reason: str
+    record: LayerRecord  # what its store says of it
+    reason: str  # why, for people
 
 
 @dataclass(frozen=True, slots=True)
 class ContentImage:
-    """An image and its layers.
+    """An image and its layers."""
 
-    Attributes
-    ----------
-    record : ImageRecord
-        What its store says of it.
-    layer_ids : tuple of str
-        From the bottom up, with those that were left out.
-    """
-
-    record: ImageRecord
-    layer_ids: tuple[str, ...]
+    record: ImageRecord  # what its store says of it
+    layer_ids: tuple[str, ...]  # from the bottom up, with those that were left out
 
     @property
     def label(self) -> str:

@@ -130,52 +130,17 @@ TAG_TYPES = pa.schema(
 
 
 def part_path(folder: Path, first_byte: int) -> Path:
-    """Name the file of one part.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        The data set.
-    first_byte : int
-        0 to 255.
-
-    Returns
-    -------
-    pathlib.Path
-        The file; it is missing where there are no such tags.
-    """
+    """Name the file of one part."""
     return folder / TAGS_FOLDER / f"first_byte={first_byte}" / "part-0.parquet"
 
 
 def is_dataset(path: Path) -> bool:
-    """Say whether a folder looks like a data set.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        Any path.
-
-    Returns
-    -------
-    bool
-        True where it has the file that lists layers.
-    """
+    """Say whether a folder looks like a data set."""
     return (path / LAYERS_FILE).is_file()
 
 
 def has_version(path: Path) -> bool:
-    """Say whether a file is of a data set, of whatever version.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        Any file.
-
-    Returns
-    -------
-    bool
-        False for any other Parquet file, and for what is none.
-    """
+    """Say whether a file is of a data set, of whatever version."""
     from pyarrow import parquet  # noqa: PLC0415 - 30 ms, and only data sets need it
 
     try:
@@ -186,25 +151,7 @@ def has_version(path: Path) -> bool:
 
 
 def read_table(path: Path, schema: Any) -> Any:
-    """Read columns of a file, and make sure that they are what they should be.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        A Parquet file.
-    schema : pyarrow.Schema
-        The columns wanted. Other types become these where that loses nothing.
-
-    Returns
-    -------
-    pyarrow.Table
-        With this schema; no nulls where it has none.
-
-    Raises
-    ------
-    DatasetError
-        If that cannot be had.
-    """
+    """Read columns of a file, and make sure that they are what they should be."""
     from pyarrow import parquet  # noqa: PLC0415 - as above
 
     if not path.is_file():  # to open a pipe would be to wait for a writer
@@ -222,25 +169,7 @@ def read_table(path: Path, schema: Any) -> Any:
 
 
 def read_rows(path: Path, schema: Any) -> list[dict[str, Any]]:
-    """Read a file of records.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        A Parquet file.
-    schema : pyarrow.Schema
-        `LAYER_SCHEMA` or `IMAGE_SCHEMA`.
-
-    Returns
-    -------
-    list of dict
-        One a row.
-
-    Raises
-    ------
-    DatasetError
-        As `read_table`; or if it is of another version, or a null stands in a list.
-    """
+    """Read a file of records."""
     table = read_table(path, schema)
     for field in schema:
         if pa.types.is_list(field.type) and table[field.name].combine_chunks().flatten().null_count:

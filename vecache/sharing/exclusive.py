@@ -66,13 +66,7 @@ class RepeatedFiles:
         return self.size * (self.n_copies - 1)
 
     def to_arrow(self) -> Any:
-        """Export the columns.
-
-        Returns
-        -------
-        pyarrow.Table
-            `digest`, `path`, `size`, `n_copies`, `n_layers`, `repeated_bytes`.
-        """
+        """Export the columns."""
         return pa.table(
             {
                 "digest": format_digests(self.key),
@@ -101,25 +95,7 @@ class RepeatedFiles:
 
 
 def repeated_files(source: Any, n_files: int = 20) -> RepeatedFiles:
-    """Find the files whose copies cost most.
-
-    Parameters
-    ----------
-    source : LayersCache, Contents, or anything `read_contents` takes
-        Whose layers.
-    n_files : int
-        How many to find.
-
-    Returns
-    -------
-    RepeatedFiles
-        That many at most, by the bytes of all copies but one; ties by digest.
-
-    Raises
-    ------
-    StoreError, DatasetError
-        If the source cannot be read.
-    """
+    """Find the files whose copies cost most."""
     contents = read_contents(source)
     found = _Costliest(n_files)
     for joined in join_holdings(contents.content_table(Grain.FILE)):
@@ -166,21 +142,11 @@ class _Costliest:
 
 @dataclass(frozen=True, slots=True)
 class DedupRatio:
-    """How often each byte of a store is there, on average.
+    """How often each byte of a store is there, on average."""
 
-    Attributes
-    ----------
-    grain : Grain
-        Files or chunks; holes count as files only.
-    logical_bytes : int
-        All copies in all layers.
-    unique_bytes : int
-        Each content once.
-    """
-
-    grain: Grain
-    logical_bytes: int
-    unique_bytes: int
+    grain: Grain  # files or chunks; holes count as files only
+    logical_bytes: int  # all copies in all layers
+    unique_bytes: int  # each content once
 
     @property
     def ratio(self) -> float:

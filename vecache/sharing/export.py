@@ -58,24 +58,7 @@ def export_dataset(
     *,
     progress: Callable[[int, int], object] | None = None,
 ) -> None:
-    """Write a data set.
-
-    Parameters
-    ----------
-    source : Contents, or anything `read_contents` takes
-        What to export.
-    folder : path-like
-        Where to. A data set that is there already is replaced, if nothing else is in its folder.
-    progress : callable, optional
-        Called after each step with how many are done, and how many there are.
-
-    Raises
-    ------
-    DatasetError
-        If there is a folder or file of that name that holds anything but a data set.
-    OSError
-        If it cannot be written; what was there before still is.
-    """
+    """Write a data set."""
     contents = read_contents(source)
     target = Path(os.path.realpath(folder))
     draft = target.parent / f".vecache-{os.urandom(8).hex()}.tmp"
@@ -93,43 +76,12 @@ def export_dataset(
 
 
 def tag_tables(contents: Contents) -> Iterator[Any]:
-    """List all tags, layer by layer.
-
-    Parameters
-    ----------
-    contents : Contents
-        Of a source that still is there.
-
-    Yields
-    ------
-    pyarrow.Table
-        One a layer, with `TAG_SCHEMA`.
-
-    Raises
-    ------
-    TocError
-        If a layer's TOC has gone since.
-    """
+    """List all tags, layer by layer."""
     yield from (table for table, _ in _tags_and_keys(contents))
 
 
 def write_tags(contents: Contents, file: BinaryIO, ending: str) -> None:
-    """Write all tags to one file.
-
-    Parameters
-    ----------
-    contents : Contents
-        What to export.
-    file : binary file
-        To write to.
-    ending : {".parquet", ".arrow", ".csv"}
-        The form.
-
-    Raises
-    ------
-    ValueError
-        If there is no such form.
-    """
+    """Write all tags to one file."""
     from pyarrow import csv, ipc, parquet  # noqa: PLC0415 - 40 ms, and only needed here
 
     if ending == ".csv":

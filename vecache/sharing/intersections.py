@@ -65,18 +65,7 @@ class Intersections:
 
     @classmethod
     def of_holdings(cls, content_table: Sequence[ContentTable]) -> Intersections:
-        """Find the sets among layers, or whatever holds contents.
-
-        Parameters
-        ----------
-        content_table : sequence of ContentTable
-            One a member.
-
-        Returns
-        -------
-        Intersections
-            One row a set of members.
-        """
+        """Find the sets among layers, or whatever holds contents."""
         return _merge(
             len(content_table),
             (

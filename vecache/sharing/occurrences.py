@@ -102,25 +102,7 @@ class Places:
 
 
 def find_places(entries: Entries, *, with_fingerprints: bool = False) -> Places:
-    """List the places of a layer.
-
-    Parameters
-    ----------
-    entries : Entries
-        The layer's TOC.
-    with_fingerprints : bool
-        Whether to list fingerprints too; each costs a sha256.
-
-    Returns
-    -------
-    Places
-        Files in TOC order, then chunks, then fingerprints.
-
-    Raises
-    ------
-    TocError
-        If a chunk does not follow a file.
-    """
+    """List the places of a layer."""
     chunks = merge_entries(entries, TocFormat.ZSTD_CHUNKED, 0).chunks
     file_key, has_file_key = content_keys(entries.digest)
     chunk_key, has_chunk_key = content_keys(entries.chunk_digest)

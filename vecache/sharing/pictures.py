@@ -18,25 +18,7 @@ __all__ = ["draw_overlap", "draw_shares"]
 
 
 def draw_overlap(over: Overlap, shown: str) -> Picture:
-    """Draw a clustered heat map.
-
-    Parameters
-    ----------
-    over : Overlap
-        What is drawn.
-    shown : {"jaccard", "containment"}
-        What the colours mean. The tree is by Jaccard in any case.
-
-    Returns
-    -------
-    Picture
-        By bytes.
-
-    Raises
-    ------
-    ValueError
-        If `shown` is none of the two.
-    """
+    """Draw a clustered heat map."""
     alike = over.jaccard()
     if shown == "jaccard":
         share = alike
@@ -57,25 +39,7 @@ def draw_overlap(over: Overlap, shown: str) -> Picture:
 
 
 def draw_shares(shares: Shares, kind: str) -> Picture:
-    """Draw who holds what.
-
-    Parameters
-    ----------
-    shares : Shares
-        What is drawn.
-    kind : {"treemap", "upset", "curve"}
-        Who owns the bytes; who shares with whom; unique bytes in store order.
-
-    Returns
-    -------
-    Picture
-        By bytes.
-
-    Raises
-    ------
-    ValueError
-        If `kind` is none of the three.
-    """
+    """Draw who holds what."""
     sets, who = shares.sets, f"{shares.by}s"
     columns = (sets.start, sets.member, sets.n_bytes, shares.labels)
     if kind == "treemap":

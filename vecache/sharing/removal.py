@@ -51,46 +51,16 @@ __all__ = ["KeptLayer", "Removal", "find_removed", "what_if"]
 
 @dataclass(frozen=True, slots=True)
 class KeptLayer:
-    """A layer of a removed image that stays.
+    """A layer of a removed image that stays."""
 
-    Attributes
-    ----------
-    layer_id : str
-        Which one.
-    reason : str
-        Who needs it, for people.
-    """
-
-    layer_id: str
-    reason: str
+    layer_id: str  # which one
+    reason: str  # who needs it, for people
 
 
 def find_removed(
     contents: Contents, remove: Iterable[str]
 ) -> tuple[AbstractSet[str], tuple[ContentImage, ...], tuple[KeptLayer, ...]]:
-    """Find what goes and what stays, before any bytes are counted.
-
-    Parameters
-    ----------
-    contents : Contents
-        The store.
-    remove : iterable of str
-        Names, as `what_if` takes them.
-
-    Returns
-    -------
-    layer_ids : set of str
-        The layers that go.
-    images : tuple of ContentImage
-        The images that go.
-    kept : tuple of KeptLayer
-        Layers of these images that stay.
-
-    Raises
-    ------
-    LayerNotFoundError, ImageError, StoreError
-        As `what_if` says.
-    """
+    """Find what goes and what stays, before any bytes are counted."""
     named_images, named_layers = _find_named(contents, remove)
     gone = _with_all_above(contents, named_layers)
     images = tuple(

@@ -96,23 +96,7 @@ def read_contents(source: Any, *, progress: Callable[[int, int], object] | None 
 
 
 def find_store(path: Path) -> Store | None:
-    """Open the store at a path, if that is what it is.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        A path as `read_contents` takes it.
-
-    Returns
-    -------
-    Store or None
-        None for a data set and for a folder of TOCs.
-
-    Raises
-    ------
-    StoreError
-        If it is none of the three.
-    """
+    """Open the store at a path, if that is what it is."""
     is_root = (path / LAYERS).is_dir()
     if not is_root and (is_dataset(path) or _toc_files(path)):
         return None
@@ -140,20 +124,7 @@ def _images_of(store: Store) -> Iterable[ContentImage]:
 
 
 def layer_chain(top: str | None, parents: Mapping[str, str | None]) -> tuple[str, ...]:
-    """List the layers of an image.
-
-    Parameters
-    ----------
-    top : str or None
-        Id of the topmost layer.
-    parents : mapping of str to str or None
-        Layer id -> id of the layer below, for all layers of the store.
-
-    Returns
-    -------
-    tuple of str
-        From the bottom up. It ends where a layer is missing, or comes again.
-    """
+    """List the layers of an image."""
     chain: dict[str, None] = {}
     while top is not None and top in parents and top not in chain:
         chain[top] = None

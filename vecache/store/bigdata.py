@@ -53,42 +53,13 @@ class BigDataOwner(Protocol):
     """What has big data: a `LayerRecord` or an `ImageRecord`."""
 
     def big_data_path(self, key: str) -> Path:
-        """Return the path of an item, whether it is there or not.
-
-        Parameters
-        ----------
-        key : str
-            The item's key.
-
-        Returns
-        -------
-        pathlib.Path
-            In the folder of the owner.
-        """
+        """Return the path of an item, whether it is there or not."""
         ...
 
 
 def big_data_file_name(key: str) -> str:
     """Name the file of a big-data item.
 
-    Parameters
-    ----------
-    key : str
-        Such as `manifest` or `chunked-manifest-cache`.
-
-    Returns
-    -------
-    str
-        The file's name, without a folder.
-
-    Raises
-    ------
-    ValueError
-        If the name would be no plain file's: the key is empty, `.` or `..`, or has a `/` in its
-        base64.
-
-    Notes
-    -----
     Upstream looks at all letters but stops before the end only where one is left to read: a key
     whose last letter alone is odd keeps its name. So does it here, to find the same files.
 
@@ -108,27 +79,7 @@ def big_data_file_name(key: str) -> str:
 def read_big_data(
     owner: BigDataOwner, key: str, max_bytes: int = MAX_BIG_DATA_BYTES
 ) -> bytes | None:
-    """Read one big-data item whole.
-
-    Parameters
-    ----------
-    owner : LayerRecord or ImageRecord
-        Whose item it is.
-    key : str
-        Its key.
-    max_bytes : int
-        Most bytes to read.
-
-    Returns
-    -------
-    bytes or None
-        The item; None where it is missing, or the layer has gone.
-
-    Raises
-    ------
-    StoreError
-        If it cannot be read, is no file, or is larger than `max_bytes`.
-    """
+    """Read one big-data item whole."""
     path = owner.big_data_path(key)
     try:
         return read_bounded(path, max_bytes)
@@ -139,23 +90,7 @@ def read_big_data(
 
 
 def layer_layout(layer: BigDataOwner) -> Layout:
-    """Say in which layout a layer's files stand.
-
-    Parameters
-    ----------
-    layer : LayerRecord
-        The layer.
-
-    Returns
-    -------
-    Layout
-        DIR where the layer does not say: so did all layers before composefs.
-
-    Raises
-    ------
-    StoreError
-        If what it says is broken or a layout that nobody knows.
-    """
+    """Say in which layout a layer's files stand."""
     data = read_big_data(layer, LAYER_DATA_KEY, _MAX_LAYER_DATA_BYTES)
     if data is None:
         return Layout.DIR

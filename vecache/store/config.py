@@ -47,78 +47,31 @@ _MAX_CONFIG_BYTES: Final = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class StorageConfig:
-    """What storage.conf says of the store and of pulls.
+    """What storage.conf says of the store and of pulls."""
 
-    Attributes
-    ----------
-    driver : str
-        `overlay`, the only one that keeps TOCs, unless the file or `$STORAGE_DRIVER` says another.
-    graph_root : pathlib.Path
-        The store.
-    image_store : pathlib.Path or None
-        Where images' layers are kept, if not in the graph root.
-    additional_stores : tuple of pathlib.Path
-        Graph roots that are only read.
-    use_hard_links, enable_partial_images, convert_images : bool
-        The pull options of these names.
-    allow_unpredictable : bool
-        The pull option `insecure_allow_unpredictable_image_contents`, which partial pulls of
-        eStargz layers need.
-    use_composefs : bool
-        Whether layers are kept in the flat layout.
-    path : pathlib.Path or None
-        The file that was read; None if there is none.
-    """
-
+    # `overlay`, the only one that keeps TOCs, unless the file or `$STORAGE_DRIVER` says another
     driver: str
-    graph_root: Path
-    image_store: Path | None
-    additional_stores: tuple[Path, ...]
-    use_hard_links: bool
-    enable_partial_images: bool
-    convert_images: bool
+    graph_root: Path  # the store
+    image_store: Path | None  # where images' layers are kept, if not in the graph root
+    additional_stores: tuple[Path, ...]  # graph roots that are only read
+    use_hard_links: bool  # the pull options of these names
+    enable_partial_images: bool  # the pull options of these names
+    convert_images: bool  # the pull options of these names
+    # the pull option `insecure_allow_unpredictable_image_contents`, which partial pulls of eStargz
+    # layers need
     allow_unpredictable: bool
-    use_composefs: bool
-    path: Path | None
+    use_composefs: bool  # whether layers are kept in the flat layout
+    path: Path | None  # the file that was read; None if there is none
 
 
 def effective_uid(environ: Mapping[str, str]) -> int:
-    """Say whose store Podman would use.
-
-    Parameters
-    ----------
-    environ : mapping
-        The environment.
-
-    Returns
-    -------
-    int
-        The user id; inside `podman unshare`, where everybody seems to be root, the user's own.
-    """
+    """Say whose store Podman would use."""
     outside = environ.get("_CONTAINERS_ROOTLESS_UID", "")
     return int(outside) if re.fullmatch("[0-9]{1,10}", outside) else os.geteuid()
 
 
 def load_config(environ: Mapping[str, str], uid: int) -> StorageConfig:
-    """Read storage.conf as Podman would for a user.
-
-    Parameters
-    ----------
-    environ : mapping
-        The environment.
-    uid : int
-        The user; 0 is root.
-
-    Returns
-    -------
-    StorageConfig
-        The defaults where there is no file.
-
-    Raises
-    ------
-    ConfigError
-        If the file cannot be read, is no TOML, or holds a value of the wrong type.
-    """
+    """Read storage.conf as Podman would for a user."""
     path, is_own = _config_file(environ, uid)
     storage = _Table({} if path is None else _read_toml(path), path).table("storage")
     options = storage.table("options")

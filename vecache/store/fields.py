@@ -25,25 +25,7 @@ _SAFE_ID: Final = re.compile(r"[0-9A-Za-z][0-9A-Za-z_.-]{0,254}")
 
 
 def parse_array(text: str, path: Path) -> list[dict[str, Any]]:
-    """Parse a file of records.
-
-    Parameters
-    ----------
-    text : str
-        What the file holds.
-    path : pathlib.Path
-        The file, for the message.
-
-    Returns
-    -------
-    list of dict
-        The records; none for an empty text or `null`.
-
-    Raises
-    ------
-    StoreError
-        If it is no JSON, no array, or an item of it is no object.
-    """
+    """Parse a file of records."""
     if not text:
         return []
     try:
@@ -67,92 +49,29 @@ def parse_array(text: str, path: Path) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """One record, read with its types checked.
+    """One record, read with its types checked."""
 
-    Attributes
-    ----------
-    values : dict
-        The record as it stands in the file.
-    where : str
-        File and record, for messages.
-    """
-
-    values: dict[str, Any]
-    where: str
+    values: dict[str, Any]  # the record as it stands in the file
+    where: str  # file and record, for messages
 
     def take(self, key: str, wanted: type, what: str) -> Any:
-        """Return a value, None where it is missing or null.
-
-        Parameters
-        ----------
-        key : str
-            Its name.
-        wanted : type
-            What `json` makes of a value of the right type.
-        what : str
-            The same for people.
-
-        Returns
-        -------
-        object or None
-            The value.
-
-        Raises
-        ------
-        StoreError
-            If it is of another type.
-        """
+        """Return a value, None where it is missing or null."""
         value = self.values.get(key)
         if value is not None and type(value) is not wanted:
             raise StoreError(f"{self.where}: {key}: found {_kind(value)}, wanted {what}")
         return value
 
     def text(self, key: str) -> str | None:
-        """Return a text, None where it is missing or empty.
-
-        Parameters
-        ----------
-        key : str
-            Its name.
-
-        Returns
-        -------
-        str or None
-            The text.
-        """
+        """Return a text, None where it is missing or empty."""
         return _printable(self.take(key, str, "a text") or "") or None
 
     def whole(self, key: str, default: int) -> int:
-        """Return a whole number.
-
-        Parameters
-        ----------
-        key : str
-            Its name.
-        default : int
-            What to return where it is missing.
-
-        Returns
-        -------
-        int
-            The number.
-        """
+        """Return a whole number."""
         value = self.take(key, int, "a whole number")
         return default if value is None else int(value)
 
     def texts(self, key: str) -> tuple[str, ...]:
-        """Return a list of texts, empty where it is missing.
-
-        Parameters
-        ----------
-        key : str
-            Its name.
-
-        Returns
-        -------
-        tuple of str
-            The texts.
-        """
+        """Return a list of texts, empty where it is missing."""
         values = self.take(key, list, "an array of texts") or []
         for value in values:
             if not isinstance(value, str):
@@ -160,13 +79,7 @@ class Fields:
         return tuple(_printable(value) for value in values)
 
     def safe_id(self) -> str:
-        """Return the id, which must be usable as the name of a folder.
-
-        Returns
-        -------
-        str
-            The id.
-        """
+        """Return the id, which must be usable as the name of a folder."""
         value = self.take("id", str, "a text")
         if value is None or not _SAFE_ID.fullmatch(value):
             raise StoreError(f"{self.where}: id: found {value!r:.80}, which is no id of a record")

@@ -34,27 +34,7 @@ _MIN_PREFIX_LETTERS = 3
 
 
 def find_image(images: Sequence[ImageRecord], name: str) -> ImageRecord:
-    """Find the image that a name means.
-
-    Parameters
-    ----------
-    images : sequence of ImageRecord
-        All of the store, in store order.
-    name : str
-        A full or short name, an id or its beginning, or a digest.
-
-    Returns
-    -------
-    ImageRecord
-        The image.
-
-    Raises
-    ------
-    ImageNotFoundError
-        If there is none; the message lists near names.
-    ImageError
-        If there are several.
-    """
+    """Find the image that a name means."""
     repository, tag, digest = _split_name(name)
     bare = name.removeprefix("sha256:")
     if re.fullmatch("[0-9a-f]{64}", bare):
@@ -74,27 +54,7 @@ def find_image(images: Sequence[ImageRecord], name: str) -> ImageRecord:
 
 
 def find_layer(layers: Sequence[LayerRecord], name: str) -> LayerRecord:
-    """Find the layer that an id, the beginning of one, a name or a digest means.
-
-    Parameters
-    ----------
-    layers : sequence of LayerRecord
-        All of the store, in store order.
-    name : str
-        What to look for.
-
-    Returns
-    -------
-    LayerRecord
-        The layer; of several with one digest the first.
-
-    Raises
-    ------
-    LayerNotFoundError
-        If there is none.
-    StoreError
-        If an id's beginning fits several.
-    """
+    """Find the layer that an id, the beginning of one, a name or a digest means."""
     for layer in layers:
         digests = (layer.diff_digest, layer.compressed_diff_digest, layer.toc_digest)
         if name == layer.id or name in layer.names or name in digests:

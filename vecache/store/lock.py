@@ -42,26 +42,7 @@ _LONGEST_PAUSE_SECONDS: Final = 0.1
 
 @contextlib.contextmanager
 def read_lock(path: Path, *, wait_seconds: float = LOCK_WAIT_SECONDS) -> Iterator[bool]:
-    """Hold a store's lock as a reader.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The lock file. Never created: a reader leaves a store as it is.
-    wait_seconds : float
-        How long to wait for a writer.
-
-    Yields
-    ------
-    bool
-        Whether the lock is held. It is not where there is no lock file, where it cannot be
-        opened, or where the file system knows no locks: a read-only store.
-
-    Raises
-    ------
-    StoreError
-        If a writer still holds it at the end of the wait.
-    """
+    """Hold a store's lock as a reader."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError:
@@ -75,26 +56,7 @@ def read_lock(path: Path, *, wait_seconds: float = LOCK_WAIT_SECONDS) -> Iterato
 
 @contextlib.contextmanager
 def write_lock(path: Path, *, wait_seconds: float = LOCK_WAIT_SECONDS) -> Iterator[int]:
-    """Hold a store's lock as the only writer.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The lock file; created, as Podman does, where it is missing.
-    wait_seconds : float
-        How long to wait for readers and writers.
-
-    Yields
-    ------
-    int
-        A descriptor of the lock file, open for writing.
-
-    Raises
-    ------
-    StoreError
-        If the file cannot be opened for writing or locked, or another process still holds the
-        lock at the end of the wait.
-    """
+    """Hold a store's lock as the only writer."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:

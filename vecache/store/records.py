@@ -52,44 +52,25 @@ IMAGES: Final = "overlay-images"
 
 @dataclass(frozen=True, slots=True)
 class LayerRecord:
-    """One layer of a store; what is left out is unknown, as for a layer that no store has.
+    """One layer of a store; what is left out is unknown, as for a layer that no store has."""
 
-    Attributes
-    ----------
-    id : str
-        Its id, 64 hexadecimal digits unless somebody chose another.
-    parent : str or None
-        Id of the layer below.
-    names : tuple of str
-        Names given to the layer; rare.
-    diff_digest, compressed_diff_digest, toc_digest : str or None
-        Digests of the tar, of the blob and of the TOC, as far as the store knows them.
-    expected_diff_digest : str or None
-        What the image says the digest of the tar is, where the store could not compute it.
-    diff_size : int
-        Bytes of the tar; -1 where unknown.
-    big_data_names : tuple of str
-        Keys of its big data.
-    store_root : pathlib.Path
-        The graph root that lists the layer and keeps its big data.
-    files_root : pathlib.Path
-        The graph root that keeps its files: another one only with a separate `imagestore`.
-    is_read_only : bool
-        Whether nothing may be written there.
-    """
-
-    id: str
-    parent: str | None = None
-    names: tuple[str, ...] = ()
+    id: str  # its id, 64 hexadecimal digits unless somebody chose another
+    parent: str | None = None  # id of the layer below
+    names: tuple[str, ...] = ()  # names given to the layer; rare
+    # digests of the tar, of the blob and of the TOC, as far as the store knows them
     diff_digest: str | None = None
+    # digests of the tar, of the blob and of the TOC, as far as the store knows them
     compressed_diff_digest: str | None = None
+    # digests of the tar, of the blob and of the TOC, as far as the store knows them
     toc_digest: str | None = None
+    # what the image says the digest of the tar is, where the store could not compute it
     expected_diff_digest: str | None = None
-    diff_size: int = -1
-    big_data_names: tuple[str, ...] = ()
-    store_root: Path = Path()
+    diff_size: int = -1  # bytes of the tar; -1 where unknown
+    big_data_names: tuple[str, ...] = ()  # keys of its big data
+    store_root: Path = Path()  # the graph root that lists the layer and keeps its big data
+    # the graph root that keeps its files: another one only with a separate `imagestore`
     files_root: Path = Path()
-    is_read_only: bool = True
+    is_read_only: bool = True  # whether nothing may be written there
 
     @property
     def target(self) -> Path:
@@ -97,93 +78,31 @@ class LayerRecord:
         return self.files_root / _OVERLAY / self.id / "diff"
 
     def big_data_path(self, key: str) -> Path:
-        """Return the path of a big-data item, whether it is there or not.
-
-        Parameters
-        ----------
-        key : str
-            The item's key.
-
-        Returns
-        -------
-        pathlib.Path
-            In the folder of the layer.
-        """
+        """Return the path of a big-data item, whether it is there or not."""
         return self.store_root / LAYERS / self.id / big_data_file_name(key)
 
 
 @dataclass(frozen=True, slots=True)
 class ImageRecord:
-    """One image of a store.
+    """One image of a store."""
 
-    Attributes
-    ----------
-    id : str
-        Its id: the digest of its config, or what Podman made of it.
-    digest : str or None
-        Digest of its manifest.
-    names : tuple of str
-        Its full names, such as `localhost/app:latest`.
-    top_layer : str or None
-        Id of its topmost layer; None for an image without layers.
-    big_data_names : tuple of str
-        Keys of its big data.
-    store_root : pathlib.Path
-        The graph root that lists it and keeps its big data.
-    is_read_only : bool
-        Whether nothing may be written there.
-    """
-
-    id: str
-    digest: str | None
-    names: tuple[str, ...]
-    top_layer: str | None
-    big_data_names: tuple[str, ...]
-    store_root: Path
-    is_read_only: bool
+    id: str  # its id: the digest of its config, or what Podman made of it
+    digest: str | None  # digest of its manifest
+    names: tuple[str, ...]  # its full names, such as `localhost/app:latest`
+    top_layer: str | None  # id of its topmost layer; None for an image without layers
+    big_data_names: tuple[str, ...]  # keys of its big data
+    store_root: Path  # the graph root that lists it and keeps its big data
+    is_read_only: bool  # whether nothing may be written there
 
     def big_data_path(self, key: str) -> Path:
-        """Return the path of a big-data item, whether it is there or not.
-
-        Parameters
-        ----------
-        key : str
-            The item's key.
-
-        Returns
-        -------
-        pathlib.Path
-            In the folder of the image.
-        """
+        """Return the path of a big-data item, whether it is there or not."""
         return self.store_root / IMAGES / self.id / big_data_file_name(key)
 
 
 def parse_layers(
     text: str, path: Path, *, store_root: Path, files_root: Path, is_read_only: bool
 ) -> Iterator[LayerRecord]:
-    """Parse a list of layers, without the incomplete ones.
-
-    Parameters
-    ----------
-    text : str
-        What `layers.json` or `volatile-layers.json` holds.
-    path : pathlib.Path
-        The file, for messages.
-    store_root, files_root : pathlib.Path
-        Graph roots of the layers' big data and of their files.
-    is_read_only : bool
-        Whether the store may only be read.
-
-    Yields
-    ------
-    LayerRecord
-        In the order of the file.
-
-    Raises
-    ------
-    StoreError
-        If the list or a record is broken.
-    """
+    """Parse a list of layers, without the incomplete ones."""
     for number, values in enumerate(parse_array(text, path)):
         record = Fields(values, f"{path}: layer {number}")
         if is_incomplete(record.values):
@@ -208,29 +127,7 @@ def parse_layers(
 def parse_images(
     text: str, path: Path, *, store_root: Path, is_read_only: bool
 ) -> Iterator[ImageRecord]:
-    """Parse a list of images.
-
-    Parameters
-    ----------
-    text : str
-        What `images.json` holds.
-    path : pathlib.Path
-        The file, for messages.
-    store_root : pathlib.Path
-        Graph root of the images' big data.
-    is_read_only : bool
-        Whether the store may only be read.
-
-    Yields
-    ------
-    ImageRecord
-        In the order of the file.
-
-    Raises
-    ------
-    StoreError
-        If the list or a record is broken.
-    """
+    """Parse a list of images."""
     for number, values in enumerate(parse_array(text, path)):
         record = Fields(values, f"{path}: image {number}")
         yield ImageRecord(
@@ -245,18 +142,7 @@ def parse_images(
 
 
 def is_incomplete(record: dict[str, Any]) -> bool:
-    """Say whether a layer's record is flagged as one that was never finished.
-
-    Parameters
-    ----------
-    record : dict
-        The record as it stands in the file.
-
-    Returns
-    -------
-    bool
-        True only for the flag `incomplete` with the value `true`.
-    """
+    """Say whether a layer's record is flagged as one that was never finished."""
     flags = record.get("flags")
     return isinstance(flags, dict) and flags.get("incomplete") is True
 
@@ -265,20 +151,7 @@ _MAX_LIST_BYTES: Final = 16 << 20  # some 30,000 layers
 
 
 def layer_lists(root: Path, image_store: Path | None) -> list[tuple[Path, Path]]:
-    """Name the files that list a store's layers.
-
-    Parameters
-    ----------
-    root : pathlib.Path
-        The graph root.
-    image_store : pathlib.Path or None
-        Where images' layers are kept, if not there.
-
-    Returns
-    -------
-    list of (pathlib.Path, pathlib.Path)
-        Each file, whether it is there or not, with the graph root that keeps its layers' files.
-    """
+    """Name the files that list a store's layers."""
     lists = [(root / LAYERS / "layers.json", root)]
     if image_store is not None:
         lists.append((image_store / LAYERS / "layers.json", image_store))
@@ -286,49 +159,14 @@ def layer_lists(root: Path, image_store: Path | None) -> list[tuple[Path, Path]]
 
 
 def layer_locks(root: Path, image_store: Path | None) -> list[Path]:
-    """Name the lock files that guard a store's lists of layers, in the order to take them.
-
-    Parameters
-    ----------
-    root : pathlib.Path
-        The graph root.
-    image_store : pathlib.Path or None
-        Where images' layers are kept, if not there.
-
-    Returns
-    -------
-    list of pathlib.Path
-        One or two.
-    """
+    """Name the lock files that guard a store's lists of layers, in the order to take them."""
     return [each / LAYERS / "layers.lock" for each in (root, image_store) if each is not None]
 
 
 def list_layers(
     root: Path, image_store: Path | None, *, is_read_only: bool, wait_seconds: float
 ) -> tuple[LayerRecord, ...]:
-    """Read a store's layers under its lock.
-
-    Parameters
-    ----------
-    root : pathlib.Path
-        The graph root.
-    image_store : pathlib.Path or None
-        Where images' layers are kept, if not there.
-    is_read_only : bool
-        Whether the records are to say so.
-    wait_seconds : float
-        How long to wait for a writer.
-
-    Returns
-    -------
-    tuple of LayerRecord
-        In store order.
-
-    Raises
-    ------
-    StoreError
-        If a list cannot be read or is broken, or a writer holds the lock for too long.
-    """
+    """Read a store's layers under its lock."""
     with contextlib.ExitStack() as held:
         for lock in layer_locks(root, image_store):
             held.enter_context(read_lock(lock, wait_seconds=wait_seconds))
@@ -343,27 +181,7 @@ def list_layers(
 
 
 def list_images(root: Path, *, is_read_only: bool, wait_seconds: float) -> tuple[ImageRecord, ...]:
-    """Read a store's images under their lock.
-
-    Parameters
-    ----------
-    root : pathlib.Path
-        The graph root.
-    is_read_only : bool
-        Whether the records are to say so.
-    wait_seconds : float
-        How long to wait for a writer.
-
-    Returns
-    -------
-    tuple of ImageRecord
-        In store order.
-
-    Raises
-    ------
-    StoreError
-        If the list cannot be read or is broken, or a writer holds the lock for too long.
-    """
+    """Read a store's images under their lock."""
     path = root / IMAGES / "images.json"
     with read_lock(root / IMAGES / "images.lock", wait_seconds=wait_seconds):
         text = read_text(path)
@@ -371,23 +189,7 @@ def list_images(root: Path, *, is_read_only: bool, wait_seconds: float) -> tuple
 
 
 def read_text(path: Path) -> str:
-    """Read a file of records.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file.
-
-    Returns
-    -------
-    str
-        Its text; empty for a missing file, as it is for Podman.
-
-    Raises
-    ------
-    StoreError
-        If it cannot be read, is too large or no UTF-8.
-    """
+    """Read a file of records."""
     try:
         return read_bounded(path, _MAX_LIST_BYTES).decode()
     except FileNotFoundError:

@@ -33,24 +33,7 @@ _CANNOT_TRY: Final = frozenset(
 
 
 def can_reflink(path: str | os.PathLike[str]) -> bool:
-    """Say whether files in a folder can share blocks.
-
-    Parameters
-    ----------
-    path : str or os.PathLike
-        A folder, such as a graph root.
-
-    Returns
-    -------
-    bool
-        True if a reflink worked, or if it could not be tried and the file system is of a type
-        that knows them.
-
-    Raises
-    ------
-    StoreError
-        If there is no such folder, or it cannot be looked at.
-    """
+    """Say whether files in a folder can share blocks."""
     folder = Path(path)
     try:
         folder = folder.resolve(strict=True)
@@ -83,20 +66,7 @@ def _try_reflink(folder: Path) -> bool | None:
 
 
 def file_system_type(folder: Path, mounts: Path = Path("/proc/self/mountinfo")) -> str:
-    """Look up the type of the file system a folder is on.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        An absolute path without symbolic links.
-    mounts : pathlib.Path
-        The kernel's list of mounts.
-
-    Returns
-    -------
-    str
-        Such as `ext4`; empty where the list does not tell.
-    """
+    """Look up the type of the file system a folder is on."""
     try:
         lines = os.fsencode(mounts.read_text("utf-8", "surrogateescape")).splitlines()
     except OSError:

@@ -46,26 +46,7 @@ _SPACE: Final = re.compile(r"[ \t\r\n]*")
 
 
 def write_big_data(store: Store, layer: LayerRecord, key: str, data: bytes | memoryview) -> None:
-    """Write, or replace, one big-data item of a layer.
-
-    Parameters
-    ----------
-    store : Store
-        The store that the layer is from.
-    layer : LayerRecord
-        The layer.
-    key : str
-        Key of the item.
-    data : bytes or memoryview
-        The item.
-
-    Raises
-    ------
-    StoreError
-        If the store is read-only, locked for too long, or cannot be written; it is as before then.
-    LayerNotFoundError
-        If the layer has been removed meanwhile.
-    """
+    """Write, or replace, one big-data item of a layer."""
     if layer.is_read_only or layer.store_root != store.root:
         raise StoreError(f"{layer.store_root}: is a read-only store; nothing is written there")
     path = layer.big_data_path(key)
@@ -127,25 +108,6 @@ def _find_list(store: Store, layer_id: str) -> tuple[Path, str]:
 
 def insert_key(text: str, layer_id: str, key: str) -> str:
     """Add a key to a layer's `big-data-names`, leaving all else as it is written.
-
-    Parameters
-    ----------
-    text : str
-        A list of layers: JSON that `parse_array` accepts and that has the layer.
-    layer_id : str
-        The layer; the first record with this id counts.
-    key : str
-        The key.
-
-    Returns
-    -------
-    str
-        The new text; the same one where the key is listed already.
-
-    Raises
-    ------
-    KeyError
-        If no record has the id.
 
     Examples
     --------

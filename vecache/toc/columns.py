@@ -51,48 +51,20 @@ _CHUNK_KINDS = (b"", b"zeros")
 
 @dataclass(frozen=True, slots=True)
 class ParsedToc:
-    """A TOC as its JSON has it.
+    """A TOC as its JSON has it."""
 
-    Attributes
-    ----------
-    version : int
-        0 where there is none.
-    tar_split_digests : sequence of bytes
-        Every value that `tarSplitDigest` has; the last one counts, all must be digests.
-    fields : mapping of str to pyarrow.Array
-        For each of `TEXTS` a binary column and for each of `INTEGERS` an int64 column, one row an
-        entry, null where the entry does not have the field.
-    times : pyarrow.BinaryArray
-        Every text given as a time, in any order.
-    xattrs : Xattrs
-        Of all entries.
-    """
-
-    version: int
+    version: int  # 0 where there is none
+    # every value that `tarSplitDigest` has; the last one counts, all must be digests
     tar_split_digests: Sequence[bytes]
+    # for each of `TEXTS` a binary column and for each of `INTEGERS` an int64 column, one row an
+    # entry, null where the entry does not have the field
     fields: Mapping[str, Any]
-    times: BinaryColumn
-    xattrs: Xattrs
+    times: BinaryColumn  # every text given as a time, in any order
+    xattrs: Xattrs  # of all entries
 
 
 def build_entries(parsed: ParsedToc) -> Entries:
-    """Turn the fields of a document into entries.
-
-    Parameters
-    ----------
-    parsed : ParsedToc
-        What a parser gave.
-
-    Returns
-    -------
-    Entries
-        One row an entry, in TOC order.
-
-    Raises
-    ------
-    TocError
-        If a time is none, or `tarSplitDigest` is no digest.
-    """
+    """Turn the fields of a document into entries."""
     _check_tar_split_digests(parsed.tar_split_digests)
     row = find_bad_time(parsed.times)
     if row >= 0:

@@ -51,23 +51,7 @@ _FLOAT32_OVERFLOW = float.fromhex("0x1.ffffffp127")
 
 
 def parse_exact(data: bytes) -> ParsedToc:
-    """Parse a TOC of any kind.
-
-    Parameters
-    ----------
-    data : bytes
-        The document.
-
-    Returns
-    -------
-    ParsedToc
-        Its fields.
-
-    Raises
-    ------
-    TocError
-        If Go would refuse it, or it is no JSON.
-    """
+    """Parse a TOC of any kind."""
     version = 0
     tar_split_digests = []
     entries: list[Any] = []

@@ -42,18 +42,7 @@ _XATTR_NAME = re.compile(rb'"([^"\\]+)"\s*:')
 
 
 def parse_fast(data: bytes) -> ParsedToc | None:
-    """Parse a TOC if it is a plain one.
-
-    Parameters
-    ----------
-    data : bytes
-        The document.
-
-    Returns
-    -------
-    ParsedToc or None
-        None where Go's answer might be another; ask `vecache.toc.exact.parse_exact` then.
-    """
+    """Parse a TOC if it is a plain one."""
     names = _find_xattr_names(data) if _is_plain(data) else None
     row = None if names is None else _read_one_row(data, names)
     if row is None or names is None:

@@ -131,48 +131,18 @@ class Chunks:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Merged:
-    """A TOC's files and their chunks, beside the entries they point into.
+    """A TOC's files and their chunks, beside the entries they point into."""
 
-    Attributes
-    ----------
-    entries : Entries
-        All entries of the TOC.
-    files : Files
-        One row a file, directory, link or device.
-    chunks : Chunks
-        One row a chunk.
-    """
-
-    entries: Entries
-    files: Files
-    chunks: Chunks
+    entries: Entries  # all entries of the TOC
+    files: Files  # one row a file, directory, link or device
+    chunks: Chunks  # one row a chunk
 
     def __repr__(self) -> str:
         return f"<Merged: {len(self.files):,} files, {len(self.chunks):,} chunks>"
 
 
 def merge_entries(entries: Entries, toc_format: TocFormat, toc_offset: int) -> Merged:
-    """Merge a TOC's entries into files with chunks.
-
-    Parameters
-    ----------
-    entries : Entries
-        A whole TOC.
-    toc_format : TocFormat
-        eStargz has entries that are no files of the layer.
-    toc_offset : int
-        Byte in the compressed blob where the TOC begins.
-
-    Returns
-    -------
-    Merged
-        Files in TOC order, and their chunks in order.
-
-    Raises
-    ------
-    TocError
-        If a `CHUNK` entry does not follow a `REG` entry.
-    """
+    """Merge a TOC's entries into files with chunks."""
     is_skipped = _is_landmark(entries, TocFormat(toc_format))
     is_chunk = entries.kind == EntryKind.CHUNK
     _require_heads(entries, is_chunk, is_skipped)
@@ -194,25 +164,7 @@ def merge_entries(entries: Entries, toc_format: TocFormat, toc_offset: int) -> M
 
 
 def flat_files(merged: Merged) -> Merged:
-    """Reduce merged entries to one file a content, as composefs stores them.
-
-    Parameters
-    ----------
-    merged : Merged
-        What `merge_entries` gave.
-
-    Returns
-    -------
-    Merged
-        Regular files only, the first of each digest, named `ab/cdef...`, with their chunks.
-
-    Raises
-    ------
-    TocError
-        If a regular file has no digest.
-    DigestError
-        If a regular file's digest is not a sha256 one.
-    """
+    """Reduce merged entries to one file a content, as composefs stores them."""
     files = merged.files
     entry_row, names = find_flat_rows(merged.entries, files.entry_row)
     rows = np.searchsorted(files.entry_row, entry_row)

@@ -63,27 +63,7 @@ class KeptEntries:
 
 
 def kept_entries(entries: Entries, layout: Layout) -> KeptEntries:
-    """Pick the entries that a cache file keeps.
-
-    Parameters
-    ----------
-    entries : Entries
-        A whole TOC.
-    layout : Layout
-        How the layer's files lie on disk.
-
-    Returns
-    -------
-    KeptEntries
-        Rows and names, in TOC order.
-
-    Raises
-    ------
-    TocError
-        In flat layout, if a regular file has no digest.
-    DigestError
-        In flat layout, if a regular file's digest is not a sha256 one.
-    """
+    """Pick the entries that a cache file keeps."""
     if Layout(layout) is Layout.FLAT:
         return KeptEntries(*find_flat_rows(entries, np.arange(len(entries), dtype=np.int64)))
     is_kept = entries.digest.is_present.copy()

@@ -36,16 +36,6 @@ _GO_TIME = rf"\A{_DATE}T{_CLOCK}{_ZONE}\z"
 def find_bad_time(texts: BinaryColumn) -> int:
     """Find the first text that Go would not parse as a time.
 
-    Parameters
-    ----------
-    texts : pyarrow.BinaryArray
-        Without nulls. The empty text is no time.
-
-    Returns
-    -------
-    int
-        Its row; -1 where all are times.
-
     Examples
     --------
     >>> import pyarrow as pa

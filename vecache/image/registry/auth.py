@@ -50,43 +50,16 @@ _TOKEN_USER = "<token>"
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What proves who somebody is; the secrets do not show in its repr.
+    """What proves who somebody is; the secrets do not show in its repr."""
 
-    Attributes
-    ----------
-    username, password : str
-        Both empty where there is an identity token only.
-    identity_token : str
-        A refresh token, to be exchanged; may be empty.
-    """
-
-    username: str
-    password: str = field(repr=False)
+    username: str  # both empty where there is an identity token only
+    password: str = field(repr=False)  # both empty where there is an identity token only
+    # A refresh token, to be exchanged; may be empty
     identity_token: str = field(default="", repr=False)
 
 
 def ask_helper(name: str, server: str, timeout: float = _HELPER_SECONDS) -> Credentials | None:
-    """Run a helper.
-
-    Parameters
-    ----------
-    name : str
-        What stands behind `docker-credential-` in the program's name.
-    server : str
-        The registry, as the helper knows it.
-    timeout : float, optional
-        Seconds to wait for it.
-
-    Returns
-    -------
-    Credentials or None
-        None if the helper has none for that server.
-
-    Raises
-    ------
-    ConfigError
-        If the helper is missing, fails, hangs, or answers something else.
-    """
+    """Run a helper."""
     if not re.fullmatch(r"[A-Za-z0-9._+-]+", name):
         raise ConfigError(f"{name[:100]!r} is not the name of a credential helper")
     program = f"docker-credential-{name}"
@@ -125,38 +98,15 @@ _DOCKER_HUB_NAMES = ("index.docker.io", "registry-1.docker.io", DOCKER_HUB)
 
 @dataclass(frozen=True, slots=True)
 class AuthFile:
-    """A file to look into.
+    """A file to look into."""
 
-    Attributes
-    ----------
-    path : Path
-        May be missing, unless it is required.
-    is_required : bool
-        Whether somebody named it.
-    is_old : bool
-        Whether the entries stand at the top.
-    """
-
-    path: Path
-    is_required: bool = False
-    is_old: bool = False
+    path: Path  # may be missing, unless it is required
+    is_required: bool = False  # whether somebody named it
+    is_old: bool = False  # whether the entries stand at the top
 
 
 def find_auth_files(environ: Mapping[str, str], auth_file: Path | None = None) -> list[AuthFile]:
-    """List the files to look into.
-
-    Parameters
-    ----------
-    environ : mapping of str to str
-        The environment.
-    auth_file : Path, optional
-        A file that the caller named.
-
-    Returns
-    -------
-    list of AuthFile
-        In order; most will be missing.
-    """
+    """List the files to look into."""
     named = auth_file or environ.get("REGISTRY_AUTH_FILE")
     if named:
         return [AuthFile(Path(named), is_required=True)]
@@ -174,25 +124,7 @@ def find_auth_files(environ: Mapping[str, str], auth_file: Path | None = None) -
 
 
 def find_credentials(files: list[AuthFile], name: RegistryName) -> Credentials | None:
-    """Find the credentials for an image.
-
-    Parameters
-    ----------
-    files : list of AuthFile
-        Where to look, in order.
-    name : RegistryName
-        The image.
-
-    Returns
-    -------
-    Credentials or None
-        The first found.
-
-    Raises
-    ------
-    ConfigError
-        If a file cannot be read or understood, or a helper fails.
-    """
+    """Find the credentials for an image."""
     for file in files:
         found = _look_into(file, name)
         if found is not None:

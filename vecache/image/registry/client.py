@@ -75,22 +75,12 @@ _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/(?:([0-9]{1,19})
 
 @dataclass(frozen=True, slots=True)
 class ByteRange:
-    """A part of a blob.
+    """A part of a blob."""
 
-    Attributes
-    ----------
-    offset, n_bytes : int
-        First byte, and how many, from 1.
-    blob_bytes : int
-        Size of the blob, as the manifest says.
-    what : str
-        The blob, for messages.
-    """
-
-    offset: int
-    n_bytes: int
-    blob_bytes: int
-    what: str
+    offset: int  # first byte, and how many, from 1
+    n_bytes: int  # first byte, and how many, from 1
+    blob_bytes: int  # size of the blob, as the manifest says
+    what: str  # the blob, for messages
 
     @property
     def header(self) -> dict[str, str]:
@@ -98,25 +88,7 @@ class ByteRange:
         return {"Range": f"bytes={self.offset}-{self.offset + self.n_bytes - 1}"}
 
     def read(self, answer: Answer) -> bytes | None:
-        """Take the part out of an answer.
-
-        Parameters
-        ----------
-        answer : Answer
-            To a request with `header`, or for the whole blob.
-
-        Returns
-        -------
-        bytes or None
-            Exactly `n_bytes`; None if the server refuses ranges.
-
-        Raises
-        ------
-        RegistryError
-            If it answered something else, or too much would have to be read.
-        InterruptedRequestError
-            If the body is too short.
-        """
+        """Take the part out of an answer."""
         if answer.status == 206:
             self._require_range(answer)
         elif answer.status == 200:
@@ -173,47 +145,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class RegistrySession:
-    """Requests to one registry, with retries and login.
+    """Requests to one registry, with retries and login."""
 
-    Attributes
-    ----------
-    host : str
-        Host, and port.
-    wire : Wire
-        What makes requests.
-    login : Login
-        What answers challenges.
-    policy : RetryPolicy
-        How patient to be.
-    """
-
-    host: str
-    wire: Wire
-    login: Login
-    policy: RetryPolicy
+    host: str  # host, and port
+    wire: Wire  # what makes requests
+    login: Login  # what answers challenges
+    policy: RetryPolicy  # how patient to be
 
     def get(self, path: str, headers: Mapping[str, str], consume: Callable[[Answer], T]) -> T:
-        """Ask for something below `/v2/` until an answer can be used.
-
-        Parameters
-        ----------
-        path : str
-            What stands behind `/v2/`.
-        headers : mapping of str to str
-            What to send.
-        consume : callable
-            Reads the answer; may be called again with another one after an interruption.
-
-        Returns
-        -------
-        object
-            What `consume` returned.
-
-        Raises
-        ------
-        RegistryError
-            If there is no answer that can be used.
-        """
+        """Ask for something below `/v2/` until an answer can be used."""
         url = f"{self._scheme}://{self.host}/v2/{path}"
 
         def attempt(deadline: Deadline) -> T:
@@ -251,22 +191,12 @@ class RegistrySession:
 
 @dataclass(frozen=True, slots=True)
 class RemoteBlob:
-    """A blob in a registry.
+    """A blob in a registry."""
 
-    Attributes
-    ----------
-    session : RegistrySession
-        How to ask.
-    repository, digest : str
-        Which blob.
-    n_bytes : int
-        Its size, as the manifest says.
-    """
-
-    session: RegistrySession
-    repository: str
-    digest: str
-    n_bytes: int
+    session: RegistrySession  # how to ask
+    repository: str  # which blob
+    digest: str  # which blob
+    n_bytes: int  # its size, as the manifest says
 
     @property
     def where(self) -> str:
@@ -274,23 +204,7 @@ class RemoteBlob:
         return f"{self.session.host}/{self.repository}: blob {self.digest}"
 
     def read(self, offset: int, n_bytes: int) -> bytes:
-        """Read a part with one range.
-
-        Parameters
-        ----------
-        offset, n_bytes : int
-            First byte in the blob, and how many.
-
-        Returns
-        -------
-        bytes
-            Exactly so many.
-
-        Raises
-        ------
-        RegistryError
-            If the registry does not give them.
-        """
+        """Read a part with one range."""
         path = f"{self.repository}/blobs/{self.digest}"
         part = ByteRange(offset, n_bytes, self.n_bytes, self.where)
         data = self.session.get(path, part.header, part.read)
@@ -304,18 +218,10 @@ class RemoteBlob:
 
 @dataclass(frozen=True, slots=True)
 class RegistryImage:
-    """One image in a registry.
+    """One image in a registry."""
 
-    Attributes
-    ----------
-    session : RegistrySession
-        How to ask.
-    image : RegistryName
-        Which image.
-    """
-
-    session: RegistrySession
-    image: RegistryName
+    session: RegistrySession  # how to ask
+    image: RegistryName  # which image
 
     @property
     def name(self) -> str:
@@ -369,26 +275,7 @@ def connect(
     retry: RetryPolicy | None = None,
     tls_verify: bool = True,
 ) -> RegistryImage:
-    """Make the client for one image.
-
-    Parameters
-    ----------
-    image : RegistryName
-        The image.
-    environ : mapping of str to str
-        Names the home, the auth files and the proxy.
-    auth_file : Path, optional
-        The only auth file to look into.
-    retry : RetryPolicy, optional
-        How patient to be.
-    tls_verify : bool, optional
-        False to trust any certificate, and plain http.
-
-    Returns
-    -------
-    RegistryImage
-        An `ImageSource`.
-    """
+    """Make the client for one image."""
     home = Path(environ.get("HOME") or os.path.expanduser("~"))
     wire = Wire(Pools(tls_verify, certificate_folders(home), environ))
 

@@ -75,33 +75,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """Time, so that tests need not wait for it.
+    """Time, so that tests need not wait for it."""
 
-    Attributes
-    ----------
-    now : callable
-        Seconds that only go up.
-    wall : callable
-        Seconds since 1970, to compare with a date that a server sends.
-    sleep : callable
-        Waits so many seconds.
-    """
-
-    now: Callable[[], float] = time.monotonic
+    now: Callable[[], float] = time.monotonic  # seconds that only go up
+    # seconds since 1970, to compare with a date that a server sends
     wall: Callable[[], float] = time.time
-    sleep: Callable[[float], None] = time.sleep
+    sleep: Callable[[float], None] = time.sleep  # waits so many seconds
 
 
 class InterruptedRequestError(Exception):
-    """A request that may go well the next time; never leaves this package.
-
-    Parameters
-    ----------
-    reason : str
-        What happened, fit to be shown.
-    retry_after : float, optional
-        Seconds that the server asks for.
-    """
+    """A request that may go well the next time; never leaves this package."""
 
     def __init__(self, reason: str, retry_after: float | None = None) -> None:
         self.reason = reason
@@ -111,18 +94,10 @@ class InterruptedRequestError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """The moment at which to give up.
+    """The moment at which to give up."""
 
-    Attributes
-    ----------
-    clock : Clock
-        What tells the time.
-    end : float
-        On that clock.
-    """
-
-    clock: Clock
-    end: float
+    clock: Clock  # what tells the time
+    end: float  # on that clock
 
     def left(self) -> float:
         """Count the seconds until then; negative when it is past."""
@@ -136,46 +111,16 @@ class Deadline:
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How patient to be.
+    """How patient to be."""
 
-    Attributes
-    ----------
-    n_attempts : int
-        How often to ask at most.
-    first_wait, longest_wait : float
-        Seconds before the second attempt, and before any.
-    total_seconds : float
-        For all attempts of one request together, its body included.
-    clock : Clock
-        What tells the time and waits.
-    """
-
-    n_attempts: int = 4
-    first_wait: float = 0.5
-    longest_wait: float = 60.0
-    total_seconds: float = 600.0
-    clock: Clock = field(default_factory=Clock)
+    n_attempts: int = 4  # how often to ask at most
+    first_wait: float = 0.5  # seconds before the second attempt, and before any
+    longest_wait: float = 60.0  # seconds before the second attempt, and before any
+    total_seconds: float = 600.0  # for all attempts of one request together, its body included
+    clock: Clock = field(default_factory=Clock)  # what tells the time and waits
 
     def run(self, action: Callable[[Deadline], T], where: str) -> T:
-        """Do something until it goes well.
-
-        Parameters
-        ----------
-        action : callable
-            Takes the deadline; raises InterruptedRequestError if it may be tried again.
-        where : str
-            What is asked, for messages.
-
-        Returns
-        -------
-        object
-            What the action returned.
-
-        Raises
-        ------
-        RegistryError
-            If it never went well.
-        """
+        """Do something until it goes well."""
         deadline = Deadline(self.clock, self.clock.now() + self.total_seconds)
         reason = ""
         for attempt in range(self.n_attempts):
@@ -198,18 +143,6 @@ class RetryPolicy:
 def parse_retry_after(text: str | None, wall: float) -> float | None:
     """Read a `Retry-After` header.
 
-    Parameters
-    ----------
-    text : str or None
-        Seconds, or an HTTP date.
-    wall : float
-        Seconds since 1970 now.
-
-    Returns
-    -------
-    float or None
-        Seconds to wait, not negative; None if there is no header or it makes no sense.
-
     Examples
     --------
     >>> parse_retry_after("7", 0.0), parse_retry_after("Thu, 01 Jan 1970 00:01:00 GMT", 30.0)
@@ -228,43 +161,15 @@ def parse_retry_after(text: str | None, wall: float) -> float | None:
 
 @dataclass(frozen=True)
 class Pools:
-    """The connections of one client, by origin, kept open between requests.
+    """The connections of one client, by origin, kept open between requests."""
 
-    Attributes
-    ----------
-    tls_verify : bool
-        Whether a server must prove who it is.
-    certificates : tuple of Path
-        The `certs.d` folders, the one to look into first first.
-    environ : mapping of str to str
-        Where proxies are named.
-    """
-
-    tls_verify: bool
-    certificates: tuple[Path, ...]
-    environ: Mapping[str, str]
+    tls_verify: bool  # whether a server must prove who it is
+    certificates: tuple[Path, ...]  # the `certs.d` folders, the one to look into first first
+    environ: Mapping[str, str]  # where proxies are named
     _managers: dict[str, urllib3.PoolManager] = field(default_factory=dict, repr=False)
 
     def manager(self, url: str) -> urllib3.PoolManager:
-        """Give the connections to a URL's host.
-
-        Parameters
-        ----------
-        url : str
-            With scheme and host.
-
-        Returns
-        -------
-        urllib3.PoolManager
-            Made when first asked for.
-
-        Raises
-        ------
-        ImageError
-            If urllib3 is not installed.
-        ConfigError
-            If a certificate cannot be read.
-        """
+        """Give the connections to a URL's host."""
         parts = urlsplit(url)
         origin = f"{parts.scheme}://{parts.netloc}"
         if origin not in self._managers:
@@ -302,18 +207,6 @@ def certificate_folders(home: Path) -> tuple[Path, ...]:
 
 def find_proxy(url: str, environ: Mapping[str, str]) -> str | None:
     """Find the proxy for a URL as Go programs do.
-
-    Parameters
-    ----------
-    url : str
-        Where to connect to.
-    environ : mapping of str to str
-        `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`, in capitals or small.
-
-    Returns
-    -------
-    str or None
-        The proxy's URL; None to connect directly, as to this machine always.
 
     Examples
     --------
@@ -384,22 +277,7 @@ def require_plain(answer: Answer) -> None:
 
 
 def raise_for_status(answer: Answer, what: str) -> None:
-    """Explain a status that is no success.
-
-    Parameters
-    ----------
-    answer : Answer
-        Its status is not 2xx; some of its body is read.
-    what : str
-        What was asked for.
-
-    Raises
-    ------
-    ImageNotFoundError
-        For 404.
-    RegistryError
-        For all others.
-    """
+    """Explain a status that is no success."""
     codes = _error_codes(answer)
     told = f" ({', '.join(codes)})" if codes else ""
     where = show_url(answer.url)
@@ -429,21 +307,11 @@ _PIECE_BYTES = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer whose body has not been read yet; close it, or use it in a `with`.
+    """An answer whose body has not been read yet; close it, or use it in a `with`."""
 
-    Attributes
-    ----------
-    url : str
-        Where it came from, after redirects.
-    response : urllib3.BaseHTTPResponse
-        The open response.
-    deadline : Deadline
-        When to stop reading.
-    """
-
-    url: str
-    response: urllib3.BaseHTTPResponse
-    deadline: Deadline
+    url: str  # where it came from, after redirects
+    response: urllib3.BaseHTTPResponse  # the open response
+    deadline: Deadline  # when to stop reading
 
     @property
     def status(self) -> int:
@@ -456,25 +324,7 @@ class Answer:
         return None if value is None else str(value)
 
     def read(self, n_bytes: int) -> bytes:
-        """Read the next bytes of the body.
-
-        Parameters
-        ----------
-        n_bytes : int
-            How many at most.
-
-        Returns
-        -------
-        bytes
-            Fewer only if the body ends.
-
-        Raises
-        ------
-        InterruptedRequestError
-            If the connection breaks, or ends before the length in the header.
-        RegistryError
-            If it takes too long.
-        """
+        """Read the next bytes of the body."""
         import urllib3  # noqa: PLC0415 - see `pools`
 
         pieces = []
@@ -508,44 +358,14 @@ class Answer:
 
 @dataclass(frozen=True)
 class Wire:
-    """What makes requests.
+    """What makes requests."""
 
-    Attributes
-    ----------
-    pools : Pools
-        Connections.
-    connect_seconds, read_seconds : float
-        How long to wait for a connection, and for the next bytes.
-    """
-
-    pools: Pools
-    connect_seconds: float = 15.0
-    read_seconds: float = 60.0
+    pools: Pools  # connections
+    connect_seconds: float = 15.0  # how long to wait for a connection, and for the next bytes
+    read_seconds: float = 60.0  # how long to wait for a connection, and for the next bytes
 
     def get(self, url: str, headers: Mapping[str, str], deadline: Deadline) -> Answer:
-        """Ask, and follow redirects.
-
-        Parameters
-        ----------
-        url : str
-            Where.
-        headers : mapping of str to str
-            What to send; `Authorization` only to the origin of `url`.
-        deadline : Deadline
-            When to give up.
-
-        Returns
-        -------
-        Answer
-            Of any status but a redirect.
-
-        Raises
-        ------
-        InterruptedRequestError
-            If it may go well the next time.
-        RegistryError
-            If not.
-        """
+        """Ask, and follow redirects."""
         origin = origin_of(url)
         for _ in range(_MAX_REDIRECTS + 1):
             sent = dict(headers)

@@ -48,32 +48,14 @@ _PART = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Challenge:
-    """One way to be let in.
+    """One way to be let in."""
 
-    Attributes
-    ----------
-    scheme : str
-        In small letters: `bearer`, `basic`.
-    parameters : dict of str to str
-        Names in small letters.
-    """
-
-    scheme: str
-    parameters: dict[str, str]
+    scheme: str  # in small letters: `bearer`, `basic`
+    parameters: dict[str, str]  # names in small letters
 
 
 def parse_challenges(headers: Iterable[str]) -> list[Challenge]:
     """Read all challenges of an answer.
-
-    Parameters
-    ----------
-    headers : iterable of str
-        Each `WWW-Authenticate` header.
-
-    Returns
-    -------
-    list of Challenge
-        In their order; what cannot be understood ends the header it stands in.
 
     Examples
     --------
@@ -100,24 +82,13 @@ _CLIENT_ID = "vecache"
 
 @dataclass(slots=True)
 class Login:
-    """How one client is let in by one registry.
+    """How one client is let in by one registry."""
 
-    Attributes
-    ----------
-    wire : Wire
-        To fetch tokens with.
-    find_credentials : callable
-        Looks for the user's credentials; called once, when a server asks.
-    scope : str
-        What to ask for where the challenge does not say.
-    is_plain_allowed : bool
-        Whether secrets may go over plain http.
-    """
-
-    wire: Wire
+    wire: Wire  # to fetch tokens with
+    # looks for the user's credentials; called once, when a server asks
     find_credentials: Callable[[], Credentials | None]
-    scope: str
-    is_plain_allowed: bool = False
+    scope: str  # what to ask for where the challenge does not say
+    is_plain_allowed: bool = False  # whether secrets may go over plain http
     _header: str = ""
     _credentials: Credentials | None = None
     _has_looked: bool = False
@@ -127,24 +98,7 @@ class Login:
         return {"Authorization": self._header} if self._header else {}
 
     def respond(self, url: str, challenges: Iterable[str], deadline: Deadline) -> None:
-        """Answer a challenge, so that `headers` lets the next request in.
-
-        Parameters
-        ----------
-        url : str
-            What answered 401.
-        challenges : iterable of str
-            Its `WWW-Authenticate` headers.
-        deadline : Deadline
-            When to give up.
-
-        Raises
-        ------
-        RegistryError
-            If there is no way in.
-        ConfigError
-            If the credentials cannot be read.
-        """
+        """Answer a challenge, so that `headers` lets the next request in."""
         known = {each.scheme: each.parameters for each in reversed(parse_challenges(challenges))}
         if not self._has_looked:
             self._credentials = self.find_credentials()
