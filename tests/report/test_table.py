@@ -8,8 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vecache.report.table import Cell, Column, human_bytes, human_share, render_facts, render_table
-from vecache.report.terminal import Screen, display_width
+from vecache.report.terminal import (
+    Cell,
+    Column,
+    Screen,
+    display_width,
+    human_bytes,
+    human_share,
+    render_facts,
+    render_table,
+)
 
 DIGEST = "sha256:" + "ab" * 32
 COLUMNS = [

@@ -12,13 +12,10 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from vecache.cli.contents import STORE_HELP, load_contents
-from vecache.cli.options import UsageError
+from vecache.cli.options import STORE_HELP, UsageError, load_contents
 from vecache.report.left_out import left_out_notes
 from vecache.report.output import replacing
-from vecache.report.progress import Progress
-from vecache.report.table import count, render_facts
-from vecache.report.terminal import Screen
+from vecache.report.terminal import Progress, Screen, count, render_facts
 from vecache.text import printable
 
 if TYPE_CHECKING:

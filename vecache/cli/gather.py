@@ -12,12 +12,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vecache.cli.contents import limit_to_present, load_contents, pull_sharing
-from vecache.cli.options import add_output, show
-from vecache.cli.pulling import add_images, add_pull, settle_images
+from vecache.cli.options import (
+    add_images,
+    add_output,
+    add_pull,
+    limit_to_present,
+    load_contents,
+    pull_sharing,
+    show,
+    sort_out_images,
+)
 from vecache.report.left_out import left_out_notes
 from vecache.report.output import Report
-from vecache.report.table import (
+from vecache.report.terminal import (
     Column,
     count,
     human_bytes,
@@ -56,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     from vecache.image.open import open_image
     from vecache.sharing.gather import gather
 
-    settle_images(args, most=1)
+    sort_out_images(args, most=1)
     (name,) = args.image
     contents, store = load_contents(args.store)
     contents = limit_to_present(contents, args)

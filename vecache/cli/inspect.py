@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from vecache.cli.options import UsageError, add_output, read_input, show
 from vecache.report.output import Report
-from vecache.report.table import human_bytes, human_share, render_facts
+from vecache.report.terminal import human_bytes, human_share, render_facts
 from vecache.text import printable
 
 if TYPE_CHECKING:
@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-    from vecache.report.table import Cell
-    from vecache.report.terminal import Screen
+    from vecache.report.terminal import Cell, Screen
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from vecache.cli.options import add_output, add_store, load_layers, show
 from vecache.report.output import Report
-from vecache.report.table import Column, human_bytes, human_share, render_facts, render_table
+from vecache.report.terminal import Column, human_bytes, human_share, render_facts, render_table
 from vecache.text import printable
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do it, print it, and return the exit code."""
-    from vecache.report.layers import layers_table
+    from vecache.report.figures import layers_table
 
     store, cache = load_layers(args.store)
     table = layers_table(cache)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from vecache.cli.options import UsageError, add_output, add_store, load_layers, read_input, show
 from vecache.report.output import Report
-from vecache.report.table import Column, render_table
+from vecache.report.terminal import Column, render_table
 
 if TYPE_CHECKING:
     import argparse

@@ -1,35 +1,56 @@
-"""What several verbs share: options, where input comes from, and where a result goes."""
+"""What several verbs share: options, loading a store, opening images, showing a result.
+
+Imports only what the parsers need, so that `--help` answers at once.
+"""
 
 from __future__ import annotations
 
 import argparse
 import os
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from vecache.report.output import PICTURE_ENDINGS, TABLE_ENDINGS, json_text, write_report
-from vecache.report.terminal import Screen
+from vecache.report.terminal import Progress, Screen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from vecache.image.model import Image
     from vecache.index.layers_cache import LayersCache
+    from vecache.plan.options import PlanOptions
     from vecache.report.output import Report
+    from vecache.sharing.contents import Contents, Grain
     from vecache.store.graphroot import Store
 
 __all__ = [
+    "STORE_HELP",
     "UsageError",
+    "add_images",
     "add_output",
+    "add_pull",
     "add_store",
     "is_picture",
+    "limit_to_present",
+    "load_contents",
     "load_layers",
+    "open_images",
+    "pull_options",
+    "pull_sharing",
     "read_input",
     "show",
+    "sort_out_images",
 ]
+
+STORE_HELP = (
+    "graph root, folder that `vecache export` wrote, or folder of TOCs (*.json); "
+    "default: this machine's store, as storage.conf says"
+)
 
 
 class UsageError(Exception):
-    """A command line that can be read but makes no sense; exit code 2."""
+    """A command line that makes no sense; exit code 2."""
 
 
 def add_store(parser: argparse.ArgumentParser) -> None:
@@ -37,50 +58,176 @@ def add_store(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--store",
         metavar="PATH",
-        help="graph root of the store; without it, this machine's own, as storage.conf says",
+        help="graph root of the store; default: this machine's, as storage.conf says",
     )
 
 
 def add_output(parser: argparse.ArgumentParser, endings: Sequence[str] = TABLE_ENDINGS) -> None:
-    """Add `--json`, `--jsonl` and `-o`, of which a command line has one at most."""
+    """Add `--json`, `--jsonl` and `-o`, which exclude each other."""
     forms = parser.add_mutually_exclusive_group()
     forms.add_argument("--json", action="store_true", help="print one JSON document")
-    forms.add_argument("--jsonl", action="store_true", help="print one JSON document a line")
+    forms.add_argument("--jsonl", action="store_true", help="print one JSON document per line")
     forms.add_argument(
         "-o",
         "--output",
         metavar="FILE",
         type=_path_ending_in(endings),
-        help=f"write a file, by its ending: {' '.join(endings)}",
+        help=f"write a file; its ending chooses the format: {' '.join(endings)}",
     )
 
 
-def is_picture(args: argparse.Namespace) -> bool:
-    """Say whether the result is to be drawn."""
-    return args.output is not None and args.output.lower().endswith(PICTURE_ENDINGS)
+def add_images(parser: argparse.ArgumentParser) -> None:
+    """Add IMAGE and the options for opening one; `sort_out_images` counts them."""
+    parser.add_argument(
+        "image",
+        metavar="IMAGE",
+        nargs="*",
+        help="oci:DIR[:TAG], oci-archive:FILE[:TAG], dir:DIR, "
+        "docker://HOST[:PORT]/NAME[:TAG|@DIGEST] or containers-storage:NAME",
+    )
+    where = parser.add_argument_group("where images are")
+    where.add_argument("--platform", metavar="OS/ARCH", help="choose from a list of images")
+    where.add_argument("--authfile", metavar="FILE", help="credentials for registries")
+    where.add_argument(
+        "--tls-verify",
+        metavar="true|false",
+        type=_parse_bool,
+        default=True,
+        help="verify the registry's certificate; false also allows plain http",
+    )
 
 
-def load_layers(path: str | None) -> tuple[Store, LayersCache]:
-    """Open a store and load the caches of its layers."""
+def add_pull(parser: argparse.ArgumentParser) -> None:
+    """Add the options that describe the store that pulls."""
+    add_store(parser)
+    pull = parser.add_argument_group("the pull; storage.conf decides by default")
+    pull.add_argument(
+        "--present",
+        metavar="ID",
+        nargs="*",
+        action="extend",
+        help="count only these layers of the store as present; none without an ID",
+    )
+    pull.add_argument(
+        "--reflink",
+        choices=("auto", "yes", "no"),
+        default="auto",
+        help="whether the store's file system has reflinks; auto tests it (default)",
+    )
+    pull.add_argument(
+        "--hard-links",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="reuse files by hard link",
+    )
+    pull.add_argument("--layout", choices=("dir", "flat"), default=None, help="flat is composefs")
+
+
+def load_layers(
+    path: str | None, present: Sequence[str] | None = None
+) -> tuple[Store, LayersCache]:
+    """Open a store and load the caches of its layers, or of those named in `present`."""
     from vecache.index.layers_cache import LayersCache
     from vecache.index.load import KeptCaches
-    from vecache.report.progress import Progress
     from vecache.store.graphroot import open_store
 
     store = open_store(path)
+    ids = None if present is None else [record.id for record in store.find_layers(present)]
     kept = KeptCaches.of_user(os.environ).folder
     with Progress("Loading layers") as progress:
-        return store, LayersCache.load(store, kept=kept, progress=progress.advance)
+        cache = LayersCache.load(store, present=ids, kept=kept, progress=progress.advance)
+    return store, cache
+
+
+def load_contents(path: str | None) -> tuple[Contents, Store | None]:
+    """Read the contents of layers; the store is None where `path` is another kind of folder."""
+    from vecache.sharing.sources import find_store, read_contents
+    from vecache.store.graphroot import open_store
+
+    store = open_store() if path is None else find_store(Path(path))
+    with Progress("Reading layers") as progress:
+        contents = read_contents(path if store is None else store, progress=progress.advance_to)
+    return contents, store
+
+
+def limit_to_present(contents: Contents, args: argparse.Namespace) -> Contents:
+    """Drop the layers that do not count as present."""
+    from vecache.store.find import find_layer
+
+    if args.present is None:
+        return contents
+    return contents.limited_to({find_layer(contents.records, name).id for name in args.present})
+
+
+def pull_options(args: argparse.Namespace, store: Store, **more: Any) -> PlanOptions:
+    """Return the options of a pull: the command line's, else those of the store's machine."""
+    from vecache.plan.options import PlanOptions
+    from vecache.store.reflink import can_reflink
+    from vecache.toc.layout import Layout
+
+    config = store.config
+    layout = args.layout or (Layout.FLAT if config.use_composefs else Layout.DIR)
+    return PlanOptions(
+        reflink=can_reflink(store.root) if args.reflink == "auto" else args.reflink == "yes",
+        hard_links=config.use_hard_links if args.hard_links is None else args.hard_links,
+        layout=Layout(layout),
+        **more,
+    )
+
+
+def pull_sharing(args: argparse.Namespace, store: Store | None) -> tuple[Grain, bool]:
+    """Return the grain at which layers of the store share, and whether they share blocks at all."""
+    from vecache.sharing.contents import Grain
+
+    if store is None:
+        reflink, hard_links = args.reflink == "yes", bool(args.hard_links)
+    else:
+        options = pull_options(args, store)
+        reflink, hard_links = options.reflink, options.hard_links
+    return (Grain.CHUNK if reflink else Grain.FILE), reflink or hard_links
+
+
+def open_images(args: argparse.Namespace, store: Store) -> list[Image]:
+    """Open the images that the command line names."""
+    from vecache.image.open import open_image
+
+    return [
+        open_image(
+            reference,
+            platform=args.platform,
+            store=store,
+            tls_verify=args.tls_verify,
+            auth_file=args.authfile,
+        )
+        for reference in args.image
+    ]
+
+
+def sort_out_images(args: argparse.Namespace, *, most: int | None = None) -> None:
+    """Move images that argparse took for ids of `--present` back, and check their number."""
+    ids: Sequence[str] = args.present or ()
+    args.image = [*args.image, *filter(_is_image, ids)]
+    if args.present is not None:
+        args.present = [word for word in ids if not _is_image(word)]
+    if not args.image:
+        raise UsageError("name an IMAGE, such as oci:DIR:TAG; `--help` lists the ways")
+    if most is not None and len(args.image) > most:
+        raise UsageError(f"found {len(args.image)} images, wanted {most} at most")
 
 
 def read_input(path: str, max_bytes: int) -> bytes:
-    """Read a file, or standard input for `-`."""
+    """Read up to `max_bytes + 1` bytes of a file, or of standard input for `-`."""
     if path != "-":
         with open(path, "rb") as file:
             return file.read(max_bytes + 1)
     if sys.stdin is None:
         raise UsageError("`-` is standard input, which is closed")
     return sys.stdin.buffer.read(max_bytes + 1)
+
+
+def is_picture(args: argparse.Namespace) -> bool:
+    """Return whether `-o` asks for a picture."""
+    return args.output is not None and args.output.lower().endswith(PICTURE_ENDINGS)
 
 
 def show(report: Report, args: argparse.Namespace) -> None:
@@ -101,8 +248,21 @@ def _path_ending_in(endings: Sequence[str]) -> Callable[[str], str]:
     def path(text: str) -> str:
         if os.path.splitext(text)[1].lower() not in endings:
             raise argparse.ArgumentTypeError(
-                f"the file's name must say what to write; it can end in {' '.join(endings)}"
+                f"the ending of the file name chooses the format; wanted {' '.join(endings)}"
             )
         return text
 
     return path
+
+
+def _parse_bool(text: str) -> bool:
+    """Read the value of `--tls-verify`, as Podman takes it."""
+    words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+    if text.lower() not in words:
+        raise argparse.ArgumentTypeError(f"found {text!r}, wanted true or false")
+    return words[text.lower()]
+
+
+def _is_image(word: str) -> bool:
+    """Return whether a word has a transport, as images do and layers do not."""
+    return ":" in word and not word.startswith(("sha256:", "sha384:", "sha512:"))

@@ -15,8 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vecache.cli.contents import STORE_HELP, load_contents
-from vecache.cli.options import add_output, show
+from vecache.cli.options import STORE_HELP, add_output, load_contents, show
 from vecache.report.output import PICTURE_ENDINGS, TABLE_ENDINGS, Report
 from vecache.report.overlap import METRICS, overlap_text
 

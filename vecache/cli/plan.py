@@ -14,14 +14,17 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
-from vecache.cli.options import UsageError, add_output, is_picture, show
-from vecache.cli.pulling import (
+from vecache.cli.options import (
+    UsageError,
     add_images,
+    add_output,
     add_pull,
-    load_present,
+    is_picture,
+    load_layers,
     open_images,
     pull_options,
-    settle_images,
+    show,
+    sort_out_images,
 )
 from vecache.report.output import PICTURE_ENDINGS, TABLE_ENDINGS
 
@@ -85,14 +88,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Do it, print it, and return the exit code."""
     from vecache.plan.pull import plan_images
-    from vecache.report.progress import Progress
+    from vecache.report.terminal import Progress
 
-    settle_images(args)
+    sort_out_images(args)
     if args.curve and len(args.image) > 1:
         raise UsageError("--curve is of one image, found several")
     if is_picture(args) and (not args.curve or args.explain is not None):
         raise UsageError("only --curve can be drawn; other results are tables")
-    store, cache = load_present(args)
+    store, cache = load_layers(args.store, args.present)
     options = pull_options(args, store, **_registry_options(args))
     images = open_images(args, store)
     note = ""
@@ -117,8 +120,7 @@ def _order_images(
     images: list[Image], cache: LayersCache, options: PlanOptions
 ) -> tuple[list[Image], str]:
     from vecache.plan.order import best_order
-    from vecache.report.progress import Progress
-    from vecache.report.table import human_bytes
+    from vecache.report.terminal import Progress, human_bytes
 
     with Progress("Trying orders") as progress:
         found = best_order(images, cache, options, progress.advance)

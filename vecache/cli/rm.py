@@ -18,12 +18,18 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from vecache.cli.contents import limit_to_present, load_contents, pull_sharing
-from vecache.cli.options import add_output, show
-from vecache.cli.pulling import add_pull, pull_options
+from vecache.cli.options import (
+    add_output,
+    add_pull,
+    limit_to_present,
+    load_contents,
+    pull_options,
+    pull_sharing,
+    show,
+)
 from vecache.errors import VecacheError
 from vecache.report.output import Report
-from vecache.report.table import Column, count, human_bytes, render_facts, render_table
+from vecache.report.terminal import Column, count, human_bytes, render_facts, render_table
 from vecache.text import printable
 
 if TYPE_CHECKING:

@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vecache.report.table import Column, human_bytes, render_table
+from vecache.report.terminal import Column, human_bytes, render_table
 from vecache.text import printable
 
 if TYPE_CHECKING:
     from vecache.plan.curve import RangeCurve
     from vecache.plan.image_plan import ImagePlan
-    from vecache.report.table import Cell
-    from vecache.report.terminal import Screen
+    from vecache.report.terminal import Cell, Screen
 
 __all__ = ["curve_table", "curve_text"]
 

@@ -1,8 +1,8 @@
-"""What does a cache file or a TOC hold, in figures? The numbers behind `inspect` and `layers`.
+"""Figures of a cache file, a TOC and a store's layers, behind `inspect` and `layers`.
 
-A cache file has no list of files: a name is stored once, so the names that its locations point at
-are the files, and a file ends where the last of its locations does. That costs one pass over all
-locations, about 0.2 us a tag.
+A cache file has no list of files. A name is stored once, so the names that its locations point at
+are the files, and a file ends where the last of its locations does: one pass over all locations,
+about 0.2 us a tag.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 
 from vecache.cache.validate import validate
 from vecache.cache.writer import pack_cache
@@ -20,9 +21,10 @@ from vecache.toc.layout import Layout
 
 if TYPE_CHECKING:
     from vecache.cache.reader import CacheFile
+    from vecache.index.layers_cache import LayersCache
     from vecache.toc.parse import Toc
 
-__all__ = ["cache_figures", "describe_cache", "describe_toc"]
+__all__ = ["cache_figures", "describe_cache", "describe_toc", "layers_table"]
 
 
 def cache_figures(cache: CacheFile) -> dict[str, Any]:
@@ -45,7 +47,7 @@ def cache_figures(cache: CacheFile) -> dict[str, Any]:
 
 
 def describe_cache(cache: CacheFile) -> dict[str, Any]:
-    """Say all there is to say about one cache file."""
+    """Return the document that `inspect` prints of a cache file."""
     return {
         "kind": "cache",
         **asdict(cache.header),
@@ -56,7 +58,7 @@ def describe_cache(cache: CacheFile) -> dict[str, Any]:
 
 
 def describe_toc(toc: Toc) -> dict[str, Any]:
-    """Say all there is to say about one TOC."""
+    """Return the document that `inspect` prints of a TOC."""
     entries = toc.entries
     is_file = entries.kind == EntryKind.REG
     is_chunk = (is_file & (entries.size > 0)) | (entries.kind == EntryKind.CHUNK)
@@ -89,3 +91,50 @@ def _cache_sizes(toc: Toc) -> tuple[dict[str, int | None], list[dict[str, str]]]
             sizes[str(layout)] = None
             problems.append({"reason": f"no cache file in the {layout} layout: {error}"})
     return sizes, problems
+
+
+_SCHEMA = {
+    "layer": pa.int64(),
+    "layer_id": pa.string(),
+    "parent": pa.string(),
+    "cache": pa.string(),
+    "n_tags": pa.int64(),
+    "n_files": pa.int64(),
+    "file_bytes": pa.int64(),
+    "cache_bytes": pa.int64(),
+    "bloom_fill": pa.float64(),
+    "false_positive_rate": pa.float64(),
+    "reason": pa.string(),
+    "diff_digest": pa.string(),
+    "compressed_diff_digest": pa.string(),
+    "toc_digest": pa.string(),
+    "target": pa.string(),
+    "is_read_only": pa.bool_(),
+}
+
+
+def layers_table(cache: LayersCache) -> Any:
+    """Return one row for each layer that counts as present, in store order."""
+    numbers = {layer.record: number for number, layer in enumerate(cache.layers)}
+    reasons = {layer.record: layer.reason for layer in cache.excluded}
+    rows = []
+    for record in cache.records:  # layers, not rows of data
+        number = numbers.get(record)
+        row: dict[str, Any] = {
+            "layer": number,
+            "layer_id": record.id,
+            "parent": record.parent,
+            "cache": "none",
+            "reason": reasons.get(record),
+            "diff_digest": record.diff_digest,
+            "compressed_diff_digest": record.compressed_diff_digest,
+            "toc_digest": record.toc_digest,
+            "target": str(record.target),
+            "is_read_only": record.is_read_only,
+        }
+        if number is not None:
+            layer = cache.layers[number]
+            row |= cache_figures(layer.cache)
+            row |= {"cache": str(layer.source), "reason": layer.problem or None}
+        rows.append(row)
+    return pa.Table.from_pylist(rows, schema=pa.schema(_SCHEMA))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vecache.report.table import count
+from vecache.report.terminal import count
 
 if TYPE_CHECKING:
     from vecache.sharing.contents import Contents

@@ -14,21 +14,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from vecache.report.left_out import left_out_notes
-from vecache.report.table import (
+from vecache.report.terminal import (
     Column,
+    Screen,
     count,
+    display_width,
     human_bytes,
     human_share,
     render_facts,
     render_table,
 )
-from vecache.report.terminal import Screen, display_width
 from vecache.text import printable, short_labels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from vecache.report.table import Cell
+    from vecache.report.terminal import Cell
     from vecache.sharing.exclusive import RepeatedFiles, Shares
     from vecache.sharing.matrix import Overlap
 

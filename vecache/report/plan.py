@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from vecache.plan.best import Best
 from vecache.plan.files import Action
 from vecache.plan.layer_plan import LayerState
-from vecache.report.table import Column, human_bytes, human_share, render_table
+from vecache.report.terminal import Column, human_bytes, human_share, render_table
 from vecache.text import printable
 
 if TYPE_CHECKING:
@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from vecache.plan.image_plan import ImagePlan
     from vecache.plan.layer_plan import LayerPlan
     from vecache.plan.options import PlanOptions
-    from vecache.report.table import Cell
-    from vecache.report.terminal import Screen
+    from vecache.report.terminal import Cell, Screen
 
 __all__ = ["image_text", "images_text"]
 

@@ -1,35 +1,58 @@
-"""What can be put on a terminal, and how much room it takes there.
+"""Text for a terminal: tables, numbers with units, colours and a progress line.
 
-Paths, image names and ids come from files of strangers. A control character among them could move
-the cursor, recolour the screen or hide a line, so whatever is printed goes through `printable`
-first. Japanese takes two columns a character and an accent none, which `display_width` knows.
+1. Every cell becomes printable text (`vecache.text.printable`): paths, image names and ids are
+   untrusted, and a control character could move the cursor or hide a line.
+2. A column is as wide as its widest cell. On a narrower screen the widest of the columns that may
+   be shortened gives way first: digests keep their start, paths their end.
+3. Widths are those on a terminal: Japanese takes two columns a character, a combining accent none.
 
-Does not write anything, and imports nothing heavy.
+Bytes have decimal units and three digits, as Podman shows them: 1 MB is 1,000,000 bytes.
+Progress goes to stderr, and only where that is a terminal.
 """
 
 from __future__ import annotations
 
 import os
+import sys
+import time
 import unicodedata
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+
+from vecache.text import printable
 
 if TYPE_CHECKING:
-    from typing import TextIO
+    from collections.abc import Iterable, Mapping, Sequence
+    from typing import Self, TextIO
 
-__all__ = ["Screen", "display_width"]
+__all__ = [
+    "Cell",
+    "Column",
+    "Progress",
+    "Screen",
+    "count",
+    "display_width",
+    "human_bytes",
+    "human_share",
+    "render_facts",
+    "render_table",
+]
 
+_GAP = "  "
+_NARROWEST = 8
+_UNITS = ("kB", "MB", "GB", "TB", "PB", "EB")
 _CODES = {"bold": 1, "dim": 2, "red": 31, "green": 32, "yellow": 33}
 
 
 class Screen(NamedTuple):
-    """What the place where text goes can do."""
+    """Width and colours of an output stream."""
 
-    width: int | None = None  # columns of a line; None for a file or a pipe, which get everything
-    colour: bool = False  # whether `paint` does anything
+    width: int | None = None  # columns of a line; None for a file or a pipe
+    colour: bool = False
 
     @classmethod
     def of(cls, stream: TextIO | None) -> Screen:
-        """Look at a stream."""
+        """Return what a stream can show."""
         if stream is None or not stream.isatty():
             return cls()
         from shutil import get_terminal_size  # noqa: PLC0415 - slow, and only needed here
@@ -38,8 +61,143 @@ class Screen(NamedTuple):
         return cls(get_terminal_size().columns, not plain)
 
     def paint(self, text: str, style: str) -> str:
-        """Colour a text, if colours are on."""
+        """Return the text with escape sequences around it, where colours are on."""
         return f"\x1b[{_CODES[style]}m{text}\x1b[0m" if self.colour and style else text
+
+
+Cell: TypeAlias = str | bytes | int | None
+"""A cell of a table; None is shown as a dash."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a table."""
+
+    title: str  # in capitals, as container tools do
+    align: Literal["left", "right"] = "left"  # right for numbers
+    # what remains of a cell on a narrow screen
+    keep: Literal["all", "start", "end"] = "all"
+    styles: Mapping[str, str] = field(default_factory=dict)  # cell text -> style of `Screen.paint`
+
+
+def render_table(columns: Sequence[Column], rows: Iterable[Sequence[Cell]], screen: Screen) -> str:
+    """Lay out a table.
+
+    Examples
+    --------
+    >>> columns = [Column("LAYER"), Column("TAGS", "right")]
+    >>> print(render_table(columns, [["base", 1234], ["app", None]], Screen()))
+    LAYER   TAGS
+    base   1,234
+    app        -
+    """
+    cells = [[_cell_text(cell) for cell in row] for row in rows]
+    titles = [column.title for column in columns]
+    widths = [max(map(display_width, texts)) for texts in zip(titles, *cells, strict=True)]
+    if screen.width is not None:
+        widths = _fit(columns, widths, screen.width)
+    lines = [_line(columns, widths, [screen.paint(t, "bold") for t in titles], titles)]
+    for row in cells:
+        texts = [_shorten(*item) for item in zip(row, widths, columns, strict=True)]
+        painted = [
+            screen.paint(text, column.styles.get(cell, ""))
+            for text, cell, column in zip(texts, row, columns, strict=True)
+        ]
+        lines.append(_line(columns, widths, painted, texts))
+    return "\n".join(lines)
+
+
+def render_facts(facts: Iterable[tuple[str, Cell]], screen: Screen) -> str:
+    """Lay out names and values, one pair per line."""
+    pairs = [(name, _cell_text(value)) for name, value in facts]
+    width = max((len(name) for name, _ in pairs), default=0)
+    titles = (screen.paint(name.ljust(width), "bold") for name, _ in pairs)
+    lines = (f"{title}{_GAP}{text}" for title, (_, text) in zip(titles, pairs, strict=True))
+    return "\n".join(lines)
+
+
+def human_bytes(n_bytes: int | None) -> str:
+    """Format a number of bytes.
+
+    Examples
+    --------
+    >>> [human_bytes(n) for n in (0, 999, 1000, 77_812_345, 999_600)]
+    ['0 B', '999 B', '1.00 kB', '77.8 MB', '1.00 MB']
+    """
+    if n_bytes is None:
+        return "-"
+    if abs(n_bytes) < 1000:
+        return f"{n_bytes} B"
+    value, step = n_bytes / 1000, 0
+    while abs(value) >= 999.5 and step < len(_UNITS) - 1:
+        value, step = value / 1000, step + 1
+    n_decimals = 2 if abs(value) < 9.995 else 1 if abs(value) < 99.95 else 0
+    return f"{value:.{n_decimals}f} {_UNITS[step]}"
+
+
+def human_share(share: float | None) -> str:
+    """Format a share of 1 as a percentage.
+
+    Examples
+    --------
+    >>> human_share(0.1234)
+    '12.3 %'
+    """
+    return "-" if share is None else f"{100 * share:.1f} %"
+
+
+def count(n: int, noun: str) -> str:
+    """Format a number and its noun, `2 layers`."""
+    return f"{n:,} {noun}{'s' * (n != 1)}"
+
+
+def _cell_text(cell: Cell) -> str:
+    if cell is None:
+        return "-"
+    return f"{cell:,}" if isinstance(cell, int) else printable(cell)
+
+
+def _fit(columns: Sequence[Column], widths: list[int], room: int) -> list[int]:
+    """Narrow the widest of the columns that may be shortened until the line fits."""
+    least = [max(_NARROWEST, len(column.title)) for column in columns]
+    shrinkable = [number for number, column in enumerate(columns) if column.keep != "all"]
+    widths = list(widths)
+    for number in shrinkable:  # bounds the loop below: a name may have a million characters
+        widths[number] = min(widths[number], max(room, least[number]))
+    excess = sum(widths) + len(_GAP) * (len(widths) - 1) - room
+    for _ in range(excess):
+        number = max(shrinkable, key=widths.__getitem__, default=-1)
+        if number < 0 or widths[number] <= least[number]:
+            break
+        widths[number] -= 1
+    return widths
+
+
+def _shorten(text: str, width: int, column: Column) -> str:
+    if column.keep == "all" or display_width(text) <= width:
+        return text
+    n_shown, room = 0, width - 1
+    for character in text if column.keep == "start" else reversed(text):
+        room -= display_width(character)
+        if room < 0:
+            break
+        n_shown += 1
+    return f"{text[:n_shown]}…" if column.keep == "start" else f"…{text[len(text) - n_shown :]}"
+
+
+def _line(
+    columns: Sequence[Column], widths: list[int], painted: list[str], texts: list[str]
+) -> str:
+    """Join cells, padded by their visible width: escape sequences take no room."""
+    parts = []
+    for column, width, shown, text in zip(columns, widths, painted, texts, strict=True):
+        padding = " " * (width - display_width(text))
+        parts.append(padding + shown if column.align == "right" else shown + padding)
+    return _GAP.join(parts).rstrip()
+
+
+_SECONDS_BETWEEN = 0.1
+_CLEAR = "\r\x1b[K"
 
 
 def display_width(text: str) -> int:
@@ -53,3 +211,64 @@ def _character_width(character: str) -> int:
     if unicodedata.category(character) in ("Mn", "Me"):  # some of them combine with class 0
         return 0
     return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
+class Progress:
+    """A context manager that shows how far a long step is, in one line that it removes at the end.
+
+    Examples
+    --------
+    >>> with Progress("Reading TOCs", total=2) as progress:
+    ...     progress.advance()
+    ...     progress.advance()
+    >>> progress.n_done
+    2
+    """
+
+    def __init__(
+        self,
+        label: str,
+        total: int | None = None,
+        *,
+        unit: Literal["items", "bytes"] = "items",
+        stream: TextIO | None = None,
+    ) -> None:
+        self.n_done = 0
+        self._label = printable(label)
+        self._total = total
+        self._as_text = human_bytes if unit == "bytes" else "{:,}".format
+        self._stream = sys.stderr if stream is None else stream
+        self._width = Screen.of(self._stream).width
+        self._next_drawing = time.monotonic() + _SECONDS_BETWEEN
+        self._is_drawn = False
+
+    def advance(self, n: int = 1) -> None:
+        """Add to the count."""
+        self.n_done += n
+        now = time.monotonic()
+        if self._width is not None and now >= self._next_drawing:
+            self._next_drawing = now + _SECONDS_BETWEEN
+            self._is_drawn = True
+            self._stream.write(_CLEAR + self.line()[: self._width - 1])
+            self._stream.flush()
+
+    def advance_to(self, n_done: int, total: int) -> None:
+        """Set the count and the total."""
+        self._total = total
+        self.advance(n_done - self.n_done)
+
+    def line(self) -> str:
+        """Return the text of the line."""
+        done = self._as_text(self.n_done)
+        if not self._total:
+            return f"{self._label}: {done}"
+        share = self.n_done * 100 // self._total
+        return f"{self._label}: {done} of {self._as_text(self._total)}, {share} %"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._is_drawn:
+            self._stream.write(_CLEAR)
+            self._stream.flush()
