@@ -16,7 +16,7 @@ from vecache.toc.columns import build_entries
 from vecache.toc.exact import parse_exact
 from vecache.toc.files import TocFormat, flat_files, merge_entries
 from vecache.toc.fingerprint import fingerprints
-from vecache.toc.layout import Layout, kept_entries
+from vecache.toc.layout import Layout, select_retained
 from vecache.toc.parse import Toc
 
 SIZES = [10_000, 100_000]
@@ -66,7 +66,7 @@ def bench_parse_exact(benchmark: Any, document: bytes) -> None:
 
 
 def bench_kept_entries(benchmark: Any, toc: Toc) -> None:
-    kept = benchmark(kept_entries, toc.entries, Layout.DIR)
+    kept = benchmark(select_retained, toc.entries, Layout.DIR)
     assert len(kept) == len(toc.entries) * 7 // 10
 
 
@@ -77,11 +77,11 @@ def bench_fingerprints(benchmark: Any, toc: Toc) -> None:
 
 
 def bench_merge(benchmark: Any, toc: Toc) -> None:
-    merged = benchmark(merge_entries, toc.entries, TocFormat.ZSTD_CHUNKED, 10**9)
-    assert len(merged.files) == len(toc.entries) * 8 // 10
+    files = benchmark(merge_entries, toc.entries, TocFormat.ZSTD_CHUNKED, 10**9)
+    assert len(files) == len(toc.entries) * 8 // 10
 
 
 def bench_flat_files(benchmark: Any, toc: Toc) -> None:
-    merged = merge_entries(toc.entries, TocFormat.ZSTD_CHUNKED, 10**9)
-    flat = benchmark(flat_files, merged)
-    assert len(flat.files) == len(toc.entries) * 5 // 10
+    files = merge_entries(toc.entries, TocFormat.ZSTD_CHUNKED, 10**9)
+    flat = benchmark(flat_files, files)
+    assert len(flat) == len(toc.entries) * 5 // 10

@@ -48,8 +48,8 @@ __all__ = [
     "check_digest",
     "format_digests",
     "is_digest",
-    "parse_digest",
     "parse_digests",
+    "require_digest",
 ]
 
 EMPTY_SHA256 = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
@@ -309,7 +309,7 @@ def is_digest(text: str) -> bool:
     return _DIGEST.fullmatch(text) is not None
 
 
-def parse_digest(text: str, where: str) -> str:
+def require_digest(text: str, where: str) -> str:
     """Give a digest back if it is one; it is then also safe as a file name or in a URL."""
     if not is_digest(text):
         raise DigestError(f"{where}: {text[:100]!r} is not a digest; {WANTED_DIGEST}")

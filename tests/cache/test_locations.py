@@ -140,7 +140,7 @@ def test_each_row_may_have_sections_of_its_own() -> None:
 
 
 def test_spreads_over_a_larger_table() -> None:
-    found = decode(b"\0\1\2", NAME, [(0, 3), (1, 3)]).spread(np.array([3, 1]), 4)
+    found = decode(b"\0\1\2", NAME, [(0, 3), (1, 3)]).expand(np.array([3, 1]), 4)
     assert found.length.tolist() == [-1, -1, -1, 2]
     assert found.is_corrupt.tolist() == [False, True, False, False]
 

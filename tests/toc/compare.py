@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.toc import oracle
-    from vecache.toc.files import Merged
+    from vecache.toc.files import TocFiles
 
 COLUMNS = {
     "name": "name",
@@ -59,9 +59,9 @@ def oracle_rows(entries: list[oracle.Entry]) -> list[dict[str, Any]]:
     ]
 
 
-def merged_rows(merged: Merged) -> list[dict[str, Any]]:
+def file_rows(files: TocFiles) -> list[dict[str, Any]]:
     """Files and chunks as the oracle's `merge` lists them."""
-    files, chunks = merged.files, merged.chunks
+    chunks = files.chunks
     starts = files.chunk_start.tolist()
     listed = [
         {"row": row, "end": end, "size": size}
@@ -76,7 +76,7 @@ def merged_rows(merged: Merged) -> list[dict[str, Any]]:
         {
             "row": row,
             "name": name,
-            "offset": int(merged.entries.offset[row]),
+            "offset": int(files.entries.offset[row]),
             "end": end,
             "chunks": listed[starts[i] : starts[i + 1]],
         }

@@ -14,7 +14,7 @@ from tests.toc import oracle
 from tests.toc.compare import outcome
 from tests.toc.strategies import SENSIBLE
 from vecache.toc.fingerprint import fingerprints
-from vecache.toc.layout import Layout, kept_entries
+from vecache.toc.layout import Layout, select_retained
 from vecache.toc.parse import Toc
 
 
@@ -37,7 +37,7 @@ def test_any_toc_has_the_hashes_of_go(data: bytes) -> None:
 def test_every_fingerprint_is_in_the_golden_cache(store_and_layer: tuple[str, str]) -> None:
     layout = Layout.FLAT if store_and_layer[0] == "flat" else Layout.DIR
     entries = Toc.parse(golden_toc(*store_and_layer)).entries
-    rows = kept_entries(entries, layout).entry_row
+    rows = select_retained(entries, layout).entry_row
     rows = rows[entries.digest.is_present[rows]]
     cache = golden_cache(*store_and_layer)
     for row in fingerprints(entries, rows):

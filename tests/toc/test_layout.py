@@ -14,7 +14,7 @@ from tests.toc import oracle
 from tests.toc.compare import outcome
 from tests.toc.strategies import SENSIBLE
 from vecache.errors import DigestError, TocError
-from vecache.toc.layout import Layout, kept_entries
+from vecache.toc.layout import Layout, select_retained
 from vecache.toc.parse import Toc
 
 HEX = "0123456789abcdef" * 4
@@ -25,7 +25,7 @@ def entries_of(*entries: dict[str, Any]) -> bytes:
 
 
 def kept(data: bytes, layout: str) -> list[tuple[int, bytes]]:
-    found = kept_entries(Toc.parse(data).entries, Layout(layout))
+    found = select_retained(Toc.parse(data).entries, Layout(layout))
     return list(zip(found.entry_row.tolist(), found.name.to_pylist(), strict=True))
 
 
@@ -89,4 +89,4 @@ def test_flat_of_nothing_is_nothing() -> None:
 
 def test_an_unknown_layout_is_a_mistake_of_the_caller() -> None:
     with pytest.raises(ValueError, match="is not a valid Layout"):
-        kept_entries(Toc.parse(b"{}").entries, "tree")  # type: ignore[arg-type]
+        select_retained(Toc.parse(b"{}").entries, "tree")  # type: ignore[arg-type]

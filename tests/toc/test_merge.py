@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from tests.golden import golden_toc, small_layers
 from tests.toc import oracle
-from tests.toc.compare import merged_rows, outcome
+from tests.toc.compare import file_rows, outcome
 from tests.toc.strategies import DIGESTS, INTEGERS, NAMES
 from vecache.errors import TocError
 from vecache.toc.entries import EntryKind
-from vecache.toc.files import Merged, TocFormat, flat_files, merge_entries
+from vecache.toc.files import TocFiles, TocFormat, flat_files, merge_entries
 from vecache.toc.parse import Toc
 
 SMALL = st.integers(-2, 9) | INTEGERS.filter(lambda value: -(2**63) <= value < 2**63)
@@ -37,7 +37,7 @@ def document(entries: list[dict[str, Any]]) -> bytes:
     return json.dumps({"entries": entries}).encode("utf-8", "surrogatepass")
 
 
-def merge(data: bytes, toc_format: TocFormat, toc_offset: int) -> Merged:
+def merge(data: bytes, toc_format: TocFormat, toc_offset: int) -> TocFiles:
     return merge_entries(Toc.parse(data).entries, toc_format, toc_offset)
 
 
@@ -52,19 +52,19 @@ def check(data: bytes, toc_format: TocFormat, toc_offset: int) -> None:
     if wanted == "refused" or found == "refused":
         assert found == wanted
         return
-    assert merged_rows(found) == wanted
+    assert file_rows(found) == wanted
     check_columns(found)
     flat = outcome(lambda: oracle.flat_files(entries, wanted), oracle.RefusedError)
     found_flat = outcome(lambda: flat_files(found))
     if flat == "refused" or found_flat == "refused":
         assert found_flat == flat
         return
-    assert merged_rows(found_flat) == flat
+    assert file_rows(found_flat) == flat
     check_columns(found_flat)
 
 
-def check_columns(merged: Merged) -> None:
-    entries, files, chunks = merged.entries, merged.files, merged.chunks
+def check_columns(files: TocFiles) -> None:
+    entries, chunks = files.entries, files.chunks
     assert chunks.file_row.tolist() == [
         row
         for row in range(len(files))
@@ -102,7 +102,7 @@ def test_golden_tocs_merge_as_in_go(store_and_layer: tuple[str, str]) -> None:
 
 
 def test_ends_and_sizes_are_filled_in() -> None:
-    merged = merge(
+    files = merge(
         document(
             [
                 {"type": "reg", "size": 10, "offset": 100, "chunkSize": 4},
@@ -114,10 +114,10 @@ def test_ends_and_sizes_are_filled_in() -> None:
         TocFormat.ESTARGZ,
         300,
     )
-    assert merged.files.end_offset.tolist() == [200, 200, 300]
-    assert merged.chunks.end_offset.tolist() == [130, 200, 300]
-    assert merged.chunks.size.tolist() == [4, 6, 5]
-    assert repr(merged) == "<Merged: 3 files, 3 chunks>"
+    assert files.end_offset.tolist() == [200, 200, 300]
+    assert files.chunks.end_offset.tolist() == [130, 200, 300]
+    assert files.chunks.size.tolist() == [4, 6, 5]
+    assert repr(files) == "<TocFiles: 3 files, 3 chunks>"
 
 
 LANDMARK = {"type": "reg", "name": ".prefetch.landmark", "size": 1}
@@ -136,8 +136,8 @@ def test_a_chunk_needs_a_file_before_it(entries: list[dict[str, Any]]) -> None:
 
 def test_landmarks_are_files_in_zstd_chunked() -> None:
     data = document([LANDMARK, CHUNK, {"type": "dir", "name": "stargz.index.json"}])
-    assert len(merge(data, TocFormat.ZSTD_CHUNKED, 0).files) == 2
-    assert len(merge(document([LANDMARK, REG]), TocFormat.ESTARGZ, 0).files) == 1
+    assert len(merge(data, TocFormat.ZSTD_CHUNKED, 0)) == 2
+    assert len(merge(document([LANDMARK, REG]), TocFormat.ESTARGZ, 0)) == 1
 
 
 def test_landmark_chunks_go_with_the_file_before_them() -> None:
@@ -146,6 +146,6 @@ def test_landmark_chunks_go_with_the_file_before_them() -> None:
 
 
 def test_nothing_merges_to_nothing() -> None:
-    merged = merge(b"{}", TocFormat.ESTARGZ, 0)
-    assert (len(merged.files), len(merged.chunks)) == (0, 0)
-    assert (len(flat_files(merged).files), merged.files.chunk_start.tolist()) == (0, [0])
+    files = merge(b"{}", TocFormat.ESTARGZ, 0)
+    assert (len(files), len(files.chunks)) == (0, 0)
+    assert (len(flat_files(files)), files.chunk_start.tolist()) == (0, [0])

@@ -57,7 +57,7 @@ class Locations:
             dtype = np.bool_ if field.name == "is_corrupt" else np.int64
             column(field.name, getattr(self, field.name), dtype, len(self.is_corrupt))
 
-    def spread(self, rows: I64, n_rows: int) -> Locations:
+    def expand(self, rows: I64, n_rows: int) -> Locations:
         """Put the rows at their places in a larger table, whose other rows are absent.
 
         Parameters

@@ -324,7 +324,7 @@ class CacheFile:
             pointers[:, 0],
             pointers[:, 1],
         )
-        return located if len(asked) == len(tag_row) else located.spread(asked, len(tag_row))
+        return located if len(asked) == len(tag_row) else located.expand(asked, len(tag_row))
 
     def names(self, name_offset: I64) -> BinaryColumn:
         """Read names.

@@ -1,6 +1,6 @@
 """From the entries of a TOC to the bytes of a cache file, byte for byte as Podman writes them.
 
-1. `toc.layout.kept_entries` picks entries and their names.
+1. `toc.layout.select_retained` picks entries and their names.
 2. All digests must be of one algorithm; the hard-link fingerprints, which are sha256, count too.
 3. Names are stored once each, in the order in which they first appear.
 4. A location for each file digest, then one for the entry's chunk digest, in TOC order.
@@ -27,13 +27,13 @@ from vecache.digest import WANTED_DIGEST, Algorithm, Digests
 from vecache.errors import DigestError
 from vecache.text import quoted
 from vecache.toc.fingerprint import fingerprints
-from vecache.toc.layout import Layout, kept_entries
+from vecache.toc.layout import Layout, select_retained
 from vecache.toc.parse import Toc
 
 if TYPE_CHECKING:
     from vecache.arrays import I64, U8, BinaryColumn, Bool
     from vecache.toc.entries import Entries
-    from vecache.toc.layout import KeptEntries
+    from vecache.toc.layout import RetainedEntries
 
 __all__ = ["build_cache", "pack_cache"]
 
@@ -68,7 +68,7 @@ def build_cache(toc_data: bytes, layout: str | Layout = "dir") -> bytes:
 
 def pack_cache(entries: Entries, layout: Layout) -> bytes:
     """Make the cache file of a layer from the entries of its TOC."""
-    kept = kept_entries(entries, layout)
+    kept = select_retained(entries, layout)
     algorithm = _find_algorithm(entries, kept)
     name_offset, fnames = _pack_names(kept.name)
     is_file = entries.digest.is_present[kept.entry_row]
@@ -94,7 +94,7 @@ def pack_cache(entries: Entries, layout: Layout) -> bytes:
     return b"".join([start, bloom.bits.data, sizes, tags.data, vdata.data, fnames.data])
 
 
-def _find_algorithm(entries: Entries, kept: KeptEntries) -> Algorithm:
+def _find_algorithm(entries: Entries, kept: RetainedEntries) -> Algorithm:
     """Find the one algorithm of all digests; SHA256 where there are none."""
     file = entries.digest.algorithm[kept.entry_row]
     chunk = entries.chunk_digest.algorithm[kept.entry_row]

@@ -23,7 +23,7 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from vecache.digest import parse_digest
+from vecache.digest import require_digest
 from vecache.errors import ImageError, ImageNotFoundError
 from vecache.json_fields import Fields, parse_fields
 
@@ -191,7 +191,7 @@ def parse_config(data: bytes, n_layers: int, where: str) -> tuple[str, ...]:
             f"{rootfs.where}: {len(diff_ids)} diff_ids, but the manifest has {n_layers} layers"
         )
     return tuple(
-        parse_digest(diff_id, f"{rootfs.where}: diff_ids[{i}]")
+        require_digest(diff_id, f"{rootfs.where}: diff_ids[{i}]")
         for i, diff_id in enumerate(diff_ids)
     )
 
@@ -215,7 +215,7 @@ def _parse_descriptor(fields: Fields, *, is_docker: bool) -> Descriptor:
             inner.text("os", ""), inner.text("architecture", ""), inner.text("variant", "")
         )
     return Descriptor(
-        digest=parse_digest(fields.text("digest"), f"{fields.where}: digest"),
+        digest=require_digest(fields.text("digest"), f"{fields.where}: digest"),
         n_bytes=fields.size("size"),
         media_type=fields.text("mediaType", ""),
         annotations={} if is_docker else fields.texts("annotations"),

@@ -28,7 +28,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vecache.digest import check_digest, parse_digest
+from vecache.digest import check_digest, require_digest
 from vecache.errors import ImageError, TocError
 from vecache.image.manifest import MAX_DOCUMENT_BYTES
 from vecache.image.source import Document
@@ -183,7 +183,7 @@ class StoreImage:
         """Read the manifest of the image that was pulled, even where its name is that of a list."""
         data, digest = self._read("manifest"), self.record.digest
         if digest is not None:
-            parse_digest(digest, f"{self.record.store_root}: image {self.name}: digest")
+            require_digest(digest, f"{self.record.store_root}: image {self.name}: digest")
         return Document(data, "", f"image {self.name}: manifest", digest)
 
     def read_manifest(self, descriptor: Descriptor) -> bytes:

@@ -51,7 +51,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import pyarrow as pa
 
-from vecache.digest import check_digest, parse_digest
+from vecache.digest import check_digest, require_digest
 from vecache.errors import ImageError, TocError
 from vecache.toc.files import TocFormat
 from vecache.toc.parse import MAX_TOC_BYTES
@@ -299,7 +299,7 @@ def find_toc_digest(descriptor: Descriptor) -> tuple[str, str] | None:
     if not found:
         return None
     name = found[0]
-    return name, parse_digest(descriptor.annotations[name], f"{descriptor.where}: {name}")
+    return name, require_digest(descriptor.annotations[name], f"{descriptor.where}: {name}")
 
 
 def find_toc(descriptor: Descriptor, blob: Blob) -> TocReader | None:

@@ -185,7 +185,7 @@ class _OpenRows:
     def missing_bytes(self) -> int:
         """Count as Podman does: the size of the open files, less their chunks that are saved."""
         size = int(self._files.size[self._is_open].sum())
-        chunks = self._files.merged.chunks
+        chunks = self._files.toc.chunks
         return size - int(chunks.size[self._is_saved & self._is_open[chunks.file_row]].sum())
 
     def drop_files(self, holds: Callable[[Digests], Bool]) -> None:
@@ -214,7 +214,7 @@ class _OpenRows:
 
     def _open_chunks(self) -> I64:
         """Rows of the chunks to fetch that are plain data: only those are ever looked up."""
-        chunks = self._files.merged.chunks
+        chunks = self._files.toc.chunks
         is_data = chunks.kind == ChunkKind.DATA
         rows: I64 = np.flatnonzero(is_data & ~self._is_saved & self._is_open[chunks.file_row])
         return rows
@@ -223,9 +223,9 @@ class _OpenRows:
         """Take each chunk's digest; a file that is one chunk without a digest lends its own."""
         import pyarrow.compute as pc  # noqa: PLC0415 - 25 ms that only a gap with repeats needs
 
-        merged = self._files.merged
-        file_row = merged.chunks.file_row[rows]
-        is_only = np.diff(merged.files.chunk_start)[file_row] == 1
+        toc = self._files.toc
+        file_row = toc.chunks.file_row[rows]
+        is_only = np.diff(toc.chunk_start)[file_row] == 1
         of_chunk, of_file = self._files.chunk_digests(rows), self._files.digests(file_row)
         is_borrowed = pa.array(is_only & ~of_chunk.is_present)
         return pc.if_else(is_borrowed, of_file.to_text(), of_chunk.to_text())

@@ -133,7 +133,7 @@ class _Teller:
 
     def _file_row(self, replay: Replay) -> int | None:
         """Row of the file that stands for the entry; with the flat layout one of equal content."""
-        entry_row = replay.files.merged.files.entry_row
+        entry_row = replay.files.toc.entry_row
         if self.plan.options.layout is Layout.FLAT:
             if self.entries.kind[self.row] != EntryKind.REG:
                 return None
@@ -148,7 +148,7 @@ def _tell_action(
     replay: Replay, file_row: int, layer: LayerPlan, options: PlanOptions
 ) -> Iterator[str]:
     if options.layout is Layout.FLAT:
-        name = path_text(replay.files.merged.files.name[file_row].as_py())
+        name = path_text(replay.files.toc.name[file_row].as_py())
         yield f"It is stored as {name}, once for all files of that content."
     match replay.file_action[file_row]:
         case Action.NOTHING:
@@ -188,7 +188,7 @@ def _why_not_found(replay: Replay, file_row: int, layer: LayerPlan, options: Pla
 def _tell_chunks(
     replay: Replay, file_row: int, layer: LayerPlan, options: PlanOptions
 ) -> Iterator[str]:
-    files, chunks = replay.files, replay.files.merged.chunks
+    files, chunks = replay.files, replay.files.toc.chunks
     rows = files.chunks_of(np.array([file_row]))
     action, size = replay.chunk_action[rows], chunks.size[rows]
     counts = [

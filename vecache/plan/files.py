@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from vecache.arrays import I64, U8, BinaryColumn, Bool
     from vecache.digest import Digests
     from vecache.toc.entries import Entries
-    from vecache.toc.files import Merged, TocFormat
+    from vecache.toc.files import TocFiles, TocFormat
 
 __all__ = ["Action", "LayerFiles", "select_files"]
 
@@ -56,8 +56,8 @@ class LayerFiles:
 
     Attributes
     ----------
-    merged : Merged
-        Files and chunks, already reduced where the layout is flat.
+    toc : TocFiles
+        The files and chunks of the TOC, already reduced where the layout is flat.
     action : (n_files,) uint8
         `Action`: NOTHING, EMPTY or WHITEOUT; FETCHED for all that need their bytes.
     wanted : (n_wanted,) int64
@@ -68,7 +68,7 @@ class LayerFiles:
         What Podman logs as the total: files that need their bytes, and devices.
     """
 
-    merged: Merged
+    toc: TocFiles
     action: U8
     wanted: I64
     size: I64
@@ -76,17 +76,17 @@ class LayerFiles:
 
     def digests(self, files: I64) -> Digests:
         """Digests of files, by row."""
-        return self.merged.entries.digest.take(self.merged.files.entry_row[files])
+        return self.toc.entries.digest.take(self.toc.entry_row[files])
 
     def chunk_digests(self, chunks: I64) -> Digests:
         """Digests of chunks, by row."""
-        return self.merged.entries.chunk_digest.take(self.merged.chunks.entry_row[chunks])
+        return self.toc.entries.chunk_digest.take(self.toc.chunks.entry_row[chunks])
 
     def chunks_of(self, files: I64) -> I64:
         """Rows of the chunks of some files, which are in ascending order."""
         chosen = np.zeros(len(self.action), np.bool_)
         chosen[files] = True
-        rows: I64 = np.flatnonzero(chosen[self.merged.chunks.file_row])
+        rows: I64 = np.flatnonzero(chosen[self.toc.chunks.file_row])
         return rows
 
 
@@ -94,13 +94,12 @@ def select_files(
     entries: Entries, toc_format: TocFormat, toc_offset: int, layout: Layout
 ) -> LayerFiles:
     """Walk through a layer's entries and find the files that need their bytes."""
-    merged = merge_entries(entries, toc_format, toc_offset)
+    toc = merge_entries(entries, toc_format, toc_offset)
     if layout is Layout.FLAT:
-        merged = flat_files(merged)
-    entry_row = merged.files.entry_row
-    kind, size = entries.kind[entry_row], entries.size[entry_row]
-    _require_known(kind, merged.files.name)
-    is_whiteout = _is_whiteout(merged.files.name)
+        toc = flat_files(toc)
+    kind, size = entries.kind[toc.entry_row], entries.size[toc.entry_row]
+    _require_known(kind, toc.name)
+    is_whiteout = _is_whiteout(toc.name)
     is_device = (kind == EntryKind.CHAR) | (kind == EntryKind.BLOCK) | (kind == EntryKind.FIFO)
     action = np.full(len(kind), Action.NOTHING, np.uint8)
     action[kind == EntryKind.REG] = Action.FETCHED
@@ -109,7 +108,7 @@ def select_files(
     is_counted = (action == Action.FETCHED) | (is_device & ~is_whiteout)
     wanted = np.flatnonzero(action == Action.FETCHED)
     total_bytes = int(size[is_counted].sum())
-    return LayerFiles(merged, frozen(action), frozen(wanted), frozen(size), total_bytes)
+    return LayerFiles(toc, frozen(action), frozen(wanted), frozen(size), total_bytes)
 
 
 def _require_known(kind: U8, names: BinaryColumn) -> None:

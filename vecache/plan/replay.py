@@ -87,7 +87,7 @@ class Replay:
 
 def replay_layer(files: LayerFiles, cache: LayersCache, options: PlanOptions) -> Replay:
     """Decide for every file and chunk of one layer what a pull does with it."""
-    chunks = files.merged.chunks
+    chunks = files.toc.chunks
     file_hits = cache.find_files(_file_queries(files, options), strict=True)
     is_missing = np.zeros(len(files.action), np.bool_)
     is_missing[files.wanted[~file_hits.is_found]] = True
@@ -148,13 +148,13 @@ def can_rehash(files: LayerFiles, chunks: I64) -> Bool:
     -----
     Source: containers/storage pkg/chunked/storage_linux.go validateChunkChecksum.
     """
-    entries, entry_row = files.merged.entries, files.merged.chunks.entry_row[chunks]
+    entries, entry_row = files.toc.entries, files.toc.chunks.entry_row[chunks]
     mask: Bool = (entries.chunk_size[entry_row] > 0) & entries.chunk_digest.is_sha256[entry_row]
     return mask
 
 
 def _file_queries(files: LayerFiles, options: PlanOptions) -> Digests:
     if options.hard_links:
-        entry_row = files.merged.files.entry_row[files.wanted]
-        return Digests.from_raw(fingerprints(files.merged.entries, entry_row))
+        entry_row = files.toc.entry_row[files.wanted]
+        return Digests.from_raw(fingerprints(files.toc.entries, entry_row))
     return files.digests(files.wanted)

@@ -108,19 +108,19 @@ def _blob_columns(plan: LayerPlan) -> dict[str, Any]:
 
 def _columns(replay: Replay) -> dict[str, Any]:
     """Make the columns of a replayed layer: those of files, those of chunks, then interleaved."""
-    files, merged, entries = replay.files, replay.files.merged, replay.files.merged.entries
+    files, toc, entries = replay.files, replay.files.toc, replay.files.toc.entries
     chunk_rows = files.chunks_of(files.wanted)
     n_files = len(files.action)
-    file_row = np.concatenate([np.arange(n_files), merged.chunks.file_row[chunk_rows]])
-    kind = np.concatenate([entries.kind[merged.files.entry_row], np.full(len(chunk_rows), _CHUNK)])
+    file_row = np.concatenate([np.arange(n_files), toc.chunks.file_row[chunk_rows]])
+    kind = np.concatenate([entries.kind[toc.entry_row], np.full(len(chunk_rows), _CHUNK)])
     digests = [files.digests(np.arange(n_files)), files.chunk_digests(chunk_rows)]
     first, last = _blob_bytes(files, chunk_rows)
     range_no = _range_numbers(replay, chunk_rows)
     columns = {
-        "path": _dictionary(file_row, binary_to_text(merged.files.name)),
+        "path": _dictionary(file_row, binary_to_text(toc.name)),
         "kind": _dictionary(kind, _KINDS),
         "digest": pa.concat_arrays([_digest_texts(column) for column in digests]),
-        "size": pa.array(np.concatenate([files.size, merged.chunks.size[chunk_rows]])),
+        "size": pa.array(np.concatenate([files.size, toc.chunks.size[chunk_rows]])),
         "action": _dictionary(
             np.concatenate([replay.file_action, replay.chunk_action[chunk_rows]]), _ACTIONS
         ),
@@ -135,19 +135,19 @@ def _columns(replay: Replay) -> dict[str, Any]:
 
 def _blob_bytes(files: LayerFiles, chunk_rows: I64) -> tuple[I64, I64]:
     """First and last byte in the blob of files, then of chunks; none where last < first."""
-    merged = files.merged
+    toc = files.toc
     first, end = np.zeros((2, len(files.action)), np.int64)
-    first[files.wanted] = merged.entries.offset[merged.files.entry_row[files.wanted]]
-    end[files.wanted] = merged.files.end_offset[files.wanted]
+    first[files.wanted] = toc.entries.offset[toc.entry_row[files.wanted]]
+    end[files.wanted] = toc.end_offset[files.wanted]
     return (
-        np.concatenate([first, merged.chunks.offset[chunk_rows]]),
-        np.concatenate([end, merged.chunks.end_offset[chunk_rows]]) - 1,
+        np.concatenate([first, toc.chunks.offset[chunk_rows]]),
+        np.concatenate([end, toc.chunks.end_offset[chunk_rows]]) - 1,
     )
 
 
 def _range_numbers(replay: Replay, chunk_rows: I64) -> I64:
     """Range of files, by their first fetched chunk, then of chunks; -1 where there is none."""
-    chunks = replay.files.merged.chunks
+    chunks = replay.files.toc.chunks
     of_chunk = np.full(len(chunks), -1, np.int64)
     of_chunk[replay.missing_rows] = replay.ranges.range_of
     of_file = np.full(len(replay.files.action), -1, np.int64)
@@ -158,7 +158,7 @@ def _range_numbers(replay: Replay, chunk_rows: I64) -> I64:
 
 def _source_columns(replay: Replay, chunk_rows: I64) -> dict[str, Any]:
     """Say where reused files, and then chunks, come from; null for all others."""
-    files, chunks = replay.files, replay.files.merged.chunks
+    files, chunks = replay.files, replay.files.toc.chunks
     file_hits, chunk_hits = replay.file_hits, replay.chunk_hits
     # A row of the two look-ups, one behind the other; a reused file's chunks have the file's.
     of_file = np.full(len(files.action), -1, np.int64)

@@ -1,13 +1,13 @@
-"""The files of a TOC with their chunks: what a pull looks at.
+"""Merge the entries of a TOC into files with their chunks, as a pull does.
 
 A TOC lists a file of many chunks as a `REG` entry, which carries the first chunk, and `CHUNK`
-entries right behind it. Here each file is one row, and its chunks are a run of rows in a second
-table, with the range that each has in the compressed blob and its size once unpacked.
+entries behind it. Here each file is one row of `TocFiles`, and its chunks are consecutive rows of
+`Chunks`, with the range of each in the compressed blob and its uncompressed size.
 
-1. Leave out the three landmarks of eStargz. Find the run of chunks behind each regular file.
-2. A file ends in the blob where its last entry says. eStargz says nothing: it ends where the next
-   entry with an offset begins, the last one where the TOC begins.
-3. A chunk ends where the next of its file begins. Its size is `chunkSize`, or what remains.
+1. Skip the three landmark files of eStargz. Find the `CHUNK` entries behind each regular file.
+2. A file ends in the blob where its last entry says. eStargz does not say: a file then ends where
+   the next entry with an offset begins, and the last one where the TOC begins.
+3. A chunk ends where the next chunk of its file begins. Its size is `chunkSize`, or what remains.
 
 Numbers wrap at 64 bits, as in Go. 24 bytes a file, 49 a chunk, and the names.
 
@@ -16,7 +16,7 @@ Source: containers/storage pkg/chunked/storage_linux.go mergeTocEntries, makeEnt
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -32,48 +32,16 @@ from vecache.toc.layout import find_flat_rows
 if TYPE_CHECKING:
     from vecache.arrays import I64, U8, BinaryColumn, Bool
 
-__all__ = ["Chunks", "Files", "Merged", "TocFormat", "flat_files", "merge_entries"]
+__all__ = ["Chunks", "TocFiles", "TocFormat", "flat_files", "merge_entries"]
 
 _LANDMARKS = (b".prefetch.landmark", b".no.prefetch.landmark", b"stargz.index.json")
 
 
 class TocFormat(StrEnum):
-    """Which of the two formats a layer's TOC has."""
+    """The format of a layer's TOC."""
 
     ZSTD_CHUNKED = "zstd:chunked"
     ESTARGZ = "estargz"
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Files:
-    """One row an entry that is not a `CHUNK`, in TOC order.
-
-    Attributes
-    ----------
-    entry_row : (n_files,) int64
-        Row in `Entries`.
-    name : pyarrow.BinaryArray of n_files rows
-        Name in the TOC, or the flat one.
-    end_offset : (n_files,) int64
-        Byte in the compressed blob where its data ends.
-    chunk_start : (n_files + 1,) int64
-        Its chunks are the rows from `chunk_start[i]` to before `chunk_start[i + 1]` of `Chunks`; a
-        `REG` has at least one, all others have none.
-    """
-
-    entry_row: I64
-    name: BinaryColumn
-    end_offset: I64
-    chunk_start: I64
-
-    def __post_init__(self) -> None:
-        n_rows = len(self.name)
-        for name in ("entry_row", "end_offset"):
-            column(name, getattr(self, name), np.int64, n_rows)
-        column("chunk_start", self.chunk_start, np.int64, n_rows + 1)
-
-    def __len__(self) -> int:
-        return len(self.entry_row)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -83,13 +51,13 @@ class Chunks:
     Attributes
     ----------
     file_row : (n_chunks,) int64
-        Row in `Files`.
+        Row in `TocFiles`.
     entry_row : (n_chunks,) int64
         Row in `Entries`, where the chunk's digest is.
     offset, end_offset : (n_chunks,) int64
         Byte range in the compressed blob.
     file_offset, size : (n_chunks,) int64
-        Place and length in the uncompressed file, in bytes.
+        Byte offset in the uncompressed file, and length there.
     kind : (n_chunks,) uint8
         `ChunkKind`.
     """
@@ -110,71 +78,87 @@ class Chunks:
     def __len__(self) -> int:
         return len(self.file_row)
 
-    def take(self, rows: I64, file_row: I64) -> Chunks:
-        """Pick chunks and say to which files they belong now.
-
-        Parameters
-        ----------
-        rows : (m,) int64
-            Row numbers.
-        file_row : (m,) int64
-            New row in `Files` of each.
-
-        Returns
-        -------
-        Chunks
-            m rows.
-        """
-        kept = (field.name for field in fields(self) if field.name != "file_row")
-        return Chunks(file_row=file_row, **{name: getattr(self, name)[rows] for name in kept})
-
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Merged:
-    """A TOC's files and their chunks, beside the entries they point into."""
+class TocFiles:
+    """One row an entry that is not a `CHUNK`, in TOC order: files, directories, links, devices.
 
-    entries: Entries  # all entries of the TOC
-    files: Files  # one row a file, directory, link or device
-    chunks: Chunks  # one row a chunk
+    Attributes
+    ----------
+    entries : Entries
+        All entries of the TOC.
+    chunks : Chunks
+        The chunks of all files.
+    entry_row : (n_files,) int64
+        Row in `entries`.
+    name : pyarrow.BinaryArray of n_files rows
+        Name in the TOC, or the flat one.
+    end_offset : (n_files,) int64
+        Byte in the compressed blob where its data ends.
+    chunk_start : (n_files + 1,) int64
+        The chunks of file `i` are the rows from `chunk_start[i]` to before `chunk_start[i + 1]` of
+        `chunks`. A `REG` has at least one chunk, all others have none.
+    """
+
+    entries: Entries
+    chunks: Chunks
+    entry_row: I64
+    name: BinaryColumn
+    end_offset: I64
+    chunk_start: I64
+
+    def __post_init__(self) -> None:
+        n_rows = len(self.name)
+        column("entry_row", self.entry_row, np.int64, n_rows)
+        column("end_offset", self.end_offset, np.int64, n_rows)
+        column("chunk_start", self.chunk_start, np.int64, n_rows + 1)
+
+    def __len__(self) -> int:
+        return len(self.entry_row)
 
     def __repr__(self) -> str:
-        return f"<Merged: {len(self.files):,} files, {len(self.chunks):,} chunks>"
+        return f"<TocFiles: {len(self):,} files, {len(self.chunks):,} chunks>"
 
 
-def merge_entries(entries: Entries, toc_format: TocFormat, toc_offset: int) -> Merged:
-    """Merge a TOC's entries into files with chunks."""
+def merge_entries(entries: Entries, toc_format: TocFormat, toc_offset: int) -> TocFiles:
+    """Merge the entries of a TOC, which begins at byte `toc_offset` of its blob, into files."""
     is_skipped = _is_landmark(entries, TocFormat(toc_format))
     is_chunk = entries.kind == EntryKind.CHUNK
     _require_heads(entries, is_chunk, is_skipped)
     heads = np.flatnonzero(~is_chunk)
     run_ends = np.append(heads, len(entries))[1:]
-    is_kept = ~is_skipped[heads]
-    file_entry, run_ends = heads[is_kept], run_ends[is_kept]
-    is_file = entries.kind[file_entry] == EntryKind.REG
-    n_chunks = np.where(is_file, run_ends - file_entry, 0)
-    last_entry = file_entry + np.maximum(n_chunks, 1) - 1
-    end_offset = _fill_ends(entries.offset[file_entry], entries.end_offset[last_entry], toc_offset)
-    files = Files(
-        entry_row=file_entry,
-        name=entries.name.take(pa.array(file_entry)),
+    is_file_row = ~is_skipped[heads]
+    entry_row, run_ends = heads[is_file_row], run_ends[is_file_row]
+    is_regular = entries.kind[entry_row] == EntryKind.REG
+    n_chunks = np.where(is_regular, run_ends - entry_row, 0)
+    last_entry = entry_row + np.maximum(n_chunks, 1) - 1
+    end_offset = _fill_ends(entries.offset[entry_row], entries.end_offset[last_entry], toc_offset)
+    return TocFiles(
+        entries=entries,
+        chunks=_list_chunks(entries, entry_row, end_offset, n_chunks),
+        entry_row=entry_row,
+        name=entries.name.take(pa.array(entry_row)),
         end_offset=end_offset,
         chunk_start=_starts(n_chunks),
     )
-    return Merged(entries, files, _list_chunks(entries, files, n_chunks))
 
 
-def flat_files(merged: Merged) -> Merged:
-    """Reduce merged entries to one file a content, as composefs stores them."""
-    files = merged.files
-    entry_row, names = find_flat_rows(merged.entries, files.entry_row)
+def flat_files(files: TocFiles) -> TocFiles:
+    """Reduce files to the first regular file of each content, as composefs stores them."""
+    entry_row, names = find_flat_rows(files.entries, files.entry_row)
     rows = np.searchsorted(files.entry_row, entry_row)
-    starts = files.chunk_start[rows]
-    n_chunks = files.chunk_start[rows + 1] - starts
-    chunks = merged.chunks.take(
-        ragged_arange(starts, n_chunks), np.repeat(np.arange(len(rows)), n_chunks)
+    n_chunks = np.diff(files.chunk_start)[rows]
+    chunk_rows = ragged_arange(files.chunk_start[rows], n_chunks)
+    columns = {field.name: getattr(files.chunks, field.name) for field in fields(Chunks)}
+    chunks = Chunks(**{name: values[chunk_rows] for name, values in columns.items()})
+    return TocFiles(
+        entries=files.entries,
+        chunks=replace(chunks, file_row=np.repeat(np.arange(len(rows)), n_chunks)),
+        entry_row=entry_row,
+        name=names,
+        end_offset=files.end_offset[rows],
+        chunk_start=_starts(n_chunks),
     )
-    flat = Files(entry_row, names, files.end_offset[rows], _starts(n_chunks))
-    return Merged(merged.entries, flat, chunks)
 
 
 def _is_landmark(entries: Entries, toc_format: TocFormat) -> Bool:
@@ -188,7 +172,7 @@ def _is_landmark(entries: Entries, toc_format: TocFormat) -> Bool:
 
 
 def _require_heads(entries: Entries, is_chunk: Bool, is_skipped: Bool) -> None:
-    """Refuse a chunk that is not in the run behind a regular file; a skipped name needs none."""
+    """Refuse a chunk that does not follow a regular file; one with a landmark's name may."""
     is_head = ~is_chunk & ~is_skipped & (entries.kind == EntryKind.REG)
     newest = np.maximum.accumulate(np.where(is_chunk, 0, np.arange(1, len(entries) + 1)))
     has_head = np.append(False, is_head)[newest]
@@ -212,20 +196,20 @@ def _starts(lengths: I64) -> I64:
     return frozen(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
 
 
-def _list_chunks(entries: Entries, files: Files, n_chunks: I64) -> Chunks:
-    entry_row = ragged_arange(files.entry_row, n_chunks)
-    file_row = np.repeat(np.arange(len(files)), n_chunks)
+def _list_chunks(entries: Entries, file_entry: I64, file_end: I64, n_chunks: I64) -> Chunks:
+    entry_row = ragged_arange(file_entry, n_chunks)
+    file_row = np.repeat(np.arange(len(file_entry)), n_chunks)
     is_last = np.append(np.diff(file_row) != 0, True)[: len(file_row)]
     offset = entries.offset[entry_row]
     return Chunks(
         file_row=file_row,
         entry_row=entry_row,
         offset=offset,
-        end_offset=np.where(is_last, files.end_offset[file_row], np.roll(offset, -1)),
+        end_offset=np.where(is_last, file_end[file_row], np.roll(offset, -1)),
         file_offset=entries.chunk_offset[entry_row],
         size=_chunk_sizes(
             entries.chunk_size[entry_row],
-            entries.size[files.entry_row[file_row]],
+            entries.size[file_entry[file_row]],
             is_first=np.roll(is_last, 1),
         ),
         kind=entries.chunk_kind[entry_row],
@@ -233,11 +217,9 @@ def _list_chunks(entries: Entries, files: Files, n_chunks: I64) -> Chunks:
 
 
 def _chunk_sizes(chunk_size: I64, file_size: I64, *, is_first: Bool) -> I64:
-    """Give a chunk without a size all that remains of its file.
-
-    After such a chunk exactly nothing remains, whatever was before it. So what remains is counted
-    from the file's first chunk, or from the one behind the last chunk without a size.
-    """
+    """Return the size of each chunk; one without a size takes all that remains of its file."""
+    # After such a chunk exactly nothing remains, whatever was before it. So what remains is counted
+    # from the file's first chunk, or from the one behind the last chunk without a size.
     is_open = chunk_size <= 0
     taken = np.cumsum(np.where(is_open, 0, chunk_size))
     taken_before = taken - np.where(is_open, 0, chunk_size)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from vecache.arrays import I64, BinaryColumn
     from vecache.toc.entries import Entries
 
-__all__ = ["KeptEntries", "Layout", "find_flat_rows", "kept_entries"]
+__all__ = ["Layout", "RetainedEntries", "find_flat_rows", "select_retained"]
 
 _SPLIT = PREFIX_BYTES + 2
 
@@ -41,7 +41,7 @@ class Layout(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class KeptEntries:
+class RetainedEntries:
     """The entries that a cache file is made of, in TOC order.
 
     Attributes
@@ -62,16 +62,16 @@ class KeptEntries:
         return len(self.entry_row)
 
 
-def kept_entries(entries: Entries, layout: Layout) -> KeptEntries:
+def select_retained(entries: Entries, layout: Layout) -> RetainedEntries:
     """Pick the entries that a cache file keeps."""
     if Layout(layout) is Layout.FLAT:
-        return KeptEntries(*find_flat_rows(entries, np.arange(len(entries), dtype=np.int64)))
+        return RetainedEntries(*find_flat_rows(entries, np.arange(len(entries), dtype=np.int64)))
     is_kept = entries.digest.is_present.copy()
     chunk_rows = np.flatnonzero(~is_kept & entries.chunk_digest.is_present)
     texts = entries.chunk_digest.to_text().take(pa.array(chunk_rows))
     is_kept[chunk_rows[first_rows(texts)]] = True
     rows = np.flatnonzero(is_kept)
-    return KeptEntries(rows, entries.name.take(pa.array(rows)))
+    return RetainedEntries(rows, entries.name.take(pa.array(rows)))
 
 
 def find_flat_rows(entries: Entries, rows: I64) -> tuple[I64, BinaryColumn]:
