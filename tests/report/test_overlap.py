@@ -11,7 +11,7 @@ import pytest
 
 from tests.golden import GOLDEN_SMALL
 from tests.sharing.build import contents_of
-from vecache.report.left_out import left_out_notes
+from vecache.report.excluded import excluded_notes
 from vecache.report.overlap import METRICS, overlap_text
 from vecache.report.terminal import Screen, display_width
 from vecache.sharing.contents import Contents, LeftOutLayer
@@ -88,7 +88,7 @@ def test_many_layers_without_a_toc_are_one_line() -> None:
     reasons = ["no TOC"] * 5 + ["broken"] + ["no TOC"] + ["odd"] * 2
     left_out = tuple(map(LeftOutLayer, records, reasons))
     contents = Contents((), left_out)
-    assert left_out_notes(contents) == [
+    assert excluded_notes(contents) == [
         ("6 layers", "not counted: no TOC"),
         ("layer5", "not counted: broken"),
         ("layer7", "not counted: odd"),

@@ -28,7 +28,7 @@ from vecache.image.open import open_image
 from vecache.index.layers_cache import LayersCache
 from vecache.sharing.contents import By
 from vecache.sharing.keys import content_keys
-from vecache.sharing.occurrences import PlaceKind, find_places
+from vecache.sharing.occurrences import OccurrenceKind, find_occurrences
 from vecache.sharing.sources import read_contents
 from vecache.store.graphroot import open_store
 from vecache.toc.parse import Toc
@@ -204,9 +204,9 @@ def test_an_empty_layer_is_a_layer() -> None:
 @given(TOCS)
 def test_fingerprints_are_places_that_are_not_counted(toc: bytes) -> None:
     entries = Toc.parse(toc).entries
-    plain, full = find_places(entries), find_places(entries, with_fingerprints=True)
-    n_files = int((plain.kind == PlaceKind.FILE).sum())
+    plain, full = find_occurrences(entries), find_occurrences(entries, with_fingerprints=True)
+    n_files = int((plain.kind == OccurrenceKind.FILE).sum())
     assert len(full) == len(plain) + n_files
     assert (full.key[: len(plain)] == plain.key).all()
-    assert (full.kind[len(plain) :] == PlaceKind.FINGERPRINT).all()
+    assert (full.kind[len(plain) :] == OccurrenceKind.FINGERPRINT).all()
     assert not (full.is_in_files | full.is_in_chunks)[len(plain) :].any()

@@ -13,7 +13,7 @@ import os
 from typing import TYPE_CHECKING
 
 from vecache.cli.options import STORE_HELP, UsageError, load_contents
-from vecache.report.left_out import left_out_notes
+from vecache.report.excluded import excluded_notes
 from vecache.report.output import replacing
 from vecache.report.terminal import Progress, Screen, count, render_facts
 from vecache.text import printable
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
             write_tags(contents, file, ending)
     n_layers = count(len(contents.layers), "layer")
     print(f"{printable(args.output)}: all tags of {n_layers}")
-    notes = left_out_notes(contents)
+    notes = excluded_notes(contents)
     if notes:
         print(render_facts(notes, Screen()))
     return 0

@@ -22,7 +22,7 @@ from vecache.cli.options import (
     show,
     sort_out_images,
 )
-from vecache.report.left_out import left_out_notes
+from vecache.report.excluded import excluded_notes
 from vecache.report.output import Report
 from vecache.report.terminal import (
     Column,
@@ -124,7 +124,7 @@ def _text(image: str, found: Gathered, contents: Contents, screen: Screen) -> st
             for step, layer_id, added, left in rows
         )
         parts += [render_table(_COLUMNS, shown, screen), _bound(found)]
-    notes = left_out_notes(contents)
+    notes = excluded_notes(contents)
     if notes:
         parts.append(render_facts(notes, screen))
     return "\n\n".join(parts)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from vecache.report.left_out import left_out_notes
+from vecache.report.excluded import excluded_notes
 from vecache.report.terminal import (
     Column,
     Screen,
@@ -82,7 +82,7 @@ def overlap_text(
     if len(repeated):
         title = screen.paint("Files stored more than once", "bold")
         parts.append(f"{title}; EXTRA is all copies but one:\n{_repeated(repeated, screen)}")
-    notes = left_out_notes(over.contents)
+    notes = excluded_notes(over.contents)
     if notes:
         parts.append(render_facts(notes, screen))
     return "\n\n".join(parts)

@@ -50,7 +50,7 @@ from vecache.sharing.contents import (
     LeftOutLayer,
 )
 from vecache.sharing.keys import content_keys
-from vecache.sharing.occurrences import TAG_SCHEMA, PlaceKind
+from vecache.sharing.occurrences import TAG_SCHEMA, OccurrenceKind
 from vecache.store.records import ImageRecord, LayerRecord
 
 if TYPE_CHECKING:
@@ -313,7 +313,7 @@ class _DatasetSource:
             return None
         table = _of_layer(read_table(part, TAG_TYPES), record.id)
         keys, _ = content_keys(parse_digests(table["digest"]))
-        is_file = table["kind"].to_numpy() == PlaceKind.FILE.name.lower()
+        is_file = table["kind"].to_numpy() == OccurrenceKind.FILE.name.lower()
         found = np.flatnonzero(is_file & (keys == key).all(axis=1))
         path: str | None = table["path"][int(found[0])].as_py() if len(found) else None
         return path

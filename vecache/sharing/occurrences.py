@@ -1,27 +1,21 @@
-"""Where does a layer have each content? One row a place, from the layer's TOC.
+"""List where a layer has each content, one row an occurrence, as the layer's TOC says.
 
-1. Each file digest is a place: the whole file.
-2. So is each chunk digest: a part of a file, of the size that the TOC gives, or what remains.
-3. So is, where it is asked for, each hard-link fingerprint.
+1. Each file digest is an occurrence of the whole file.
+2. Each chunk digest is an occurrence of a part of a file: of the size that the TOC gives, or of
+   what remains of the file.
+3. Each hard-link fingerprint is one of a file together with its metadata, if asked for.
 
-The first two are what overlap counts, with two exceptions each:
+`is_in_files` and `is_in_chunks` mark the rows that overlap counts; of those with one digest in one
+layer it counts one. At the grain of files these are the regular files that are not empty. At the
+grain of chunks these are the chunks that are neither empty nor holes, and each file without chunk
+digests, which is one chunk with its own digest and size.
 
-- at the grain of files, no empty file, and nothing that is not a regular file;
-- at the grain of chunks, no hole and no empty chunk, but every file without chunk digests: it is
-  one chunk, with its own digest and size.
+A row without a digest that can be parsed is skipped. eStargz landmarks count as files like any
+other: a store does not record which format a TOC has.
 
-A text that is no digest is no place. eStargz landmarks are files like any other here: a store does
-not say which format a TOC has.
-
-All tags of a layer as one Arrow table: what an export writes.
-
-The rows are those of `places.py`: each file digest, chunk digest and hard-link fingerprint, with
-the path, offset and size of what it is of. They come from the TOC, so unlike the tags of a cache
-file they say what kind of digest they are, chunks without a stated size have the one they really
-have, and a chunk that comes twice is there twice.
-
-`in_files` and `in_chunks` mark the rows that overlap counts at either grain; of those with one
-digest in one layer it counts one.
+`layer_tags` makes an Arrow table of all occurrences, which is what an export writes. Unlike the
+tags of a cache file, these rows say what kind of digest they are, a chunk without a stated size
+has its real one, and a chunk that occurs twice is there twice.
 """
 
 from __future__ import annotations
@@ -45,36 +39,34 @@ if TYPE_CHECKING:
     from vecache.toc.entries import Entries
     from vecache.toc.files import Chunks
 
-__all__ = ["TAG_SCHEMA", "PlaceKind", "Places", "find_places", "layer_tags"]
+__all__ = ["TAG_SCHEMA", "OccurrenceKind", "Occurrences", "find_occurrences", "layer_tags"]
 
 
-class PlaceKind(IntEnum):
+class OccurrenceKind(IntEnum):
     """What a digest is of."""
 
     FILE = 0
     CHUNK = 1
-    HOLE = 2
-    """A chunk of zeros."""
-    FINGERPRINT = 3
-    """Of a file with its owner, mode and extended attributes, by which hard links go."""
+    HOLE = 2  # a chunk of zeros
+    FINGERPRINT = 3  # a file with its owner, mode and extended attributes; finds hard links
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Places:
-    """Columns of equal length, one row a place: files, chunks and holes, fingerprints.
+class Occurrences:
+    """Columns of equal length, one row an occurrence: files, chunks and holes, fingerprints.
 
     Attributes
     ----------
     kind : (n,) uint8
-        `PlaceKind`.
+        `OccurrenceKind`.
     key : (n, 32) uint8
-        The content's key.
+        The content's key, see `keys.py`.
     entry_row : (n,) int64
         Row in the TOC's entries, where the name is.
     offset, size : (n,) int64
         Bytes: where in the uncompressed file, and how many.
     is_in_files, is_in_chunks : (n,) bool
-        Whether overlap counts it at the grain of files, and at that of chunks.
+        Whether overlap counts the row at the grain of files, and at that of chunks.
     """
 
     kind: U8
@@ -98,27 +90,27 @@ class Places:
         return len(self.kind)
 
     def __repr__(self) -> str:
-        return f"<Places: {len(self):,} rows>"
+        return f"<Occurrences: {len(self):,} rows>"
 
 
-def find_places(entries: Entries, *, with_fingerprints: bool = False) -> Places:
-    """List the places of a layer."""
+def find_occurrences(entries: Entries, *, with_fingerprints: bool = False) -> Occurrences:
+    """List the occurrences of a layer: files in TOC order, then chunks, then fingerprints."""
     chunks = merge_entries(entries, TocFormat.ZSTD_CHUNKED, 0).chunks
     file_key, has_file_key = content_keys(entries.digest)
     chunk_key, has_chunk_key = content_keys(entries.chunk_digest)
     file_row = np.flatnonzero(has_file_key)
-    chunk_at = np.flatnonzero(has_chunk_key[chunks.entry_row])
-    link_row = file_row if with_fingerprints else file_row[:0]
-    chunk_row, is_hole = chunks.entry_row[chunk_at], chunks.kind[chunk_at] == ChunkKind.ZEROS
+    digested = np.flatnonzero(has_chunk_key[chunks.entry_row])
+    link_row = file_row if with_fingerprints else file_row[:0]  # each costs a sha256
+    chunk_row, is_hole = chunks.entry_row[digested], chunks.kind[digested] == ChunkKind.ZEROS
     is_counted = (entries.kind[file_row] == EntryKind.REG) & (entries.size[file_row] > 0)
     is_whole = is_counted & _is_one_chunk(entries, chunks)[file_row]
     no_link = np.zeros(len(link_row), np.bool_)
-    return Places(
+    return Occurrences(
         kind=np.concatenate(
             [
-                np.full(len(file_row), PlaceKind.FILE, np.uint8),
-                np.where(is_hole, PlaceKind.HOLE, PlaceKind.CHUNK).astype(np.uint8),
-                np.full(len(link_row), PlaceKind.FINGERPRINT, np.uint8),
+                np.full(len(file_row), OccurrenceKind.FILE, np.uint8),
+                np.where(is_hole, OccurrenceKind.HOLE, OccurrenceKind.CHUNK).astype(np.uint8),
+                np.full(len(link_row), OccurrenceKind.FINGERPRINT, np.uint8),
             ]
         ),
         key=np.concatenate(
@@ -126,19 +118,19 @@ def find_places(entries: Entries, *, with_fingerprints: bool = False) -> Places:
         ),
         entry_row=np.concatenate([file_row, chunk_row, link_row]),
         offset=np.concatenate(
-            [np.zeros_like(file_row), chunks.file_offset[chunk_at], np.zeros_like(link_row)]
+            [np.zeros_like(file_row), chunks.file_offset[digested], np.zeros_like(link_row)]
         ),
         size=np.concatenate(
-            [entries.size[file_row], chunks.size[chunk_at], entries.size[link_row]]
+            [entries.size[file_row], chunks.size[digested], entries.size[link_row]]
         ),
-        is_in_files=np.concatenate([is_counted, np.zeros(len(chunk_at), np.bool_), no_link]),
-        is_in_chunks=np.concatenate([is_whole, ~is_hole & (chunks.size[chunk_at] > 0), no_link]),
+        is_in_files=np.concatenate([is_counted, np.zeros(len(digested), np.bool_), no_link]),
+        is_in_chunks=np.concatenate([is_whole, ~is_hole & (chunks.size[digested] > 0), no_link]),
     )
 
 
 def _is_one_chunk(entries: Entries, chunks: Chunks) -> Bool:
-    """(n_entries,) bool: files without chunk digests, save those that are nothing but holes."""
-    head = chunks.entry_row[np.searchsorted(chunks.file_row, chunks.file_row)]  # of each chunk
+    """(n_entries,) bool: files without chunk digests, except those that consist of holes."""
+    head = chunks.entry_row[np.searchsorted(chunks.file_row, chunks.file_row)]  # a file's
     has_digest = np.zeros(len(entries), np.bool_)
     has_data = np.zeros(len(entries), np.bool_)
     has_digest[head[entries.chunk_digest.is_present[chunks.entry_row]]] = True
@@ -163,54 +155,34 @@ TAG_SCHEMA = pa.schema(
 
 
 def layer_tags(entries: Entries, layer: str) -> tuple[Any, U8]:
-    """List all tags of a layer.
-
-    Parameters
-    ----------
-    entries : Entries
-        The layer's TOC.
-    layer : str
-        Its id.
-
-    Returns
-    -------
-    tags : pyarrow.Table
-        With `TAG_SCHEMA`, in order of the keys.
-    key : (n_tags, 32) uint8
-        The key of each.
-
-    Raises
-    ------
-    TocError
-        If the TOC breaks a rule.
-    """
-    places = find_places(entries, with_fingerprints=True)
-    order, _ = order_keys(places.key)
-    path = binary_to_text(entries.name.take(pa.array(places.entry_row[order])))
-    kinds = pa.array([kind.name.lower() for kind in PlaceKind])
-    nothing = pa.array(np.zeros(len(order), np.int32))
+    """Return all tags of a layer, with `TAG_SCHEMA`, and the (n_tags, 32) keys that sort them."""
+    occurrences = find_occurrences(entries, with_fingerprints=True)
+    order, _ = order_keys(occurrences.key)
+    path = binary_to_text(entries.name.take(pa.array(occurrences.entry_row[order])))
+    kinds = pa.array([kind.name.lower() for kind in OccurrenceKind])
+    only_layer = pa.array(np.zeros(len(order), np.int32))
     columns = {
-        "digest": _digest_texts(entries, places, order),
-        "kind": pa.DictionaryArray.from_arrays(places.kind[order].astype(np.int32), kinds),
-        "layer": pa.DictionaryArray.from_arrays(nothing, pa.array([layer], pa.string())),
+        "digest": _digest_texts(entries, occurrences, order),
+        "kind": pa.DictionaryArray.from_arrays(occurrences.kind[order].astype(np.int32), kinds),
+        "layer": pa.DictionaryArray.from_arrays(only_layer, pa.array([layer], pa.string())),
         "path": path.dictionary_encode(),
-        "offset": pa.array(places.offset[order]),
-        "size": pa.array(places.size[order]),
-        "in_files": pa.array(places.is_in_files[order]),
-        "in_chunks": pa.array(places.is_in_chunks[order]),
+        "offset": pa.array(occurrences.offset[order]),
+        "size": pa.array(occurrences.size[order]),
+        "in_files": pa.array(occurrences.is_in_files[order]),
+        "in_chunks": pa.array(occurrences.is_in_chunks[order]),
     }
-    return pa.table(columns, schema=TAG_SCHEMA), places.key[order]
+    return pa.table(columns, schema=TAG_SCHEMA), occurrences.key[order]
 
 
-def _digest_texts(entries: Entries, places: Places, order: I64) -> Any:
-    """Digests as text: as the TOC has them, and fingerprints formatted."""
-    n_files = int((places.kind == PlaceKind.FILE).sum())
-    is_link = places.kind == PlaceKind.FINGERPRINT
-    n_chunks = len(places) - n_files - int(is_link.sum())
-    file_row, chunk_row = np.split(places.entry_row[: n_files + n_chunks], [n_files])
+def _digest_texts(entries: Entries, occurrences: Occurrences, order: I64) -> Any:
+    """Return digests as the TOC spells them, and fingerprints as sha256 digests."""
+    n_files = int((occurrences.kind == OccurrenceKind.FILE).sum())
+    is_link = occurrences.kind == OccurrenceKind.FINGERPRINT
+    n_chunks = len(occurrences) - n_files - int(is_link.sum())
+    file_row, chunk_row = np.split(occurrences.entry_row[: n_files + n_chunks], [n_files])
     texts = [
         entries.digest.to_text().take(pa.array(file_row)).cast(pa.string()),
         entries.chunk_digest.to_text().take(pa.array(chunk_row)).cast(pa.string()),
-        format_digests(places.key[is_link]),
+        format_digests(occurrences.key[is_link]),
     ]
     return pa.concat_arrays(texts).take(pa.array(order))

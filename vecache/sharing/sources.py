@@ -34,7 +34,7 @@ from vecache.sharing.contents import (
 )
 from vecache.sharing.dataset import is_dataset, open_dataset
 from vecache.sharing.keys import find_keys
-from vecache.sharing.occurrences import PlaceKind, find_places, layer_tags
+from vecache.sharing.occurrences import OccurrenceKind, find_occurrences, layer_tags
 from vecache.store.bigdata import TOC_KEY, read_big_data
 from vecache.store.graphroot import Store, open_store
 from vecache.store.records import LAYERS, LayerRecord
@@ -161,12 +161,12 @@ def _read_layer(source: _TocSource, record: LayerRecord, room: int) -> ContentLa
         entries = source.entries(record)
         if entries is None:
             return LeftOutLayer(record, "no TOC")
-        places = find_places(entries)
+        occurrences = find_occurrences(entries)
     except VecacheError as error:
         return LeftOutLayer(record, str(error))
     files, chunks = (
-        ContentTable.from_rows(places.key[mask], places.size[mask])
-        for mask in (places.is_in_files, places.is_in_chunks)
+        ContentTable.from_rows(occurrences.key[mask], occurrences.size[mask])
+        for mask in (occurrences.is_in_files, occurrences.is_in_chunks)
     )
     for content_table in (files, chunks):
         claimed = float((content_table.size.astype(np.float64) * content_table.n_copies).sum())
@@ -193,10 +193,10 @@ class _TocSource(ABC):
         entries = self.entries(record)
         if entries is None:
             return [None] * len(key)
-        places = find_places(entries)
-        row = find_keys(places.key, key)  # files stand before chunks
-        is_file = (row >= 0) & (places.kind[row] == PlaceKind.FILE)
-        names = entries.name.take(pa.array(places.entry_row[row], mask=~is_file))
+        occurrences = find_occurrences(entries)
+        row = find_keys(occurrences.key, key)  # files stand before chunks
+        is_file = (row >= 0) & (occurrences.kind[row] == OccurrenceKind.FILE)
+        names = entries.name.take(pa.array(occurrences.entry_row[row], mask=~is_file))
         paths: list[str | None] = binary_to_text(names).to_pylist()
         return paths
 

@@ -1,4 +1,4 @@
-"""Which layers do the figures leave out, and why? A line a layer, or one for many alike."""
+"""List the layers that figures exclude, with the reason."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from vecache.report.terminal import count
 if TYPE_CHECKING:
     from vecache.sharing.contents import Contents
 
-__all__ = ["left_out_notes"]
+__all__ = ["excluded_notes"]
 
 _MOST_NAMED = 3
 
 
-def left_out_notes(contents: Contents) -> list[tuple[str, str]]:
-    """Say which layers are not counted, and why."""
+def excluded_notes(contents: Contents) -> list[tuple[str, str]]:
+    """Return a name and a reason for each excluded layer, or for many with one reason at once."""
     ids: dict[str, list[str]] = {}
     for each in contents.left_out:  # layers, not rows
         ids.setdefault(each.reason, []).append(each.record.id[:12])
