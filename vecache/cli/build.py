@@ -1,4 +1,4 @@
-"""Make the cache file of a TOC, byte for byte as Podman makes it.
+"""Write the cache file of a TOC, byte for byte as Podman writes it.
 
 The TOC is the JSON that a store keeps as `zstd-chunked-manifest`. Without -o the file goes to
 standard output, unless that is a terminal.
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Say what the verb understands."""
-    parser.add_argument("toc", metavar="TOC", help="the JSON document; `-` is standard input")
-    parser.add_argument("-o", "--output", metavar="FILE", help="write to a file, in one step")
+    """Add the verb's arguments to its parser."""
+    parser.add_argument("toc", metavar="TOC", help="the JSON document; `-` reads standard input")
+    parser.add_argument("-o", "--output", metavar="FILE", help="write to a file, by rename")
     parser.add_argument(
         "--layout",
         choices=("dir", "flat"),
         default="dir",
-        help="how the layer is kept: dir as it is, flat by digest for composefs (default: dir)",
+        help="how the layer is stored: dir, or flat for composefs (default: dir)",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do it, print it, and return the exit code."""
+    """Run the verb, print its result, and return the exit code."""
     if args.output is None and (sys.stdout is None or sys.stdout.isatty()):
-        raise UsageError("build: a cache file is no text for a terminal; use -o FILE, or a pipe")
+        raise UsageError("build: a cache file is binary; use -o FILE or a pipe")
     from vecache.cache.writer import pack_cache
     from vecache.toc.layout import Layout
     from vecache.toc.parse import MAX_TOC_BYTES, Toc

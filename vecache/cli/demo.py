@@ -1,7 +1,7 @@
-"""Plan a pull on the small sample that ships inside the package.
+"""Plan a pull on the small sample in the package.
 
-The sample is a store that Podman wrote: five layers of made-up files. Two of them count as present,
-and an image of three others is pulled. Reflinks are off, as on ext4.
+The sample is a store that Podman wrote: five layers of generated files. Two of them count as
+present; the image that is planned has the other three. Reflinks are off, as on ext4.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ _PRESENT = ("dd95d764c505", "3492096ae743")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Say what the verb understands."""
+    """Add the verb's arguments to its parser."""
     add_output(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do it, print it, and return the exit code."""
+    """Run the verb, print its result, and return the exit code."""
     from vecache.cli import plan
 
     parser = argparse.ArgumentParser()
@@ -34,5 +34,5 @@ def run(args: argparse.Namespace) -> int:
             setattr(wanted, name, getattr(args, name))
         code = plan.run(wanted)
     if not (args.json or args.jsonl or args.output):
-        print("\nNow yours: vecache plan docker://HOST/NAME, or vecache --help")
+        print("\nNext: vecache plan docker://HOST/NAME, or vecache --help")
     return code

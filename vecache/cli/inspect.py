@@ -1,9 +1,9 @@
 """Show what a cache file or a TOC holds, and what is wrong with it.
 
-Which of the two it is, the content says: a TOC is JSON. Pipes work too, as in
+The content decides which of the two it is: a TOC is JSON. Pipes work too, as in
 `vecache inspect <(zstd -dc layer.toc.json.zst)`.
 
-Exit code: 0 nothing wrong, 3 problems.
+Exit code: 0 no problems, 3 problems.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Say what the verb understands."""
-    parser.add_argument("file", metavar="FILE", help="the file; `-` is standard input")
+    """Add the verb's arguments to its parser."""
+    parser.add_argument("file", metavar="FILE", help="the file; `-` reads standard input")
     add_output(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do it, print it, and return the exit code."""
+    """Run the verb, print its result, and return the exit code."""
     document = {"file": args.file, **_describe(args.file)}
     show(
         Report(
@@ -54,7 +54,7 @@ def _describe(path: str) -> dict[str, Any]:
     if len(data) <= MAX_TOC_BYTES:
         return describe_cache(CacheFile.parse(data, path=path))
     if path == "-":
-        raise UsageError(f"inspect: a pipe may give {MAX_TOC_BYTES:,} bytes at most; name the file")
+        raise UsageError(f"inspect: a pipe can hold {MAX_TOC_BYTES:,} bytes at most; name the file")
     return describe_cache(CacheFile.open(path))
 
 

@@ -1,8 +1,8 @@
 """Show what each layer of a store holds, and why one has no cache.
 
-Layers stand in the store's order, in which a pull asks them. Where the store has no good cache file
-for a layer with a TOC, the cache is built in memory; nothing is written into the store. FALSE+ is
-measured: the share of random digests that the bloom filter lets through.
+Layers are listed in the order of the store, in which a pull searches them. Where the store has no
+good cache file for a layer with a TOC, the cache is built in memory; nothing is written into the
+store. FALSE+ is the measured false-positive rate of the bloom filter.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ _COLUMNS = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Say what the verb understands."""
+    """Add the verb's arguments to its parser."""
     add_store(parser)
     add_output(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do it, print it, and return the exit code."""
+    """Run the verb, print its result, and return the exit code."""
     from vecache.report.figures import layers_table
 
     store, cache = load_layers(args.store)

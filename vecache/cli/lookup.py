@@ -1,10 +1,10 @@
 """Show which layer, path and offset hold each digest.
 
-The layers of the store are asked in its order, and the first one that holds a digest answers, as in
-a pull. A digest is that of a file, of a chunk, or the fingerprint that hard links go by. OFFSET and
-LENGTH say where in the uncompressed file the content stands.
+Layers are searched in the order of the store, and the first one that holds a digest answers, as
+in a pull. A digest is that of a file or a chunk, or a hard-link fingerprint. OFFSET and LENGTH are
+the position and size of the content in the uncompressed file.
 
-Exit code: 0 all found, 1 some were not, 3 some are not digests, or a cache file is damaged there.
+Exit code: 0 all found, 1 some not found, 3 some not digests, or a damaged cache file.
 """
 
 from __future__ import annotations
@@ -37,19 +37,19 @@ _COLUMNS = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Say what the verb understands."""
+    """Add the verb's arguments to its parser."""
     parser.add_argument(
         "digests",
         metavar="DIGEST",
         nargs="*",
-        help="sha256:... (or sha384, sha512); `-` reads one a line from standard input",
+        help="sha256:... (or sha384, sha512); `-` reads one per line from standard input",
     )
     add_store(parser)
     add_output(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do it, print it, and return the exit code."""
+    """Run the verb, print its result, and return the exit code."""
     if not args.digests:
         raise UsageError("lookup: no digest given; name some, or `-` to read them from a pipe")
     digests = _collect(args.digests)

@@ -1,19 +1,20 @@
-"""From argv to one verb, and from whatever happens there to an exit code.
+"""The `vecache` command: run one verb and turn every error into one line and an exit code.
 
-1. Without a verb, or with `--help`, the first screen.
-2. A verb's own module is imported, and no other; it loads what it needs when it runs.
-3. What the verb raises becomes one line on stderr and a number:
+1. Without a verb, or with `--help`, print the first screen.
+2. Import the verb's own module, and no other; it imports what it needs when it runs.
+3. Print an error of the verb as one line on stderr, and return:
 
    ====  ===================================================================
-   0     fine; also when the reader of the output closes the pipe (`| head`)
+   0     success; also when the reader of the output closes the pipe (`| head`)
    1     something asked for was not found
    2     wrong usage
-   3     bad or refused input, output that cannot be written, no memory left
+   3     bad, refused or unreadable input, failed output, out of memory
    130   interrupted
    ====  ===================================================================
 
-A new verb is a module in this room with `add_arguments` and `run`, and a line in `VERBS`; its
-docstring is the text of its `--help`. Does not import numpy: `vecache --help` answers at once.
+A verb is a module in this folder with `add_arguments` and `run`, and a line in `VERBS`; its
+docstring is the text of its `--help`. This module does not import numpy: `vecache --help` answers
+at once.
 """
 
 from __future__ import annotations
@@ -41,17 +42,17 @@ VERBS: dict[str, dict[str, str]] = {
     "Before a pull": {
         "plan": "what it will reuse, fetch and ask for, and what would be best",
         "gather": "which few local layers hold most of the image",
-        "demo": "the same on a small sample that ships inside",
+        "demo": "the same on a small sample in the package",
     },
     "In a store": {
         "layers": "what each layer holds, and why one has no cache",
         "lookup": "which layer, path and offset hold a digest",
         "overlap": "what layers and images share, and what each costs alone",
         "rm": "what removing layers or images would free, and cost again",
-        "export": "all tags as one table, for DuckDB, Polars, pandas and Spark",
+        "export": "all tags as one table for DuckDB, Polars, pandas and Spark",
     },
     "One file": {
-        "build": "make the cache file of a TOC, byte for byte as Podman does",
+        "build": "the cache file of a TOC, byte for byte as Podman writes it",
         "inspect": "what a cache file or a TOC holds, and what is wrong with it",
     },
 }
@@ -64,19 +65,19 @@ _EXAMPLES = {
 
 
 class Verb(Protocol):
-    """What a verb's module offers."""
+    """The two functions of a verb's module."""
 
     __doc__: str | None
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Say what the verb understands."""
+        """Add the verb's arguments to its parser."""
 
     def run(self, args: argparse.Namespace) -> int:
-        """Do it, print it, and return the exit code."""
+        """Run the verb, print its result, and return the exit code."""
 
 
 class _Help(argparse.Action):
-    """Print help as argparse does, but do not swallow the error of a full disk."""
+    """Print help as argparse does, but raise the error of a full disk."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
         print(parser.format_help(), end="")
@@ -91,18 +92,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = _dispatch(list(sys.argv[1:] if argv is None else argv))
         if sys.stdout is not None:
             sys.stdout.flush()
-    except BaseException as error:  # nobody above turns it into a message
-        code, message = _explain(error)
+    except BaseException as error:  # the only place that turns it into a message
+        code, message = _error_message(error)
         if message and sys.stderr is not None:
             with suppress(OSError):
                 print(f"vecache: error: {printable(message)}", file=sys.stderr)
     for stream in filter(None, (sys.stdout, sys.stderr)):
-        _settle(stream)
+        _flush(stream)
     return code
 
 
 def first_screen(screen: Screen) -> str:
-    """Write what `vecache` says about itself."""
+    """Return the text of `vecache --help`."""
     lines = [
         "What a container pull reuses, fetches and costs, before it starts.",
         "",
@@ -112,7 +113,7 @@ def first_screen(screen: Screen) -> str:
         width = max(map(len, verbs), default=0)
         lines += ["", screen.paint(title, "bold")]
         lines += [f"  {verb:<{max(width, 8)}}  {summary}" for verb, summary in verbs.items()]
-    lines += ["", "`vecache VERB --help` tells more, `vecache --version` which one this is."]
+    lines += ["", "`vecache VERB --help` shows the options of a verb."]
     return "\n".join(lines)
 
 
@@ -140,7 +141,7 @@ def _dispatch(arguments: list[str]) -> int:
     verb.add_arguments(parser)
     try:
         args = parser.parse_intermixed_args(rest)
-    except SystemExit as stop:  # argparse has printed what there is to say
+    except SystemExit as stop:  # argparse has printed the message
         return int(stop.code or 0)
     return verb.run(args)
 
@@ -155,8 +156,8 @@ def _no_such_verb(word: str) -> str:
     return f"no verb `{word}`; {hint}"
 
 
-def _explain(error: BaseException) -> tuple[int, str]:
-    """(exit code, message) of what a verb raised; an empty message is not printed."""
+def _error_message(error: BaseException) -> tuple[int, str]:
+    """Return (exit code, message) for what a verb raised; an empty message is not printed."""
     match error:
         case KeyboardInterrupt():
             return 130, ""
@@ -164,7 +165,7 @@ def _explain(error: BaseException) -> tuple[int, str]:
             return 2, str(error)
         case VecacheError():
             return error.exit_code, str(error)
-        case BrokenPipeError():  # the reader has seen enough
+        case BrokenPipeError():  # as `| head` does
             return 0, ""
         case MemoryError():
             return 3, "not enough memory for this input"
@@ -173,18 +174,18 @@ def _explain(error: BaseException) -> tuple[int, str]:
         case OSError():
             where = error.filename if error.filename is not None else "input or output"
             return 3, f"{os.fsdecode(where)}: {error.strerror or error}"
-    if isinstance(error.__cause__, KeyboardInterrupt):  # while a class was made, Python wraps it
+    if isinstance(error.__cause__, KeyboardInterrupt):  # Python wraps it while a class is made
         return 130, ""
     from traceback import extract_tb
 
     frame = extract_tb(error.__traceback__)[-1]
     what = f"{type(error).__name__}: {error}"
-    place = f"{os.path.basename(frame.filename)}, line {frame.lineno}"
-    return 3, f"this is a bug in vecache, please report it: {what} ({place})"
+    where = f"{os.path.basename(frame.filename)}, line {frame.lineno}"
+    return 3, f"this is a bug in vecache, please report it: {what} ({where})"
 
 
-def _settle(stream: TextIO) -> None:
-    """Write what is still buffered, or let it go: Python would fail on it once more at exit."""
+def _flush(stream: TextIO) -> None:
+    """Write what is still buffered, or discard it: Python would fail again at exit."""
     try:
         stream.flush()
     except OSError:
