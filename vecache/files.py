@@ -1,15 +1,11 @@
-"""Read the small files of a store without surprise, and replace them without a gap.
+"""Open regular files without surprises, and replace files atomically.
 
-Reading is bounded: the size is asked first, and a pipe or a device is refused rather than waited
-for. Replacing goes through a temporary file in the same folder (mode 0600, synced, renamed over
-the old one), so a reader sees the old bytes or the new ones, and a failure leaves no trace.
+Every file that is read is opened by `open_regular`: it never waits for the writer of a fifo,
+refuses whatever is not a regular file, and knows the size before anything is read. Every file that
+is replaced is written by `staged_file`: to a temporary file in the same folder, renamed when
+complete, so a reader sees the old bytes or the new ones, and a failure leaves no trace.
 
-Raises plain `OSError`; the callers know what the file was for and say so.
-
-A regular file as read-only bytes, without reading it.
-
-Whoever writes a cache file puts a new one in place by renaming, so a file that is mapped does not
-shrink under its reader. The map ends when the last view of it is dropped.
+These functions raise plain `OSError`, except `map_file`: the callers know what the file was for.
 """
 
 from __future__ import annotations
@@ -19,59 +15,156 @@ import errno
 import mmap
 import os
 import stat
-import tempfile
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from vecache.errors import StoreError, TruncatedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from vecache.arrays import U8
 
-__all__ = ["map_file", "read_bounded", "release_pages", "staged_file", "store_error", "sync_folder"]
+__all__ = [
+    "map_file",
+    "open_regular",
+    "read_bounded",
+    "release_pages",
+    "replace_file",
+    "staged_file",
+    "store_error",
+    "sync_file",
+    "sync_folder",
+]
 
 _FORBIDDEN = (errno.EACCES, errno.EPERM)
 
 
-def read_bounded(path: Path, max_bytes: int) -> bytes:
-    """Read a regular file whole."""
-    # O_NONBLOCK: opening a pipe that nobody writes to would wait for ever.
-    with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
+@contextlib.contextmanager
+def open_regular(path: str | os.PathLike[str]) -> Iterator[tuple[BinaryIO, int]]:
+    """Open a regular file for reading; yield it and its size in bytes."""
+    with open(path, "rb", opener=_open_without_waiting) as file:
         status = os.fstat(file.fileno())
-        if stat.S_ISDIR(status.st_mode):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         if not stat.S_ISREG(status.st_mode):
-            raise OSError(errno.EINVAL, "Not a regular file")
-        if status.st_size > max_bytes:
-            reason = f"File of {status.st_size:,} bytes, more than the {max_bytes:,} allowed"
-            raise OSError(errno.EFBIG, reason)
-        return file.read(status.st_size)
+            raise OSError(errno.EINVAL, "Not a regular file", os.fspath(path))
+        yield file, status.st_size
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    # Without O_NONBLOCK, opening a fifo would wait for a writer forever.
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def read_bounded(path: str | os.PathLike[str], max_bytes: int) -> bytes:
+    """Read a whole regular file; a larger one is refused before anything is read."""
+    with open_regular(path) as (file, n_bytes):
+        if n_bytes > max_bytes:
+            reason = f"File of {n_bytes:,} bytes, more than the {max_bytes:,} allowed"
+            raise OSError(errno.EFBIG, reason, os.fspath(path))
+        return file.read(n_bytes)
+
+
+def map_file(path: str | os.PathLike[str]) -> U8:
+    """Map a cache file.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        A regular file. Cache files are replaced by renaming, never written in place, so a mapped
+        one does not shrink.
+
+    Returns
+    -------
+    (n_bytes,) uint8
+        Its bytes, not writeable, at least one. The map ends when the last view of it is dropped.
+
+    Raises
+    ------
+    StoreError
+        If it cannot be opened, or is not a regular file.
+    TruncatedError
+        If it is empty.
+    """
+    import numpy as np  # noqa: PLC0415 - the command line writes files before it needs numpy
+
+    try:
+        with open_regular(path) as (file, n_bytes):
+            if n_bytes:
+                return np.memmap(file, np.uint8, mode="r").view(np.ndarray)
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be read as a cache file: {error.strerror}") from error
+    raise TruncatedError("the file is empty", section="header", offset=0, path=path)
+
+
+def release_pages(data: U8) -> None:
+    """Return the memory of a mapped file to the system.
+
+    A page that was read counts as this process's memory until then. It stays in the page cache and
+    is mapped again when it is next read.
+
+    Parameters
+    ----------
+    data : (n_bytes,) uint8
+        A view of the file. Nothing happens for bytes that are not mapped.
+    """
+    owner: Any = data
+    while (base := getattr(owner, "base", None)) is not None:
+        owner = base
+    if isinstance(owner, mmap.mmap):
+        owner.madvise(mmap.MADV_DONTNEED)  # safe: the map is read-only and backed by a file
 
 
 @contextlib.contextmanager
-def staged_file(folder: Path, data: bytes | memoryview, *, owner: Path) -> Iterator[Path]:
-    """Hold synced bytes in a temporary file, for the caller to rename."""
-    descriptor, name = tempfile.mkstemp(prefix=".tmp-", dir=folder)
-    try:
-        with open(descriptor, "wb") as file:
-            file.write(data)
+def staged_file(
+    folder: str | os.PathLike[str], *, mode: int | None = None, owner: Path | None = None
+) -> Iterator[BinaryIO]:
+    """Open a temporary file, for the caller to rename; remove it if that was not done.
+
+    Its path is its `name`. Its mode is `mode`, or what the umask leaves of 0666.
+    """
+    path = os.path.join(folder, f".tmp-vecache-{os.urandom(8).hex()}")
+    first_mode = 0o666 if mode is None else 0o600
+    with open(path, "xb", opener=lambda name, flags: os.open(name, flags, first_mode)) as file:
+        try:
+            if mode is not None:
+                os.fchmod(file.fileno(), mode)
+            if owner is not None:
+                _give_to_owner(file.fileno(), owner)
+            yield file
+        finally:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+
+
+def _give_to_owner(descriptor: int, owner: Path) -> None:
+    """Give a file the owner of another one."""
+    # Root may write into the store of a user, whose Podman must still be able to read it.
+    status = os.stat(owner)
+    if os.geteuid() == 0 and (status.st_uid, status.st_gid) != (0, 0):
+        os.fchown(descriptor, status.st_uid, status.st_gid)
+
+
+@contextlib.contextmanager
+def replace_file(
+    path: str | os.PathLike[str], *, mode: int | None = None, sync: bool = True
+) -> Iterator[BinaryIO]:
+    """Open a file that takes its name only when it is complete; `sync` makes its bytes last."""
+    with staged_file(os.path.dirname(path), mode=mode) as file:
+        yield file
+        if sync:
+            sync_file(file)
+        else:
             file.flush()
-            os.fchmod(descriptor, 0o600)
-            status = os.stat(owner)
-            if os.geteuid() == 0 and (status.st_uid, status.st_gid) != (0, 0):
-                os.fchown(descriptor, status.st_uid, status.st_gid)
-            os.fsync(descriptor)
-        yield Path(name)
-    finally:
-        with contextlib.suppress(OSError):
-            os.unlink(name)
+        os.replace(file.name, path)
 
 
-def sync_folder(folder: Path) -> None:
+def sync_file(file: BinaryIO) -> None:
+    """Write what is buffered, and wait until it is on the disk."""
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def sync_folder(folder: str | os.PathLike[str]) -> None:
     """Make the renames in a folder last."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -81,62 +174,8 @@ def sync_folder(folder: Path) -> None:
 
 
 def store_error(error: OSError, path: Path, what: str) -> StoreError:
-    """Say what failed where, and what may help."""
+    """Return an error that names the file, what failed (`what`) and, if it helps, what to do."""
     hint = ""
     if error.errno in _FORBIDDEN:
         hint = "; run as the owner of the store (sudo, or podman unshare for a user's store)"
     return StoreError(f"{path}: {what}: {error.strerror or error}{hint}")
-
-
-def map_file(path: str | os.PathLike[str]) -> U8:
-    """Map a file.
-
-    Parameters
-    ----------
-    path : str or os.PathLike
-        A regular file.
-
-    Returns
-    -------
-    (n_bytes,) uint8
-        Its bytes, not writeable, at least one.
-
-    Raises
-    ------
-    StoreError
-        If it cannot be opened, or is no regular file.
-    TruncatedError
-        If it is empty.
-    """
-    try:
-        with open(path, "rb", opener=_open_without_waiting) as file:
-            status = os.fstat(file.fileno())
-            if stat.S_ISREG(status.st_mode) and status.st_size:
-                return np.memmap(file, np.uint8, mode="r").view(np.ndarray)
-    except OSError as error:
-        raise StoreError(f"{path}: {error.strerror}") from error
-    if stat.S_ISREG(status.st_mode):
-        raise TruncatedError("the file is empty", section="header", offset=0, path=path)
-    raise StoreError(f"{path}: this is no regular file; wanted a cache file")
-
-
-def release_pages(data: U8) -> None:
-    """Let go of the memory of a mapped file: it stays in the page cache, and comes back when read.
-
-    A page that was read counts as this process's memory until then.
-
-    Parameters
-    ----------
-    data : (n_bytes,) uint8
-        A view of it. For any other bytes nothing happens.
-    """
-    owner: object = data
-    while isinstance(owner, np.ndarray):
-        owner = owner.base
-    if isinstance(owner, mmap.mmap):
-        owner.madvise(mmap.MADV_DONTNEED)  # safe: the map is read-only and has a file behind it
-
-
-def _open_without_waiting(path: str, flags: int) -> int:
-    """Open as always, but do not wait for a writer where `path` is a fifo."""
-    return os.open(path, flags | os.O_NONBLOCK)

@@ -7,19 +7,18 @@ read: there are one or two of them a layer, and nothing is left open.
 
 from __future__ import annotations
 
-import os
-import stat
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from vecache.errors import ImageError, ImageNotFoundError
+from vecache.files import open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["Blob", "FileBlob", "open_regular", "read_document"]
+__all__ = ["Blob", "FileBlob", "open_file", "read_document"]
 
 
 class Blob(Protocol):
@@ -53,56 +52,41 @@ class FileBlob:
 
     def read(self, offset: int, n_bytes: int) -> bytes:
         """Read a part."""
-        with open_regular(self.path) as (descriptor, file_bytes):
+        start = (self.start or 0) + offset
+        with open_file(self.path) as (file, file_bytes):
             wanted = (self.start or 0) + self.n_bytes
             if file_bytes < wanted or (self.start is None and file_bytes > wanted):
                 raise ImageError(
                     f"{self.path}: the file has {file_bytes:,} bytes, wanted {wanted:,}; "
                     "the copy is incomplete or damaged"
                 )
-            return _read_part(descriptor, self.path, (self.start or 0) + offset, n_bytes)
+            file.seek(start)
+            data = file.read(n_bytes)
+        n_missing = n_bytes - len(data)
+        if n_missing:
+            raise ImageError(
+                f"{self.path}: ends at byte {start + len(data)}, {n_missing:,} bytes too early"
+            )
+        return data
 
 
 def read_document(path: Path, max_bytes: int) -> bytes:
-    """Read a small file as a whole."""
-    with open_regular(path) as (descriptor, file_bytes):
+    """Read a small file whole."""
+    with open_file(path) as (file, file_bytes):
         if file_bytes > max_bytes:
             raise ImageError(
                 f"{path}: {file_bytes:,} bytes, but such a document has at most {max_bytes:,}"
             )
-        return _read_part(descriptor, path, 0, file_bytes)
+        return file.read(file_bytes)
 
 
 @contextmanager
-def open_regular(path: Path) -> Iterator[tuple[int, int]]:
-    """Open a regular file, without waiting for anybody."""
+def open_file(path: Path) -> Iterator[tuple[BinaryIO, int]]:
+    """Open a regular file of an image; yield it and its size in bytes."""
     try:
-        # Without O_NONBLOCK, opening a fifo would wait for a writer for ever.
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        with open_regular(path) as opened:
+            yield opened
     except FileNotFoundError:
         raise ImageNotFoundError(f"{path}: there is no such file") from None
     except OSError as error:
-        raise ImageError(f"{path}: cannot be opened: {error.strerror}") from error
-    try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise ImageError(f"{path}: not a regular file")
-        yield descriptor, status.st_size
-    finally:
-        os.close(descriptor)
-
-
-def _read_part(descriptor: int, path: Path, offset: int, n_bytes: int) -> bytes:
-    parts = []
-    n_left = n_bytes
-    while n_left:
-        try:
-            part = os.pread(descriptor, n_left, offset)
-        except OSError as error:
-            raise ImageError(f"{path} at byte {offset}: {error.strerror}") from error
-        if not part:
-            raise ImageError(f"{path}: ends at byte {offset}, {n_left:,} bytes too early")
-        parts.append(part)
-        offset += len(part)
-        n_left -= len(part)
-    return b"".join(parts)
+        raise ImageError(f"{path}: cannot be read: {error.strerror or error}") from error

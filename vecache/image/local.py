@@ -40,7 +40,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 from vecache.errors import ImageError, ImageNotFoundError
-from vecache.image.blob import FileBlob, open_regular, read_document
+from vecache.image.blob import FileBlob, open_file, read_document
 from vecache.image.manifest import MAX_DOCUMENT_BYTES, ManifestList, parse_manifest
 from vecache.image.source import Document
 from vecache.image.toc import find_toc
@@ -114,7 +114,10 @@ def _find_members(path: Path) -> dict[str, tuple[int, int]]:
     places = {}
     last_offset, n_members = -1, 0
     try:
-        with open_regular(path) as (handle, _), _HeaderFile(handle, closefd=False) as file:
+        with (
+            open_file(path) as (opened, _),
+            _HeaderFile(opened.fileno(), closefd=False) as file,
+        ):
             _refuse_compressed(file.read(8), path)
             file.seek(0)
             with tarfile.open(fileobj=file, mode="r:") as archive:

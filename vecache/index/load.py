@@ -28,7 +28,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
@@ -40,7 +39,7 @@ import xxhash
 from vecache.cache.reader import CacheFile
 from vecache.cache.writer import pack_cache
 from vecache.errors import FormatError, StoreError, VecacheError, VersionError
-from vecache.files import read_bounded
+from vecache.files import read_bounded, replace_file
 from vecache.store.bigdata import (
     CACHE_KEY,
     MAX_BIG_DATA_BYTES,
@@ -113,14 +112,9 @@ class KeptCaches:
         path = self._path(toc_data, layout)
         with contextlib.suppress(OSError):
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")
-            try:
-                with os.fdopen(handle, "wb") as file:
-                    file.write(xxhash.xxh3_128_digest(packed) + packed)
-                os.replace(name, path)
-            except BaseException:
-                os.unlink(name)
-                raise
+            # Not synced: the checksum finds a file that a crash has cut short.
+            with replace_file(path, mode=0o600, sync=False) as file:
+                file.write(xxhash.xxh3_128_digest(packed) + packed)
 
     def _path(self, toc_data: bytes, layout: Layout) -> Path:
         return self.folder / f"{xxhash.xxh3_128_hexdigest(toc_data)}-{layout}.cache"

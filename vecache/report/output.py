@@ -13,9 +13,11 @@ from __future__ import annotations
 import json
 import os
 import stat
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
+
+from vecache.files import replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -93,27 +95,12 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             with open(path, "wb") as file:  # a pipe or a device: a rename would replace it
                 yield file
         else:
-            yield from _draft(os.path.realpath(path), old)
+            mode = None if old is None else stat.S_IMODE(old.st_mode)
+            with replace_file(os.path.realpath(path), mode=mode) as file:
+                yield file
     except OSError as error:
         if error.errno is not None:
             error.filename = os.fspath(path)
-        raise
-
-
-def _draft(target: str, old: os.stat_result | None) -> Iterator[BinaryIO]:
-    draft = os.path.join(os.path.dirname(target), f".vecache-{os.urandom(8).hex()}.tmp")
-    try:
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-        with open(descriptor, "wb") as file:
-            if old is not None:
-                os.fchmod(descriptor, stat.S_IMODE(old.st_mode))
-            yield file
-            file.flush()
-            os.fsync(descriptor)
-        os.replace(draft, target)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            os.unlink(draft)
         raise
 
 

@@ -27,7 +27,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from vecache.errors import LayerNotFoundError, StoreError
-from vecache.files import staged_file, store_error, sync_folder
+from vecache.files import staged_file, store_error, sync_file, sync_folder
 from vecache.store.fields import Fields, parse_array
 from vecache.store.lock import write_lock
 from vecache.store.records import is_incomplete, layer_lists, layer_locks, read_text
@@ -59,28 +59,32 @@ def write_big_data(store: Store, layer: LayerRecord, key: str, data: bytes | mem
         new_text = insert_key(text, layer.id, key)
         try:
             path.parent.mkdir(mode=0o700, exist_ok=True)
-            with staged_file(path.parent, data, owner=path.parent.parent) as item:
+            with staged_file(path.parent, mode=0o600, owner=path.parent.parent) as item:
+                item.write(data)
+                sync_file(item)
                 if new_text == text:
-                    os.replace(item, path)
+                    os.replace(item.name, path)
                     sync_folder(path.parent)
                 else:
-                    _write_listed(item, path, records, new_text, locks)
+                    _write_listed(item.name, path, records, new_text, locks)
         except StoreError:
             raise
         except OSError as error:
             raise store_error(error, path, f"{key} cannot be written") from error
 
 
-def _write_listed(item: Path, path: Path, records: Path, text: str, locks: list[int]) -> None:
+def _write_listed(item: str, path: Path, records: Path, text: str, locks: list[int]) -> None:
     """Rename the item into place, then the list that names it; both or none."""
-    with staged_file(records.parent, text.encode(), owner=records) as new_records:
+    with staged_file(records.parent, mode=0o600, owner=records) as new_records:
+        new_records.write(text.encode())
+        sync_file(new_records)
         was_there = path.exists()
         os.replace(item, path)
         try:
             sync_folder(path.parent)
             for count, lock in enumerate(locks, 1):
                 _sign(lock, count)
-            os.replace(new_records, records)
+            os.replace(new_records.name, records)
         except BaseException:
             if not was_there:
                 path.unlink(missing_ok=True)

@@ -150,7 +150,7 @@ def test_a_broken_auth_file_is_an_error_without_secrets(
 def test_a_named_auth_file_must_be_there(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no such auth file"):
         find_credentials([AuthFile(tmp_path / "none", is_required=True)], NAME)
-    with pytest.raises(ConfigError, match="not a regular file"):
+    with pytest.raises(ConfigError, match="Is a directory"):
         find_credentials([AuthFile(tmp_path)], NAME)
 
 

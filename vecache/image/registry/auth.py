@@ -31,8 +31,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vecache.errors import ConfigError, ImageError, ImageNotFoundError
-from vecache.image.blob import read_document
+from vecache.errors import ConfigError
+from vecache.files import read_bounded
 from vecache.image.name import DOCKER_HUB
 from vecache.json_fields import Fields, parse_fields
 
@@ -153,13 +153,13 @@ def _look_into(file: AuthFile, name: RegistryName) -> Credentials | None:
 
 def _read(file: AuthFile) -> Fields | None:
     try:
-        data = read_document(file.path, _MAX_AUTH_BYTES)
-    except ImageNotFoundError:
+        data = read_bounded(file.path, _MAX_AUTH_BYTES)
+    except FileNotFoundError:
         if file.is_required:
             raise ConfigError(f"{file.path}: there is no such auth file") from None
         return None
-    except ImageError as error:
-        raise ConfigError(str(error)) from error
+    except OSError as error:
+        raise ConfigError(f"{file.path}: cannot be read: {error.strerror}") from error
     return parse_fields(data, str(file.path), ConfigError) if data.strip() else None
 
 
