@@ -109,7 +109,7 @@ def main(n_members: int) -> None:
     contents = make_contents(n_members)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start = time.perf_counter()
-    sets = Intersections.of_holdings([layer.files for layer in contents.layers])
+    sets = Intersections.from_tables([layer.files for layer in contents.layers])
     joined = time.perf_counter() - start
     del sets
     start = time.perf_counter()

@@ -19,6 +19,7 @@ from vecache.sharing.sources import read_contents
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from vecache.sharing.contents import By, Grain
 STORE = str(GOLDEN_SMALL / "stores" / "dir")
 APP2 = f"oci:{GOLDEN_SMALL / 'oci'}:app2"
 
@@ -47,7 +48,7 @@ def make_tocs(folder: Path, n_layers: int) -> None:
 @pytest.mark.parametrize("by", ["layer", "image"])
 @pytest.mark.parametrize("grain", ["file", "chunk"])
 def test_overlap_documents_hold_the_matrices(
-    by: str, grain: str, capsys: pytest.CaptureFixture[str]
+    by: By, grain: Grain, capsys: pytest.CaptureFixture[str]
 ) -> None:
     document = run_json(capsys, "overlap", "--store", STORE, "--by", by, "--grain", grain)
     found = overlap(STORE, by, grain)
@@ -55,7 +56,7 @@ def test_overlap_documents_hold_the_matrices(
     for metric in ("files", "chunks", "bytes"):
         assert document[metric] == getattr(found, metric).tolist()
     assert document["dedup"]["file"]["ratio"] > 1
-    assert document["left_out"] == []
+    assert document["excluded"] == []
 
 
 def test_overlap_prints_a_matrix_that_says_what_it_shows(

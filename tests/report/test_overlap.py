@@ -11,16 +11,17 @@ import pytest
 
 from tests.golden import GOLDEN_SMALL
 from tests.sharing.build import contents_of
+from vecache.index.load import ExcludedLayer
 from vecache.report.excluded import excluded_notes
 from vecache.report.overlap import METRICS, overlap_text
 from vecache.report.terminal import Screen, display_width
-from vecache.sharing.contents import Contents, LeftOutLayer
+from vecache.sharing.contents import By, Contents
 from vecache.sharing.exclusive import repeated_files, shares
 from vecache.sharing.matrix import overlap
 from vecache.sharing.sources import read_contents
 
 
-def text_of(contents: Contents, metric: str = "bytes", by: str = "layer", **screen: Any) -> str:
+def text_of(contents: Contents, metric: str = "bytes", by: By = "layer", **screen: Any) -> str:
     over, alone = overlap(contents, by), shares(contents, by)
     return overlap_text("here", over, alone, repeated_files(contents), metric, Screen(**screen))
 
@@ -86,8 +87,8 @@ def test_many_layers_without_a_toc_are_one_line() -> None:
     """As in a store of images that have no zstd:chunked layers."""
     records = [layer.record for layer in contents_of([toc()] * 9).layers]
     reasons = ["no TOC"] * 5 + ["broken"] + ["no TOC"] + ["odd"] * 2
-    left_out = tuple(map(LeftOutLayer, records, reasons))
-    contents = Contents((), left_out)
+    excluded = tuple(map(ExcludedLayer, records, reasons))
+    contents = Contents((), excluded)
     assert excluded_notes(contents) == [
         ("6 layers", "not counted: no TOC"),
         ("layer5", "not counted: broken"),

@@ -38,7 +38,7 @@ def contents_of(
         ContentImage(_image(number, f"layer{top}"), layer_chain(f"layer{top}", known))
         for number, top in enumerate(tops)
     )
-    return Contents(layers, read.left_out, images, read.source)
+    return Contents(layers, read.excluded, images, read.source)
 
 
 def _image(number: int, top_layer: str) -> ImageRecord:

@@ -160,8 +160,8 @@ def test_layers_without_a_toc_are_in_it_with_the_reason(tmp_path: Path) -> None:
     toc_path(root, layer_ids("dir")[0]).unlink()
     export_dataset(root, tmp_path / "set")
     again = open_dataset(tmp_path / "set")
-    assert [each.reason for each in again.left_out] == ["no TOC"]
-    assert again.left_out[0].record.id == layer_ids("dir")[0]
+    assert [each.reason for each in again.excluded] == ["no TOC"]
+    assert again.excluded[0].record.id == layer_ids("dir")[0]
     assert what_if(again, [again.images[0].label]).unknown_ids == ()
     assert len(again.images) == 5
 

@@ -12,20 +12,21 @@ from tests.sharing import oracle
 from tests.sharing.build import contents_of
 from tests.sharing.strategies import LAYERS
 from vecache.image.open import open_image
+from vecache.sharing.contents import GRAINS
 from vecache.sharing.gather import gather
 
 if TYPE_CHECKING:
     from tests.sharing.conftest import Golden
-    from vecache.sharing.gather import Gathered
+    from vecache.sharing.gather import Cover
 
 
-def steps(found: Gathered) -> list[tuple[int, int]]:
+def steps(found: Cover) -> list[tuple[int, int]]:
     return list(zip(found.layer.tolist(), found.added_bytes.tolist(), strict=True))
 
 
 @given(LAYERS, LAYERS)
 def test_each_step_is_the_best_there_is(image: list[bytes], local: list[bytes]) -> None:
-    for number, grain in enumerate(("file", "chunk")):
+    for number, grain in enumerate(GRAINS):
         target = oracle.union([oracle.held(oracle.grains(toc)[number]) for toc in image])
         layers = [oracle.held(oracle.grains(toc)[number]) for toc in local]
         found = gather(contents_of(image), contents_of(local), grain)
@@ -54,5 +55,5 @@ def test_golden_images_are_covered_by_golden_layers(golden: Golden) -> None:
 def test_without_layers_there_are_no_steps() -> None:
     found = gather(contents_of([]), contents_of([]))
     assert (len(found), found.n_at_least, found.total_bytes) == (0, 0, 0)
-    assert repr(found) == "<Gathered: 0 of 0 layers hold 0 of 0 bytes by file>"
+    assert repr(found) == "<Cover: 0 of 0 layers hold 0 of 0 bytes by file>"
     assert "step" in found._repr_html_()

@@ -13,7 +13,6 @@ from tests.sharing import oracle
 from tests.sharing.build import contents_of
 from tests.sharing.strategies import LAYERS
 from vecache.sharing import content_table, intersections, matrix
-from vecache.sharing.contents import By, Grain
 from vecache.sharing.keys import find_keys, order_keys
 
 if TYPE_CHECKING:
@@ -37,20 +36,20 @@ def test_each_set_holds_what_its_members_alone_have_in_common(tocs: list[bytes])
         who = tuple(number for number, layer in enumerate(held) if digest in layer)
         n_contents, n_bytes = expected.get(who, (0, 0))
         expected[who] = (n_contents + 1, n_bytes + size)
-    assert as_dict(contents_of(tocs).intersections(By.LAYER, Grain.FILE)) == expected
+    assert as_dict(contents_of(tocs).intersections("layer", "file")) == expected
 
 
 @pytest.mark.parametrize("n_rows", [1, 7, 50])
 def test_small_blocks_give_the_same(
     golden: Golden, n_rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = golden.contents.intersections(By.IMAGE, Grain.CHUNK)
+    whole = golden.contents.intersections("image", "chunk")
     sums = matrix.pair_sums(whole)
     monkeypatch.setattr(content_table, "_ROWS_PER_STRETCH", n_rows)
     monkeypatch.setattr(intersections, "_ROWS_PER_BLOCK", n_rows)
     monkeypatch.setattr(matrix, "_PAIRS_PER_BLOCK", n_rows)
     monkeypatch.setattr(matrix, "_SETS_PER_BLOCK", n_rows)
-    assert as_dict(golden.contents.intersections(By.IMAGE, Grain.CHUNK)) == as_dict(whole)
+    assert as_dict(golden.contents.intersections("image", "chunk")) == as_dict(whole)
     for share in (1, 1000):  # all pairs, all products
         monkeypatch.setattr(matrix, "_DENSE_SHARE", share)
         for again, once in zip(matrix.pair_sums(whole), sums, strict=True):
@@ -60,9 +59,9 @@ def test_small_blocks_give_the_same(
 def test_hashes_that_collide_cost_rows_and_no_answer(
     golden: Golden, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sums = matrix.pair_sums(golden.contents.intersections(By.LAYER, Grain.FILE))
+    sums = matrix.pair_sums(golden.contents.intersections("layer", "file"))
     monkeypatch.setattr(intersections, "_member_marks", lambda n: np.ones(n, np.uint64))
-    collided = golden.contents.intersections(By.LAYER, Grain.FILE)
+    collided = golden.contents.intersections("layer", "file")
     for again, once in zip(matrix.pair_sums(collided), sums, strict=True):
         assert (again == once).all()
 

@@ -17,14 +17,14 @@ from vecache.sharing.matrix import overlap, pair_sums
 
 if TYPE_CHECKING:
     from tests.sharing.conftest import Golden
-
+    from vecache.sharing.contents import By, Grain
 both_ways = pytest.mark.parametrize("by", ["layer", "image"])
 both_grains = pytest.mark.parametrize("grain", ["file", "chunk"])
 
 
 @both_ways
 @both_grains
-def test_golden_stores_share_what_the_oracle_finds(golden: Golden, by: str, grain: str) -> None:
+def test_golden_stores_share_what_the_oracle_finds(golden: Golden, by: By, grain: Grain) -> None:
     found = overlap(golden.contents, by, grain)
     files, _ = oracle.matrices(golden.members(by, "file"))
     chunks, _ = oracle.matrices(golden.members(by, "chunk"))
@@ -38,7 +38,7 @@ def test_golden_stores_share_what_the_oracle_finds(golden: Golden, by: str, grai
 
 @both_grains
 @given(tocs=LAYERS)
-def test_random_layers_share_what_the_oracle_finds(tocs: list[bytes], grain: str) -> None:
+def test_random_layers_share_what_the_oracle_finds(tocs: list[bytes], grain: Grain) -> None:
     found = overlap(contents_of(tocs), grain=grain)
     number = ("file", "chunk").index(grain)
     counts, n_bytes = oracle.matrices([oracle.held(oracle.grains(toc)[number]) for toc in tocs])
@@ -108,9 +108,9 @@ def test_the_table_has_each_sharing_pair_once(golden: Golden) -> None:
 
 def test_words_that_mean_nothing_are_refused(golden: Golden) -> None:
     with pytest.raises(ValueError, match="tag"):
-        overlap(golden.contents, by="tag")
+        overlap(golden.contents, by="tag")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="byte"):
-        overlap(golden.contents, grain="byte")
+        overlap(golden.contents, grain="byte")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="wanted one of"):
         overlap(golden.contents).jaccard("tags")
 

@@ -14,7 +14,7 @@ from vecache.sharing.sources import read_contents
 
 if TYPE_CHECKING:
     from vecache.draw.picture import Picture
-    from vecache.sharing.contents import Contents
+    from vecache.sharing.contents import By, Contents, Grain
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def drawn(picture: Picture) -> str:
 
 @pytest.mark.parametrize("by", ["layer", "image"])
 @pytest.mark.parametrize("grain", ["file", "chunk"])
-def test_a_heat_map_says_what_its_colours_mean(contents: Contents, by: str, grain: str) -> None:
+def test_a_heat_map_says_what_its_colours_mean(contents: Contents, by: By, grain: Grain) -> None:
     over = overlap(contents, by, grain)
     alike, inside = drawn(over.plot()), drawn(over.plot("containment"))
     assert f"What is shared among 5 {by}s" in alike

@@ -15,12 +15,13 @@ from vecache.sharing.exclusive import Shares, repeated_files, shares
 
 if TYPE_CHECKING:
     from tests.sharing.conftest import Golden
+    from vecache.sharing.contents import By, Grain
 
 
 def check(found: Shares, members: list[oracle.Held]) -> None:
     own, by_others, new = oracle.sharing(members)
     assert found.bytes.tolist() == [sum(member.values()) for member in members]
-    assert found.own_bytes.tolist() == own
+    assert found.exclusive_bytes.tolist() == own
     assert found.new_bytes.tolist() == new
     histograms = [[histogram[k] for k in range(len(members))] for histogram in by_others]
     assert found.by_others.tolist() == histograms
@@ -32,7 +33,7 @@ def check(found: Shares, members: list[oracle.Held]) -> None:
 
 @pytest.mark.parametrize("by", ["layer", "image"])
 @pytest.mark.parametrize("grain", ["file", "chunk"])
-def test_golden_stores(golden: Golden, by: str, grain: str) -> None:
+def test_golden_stores(golden: Golden, by: By, grain: Grain) -> None:
     found = shares(golden.contents, by, grain)
     check(found, golden.members(by, grain))
     assert found.cumulative_bytes[-1] == found.sets.n_bytes.sum()

@@ -26,7 +26,6 @@ from vecache.digest import parse_digests
 from vecache.errors import StoreError, TocError
 from vecache.image.open import open_image
 from vecache.index.layers_cache import LayersCache
-from vecache.sharing.contents import By
 from vecache.sharing.keys import content_keys
 from vecache.sharing.occurrences import OccurrenceKind, find_occurrences
 from vecache.sharing.sources import read_contents
@@ -87,7 +86,7 @@ def test_any_toc_that_parses_can_be_counted(data: bytes) -> None:
     except TocError:
         return
     contents = read_contents({"layer": toc})
-    assert len(contents.layers) + len(contents.left_out) == 1
+    assert len(contents.layers) + len(contents.excluded) == 1
     for layer in contents.layers:
         assert (layer.files.size > 0).all()
         assert (layer.chunks.size > 0).all()
@@ -132,9 +131,9 @@ def test_a_folder_of_tocs_is_named_after_its_files(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no TOC")
     steps: list[tuple[int, int]] = []
     contents = read_contents(tmp_path, progress=lambda done, total: steps.append((done, total)))
-    assert contents.labels(By.LAYER) == ("registry-0", "registry-1")
-    assert contents.left_out[0].record.id == "registry-9"
-    assert "registry-9.json" in contents.left_out[0].reason
+    assert contents.labels("layer") == ("registry-0", "registry-1")
+    assert contents.excluded[0].record.id == "registry-9"
+    assert "registry-9.json" in contents.excluded[0].reason
     assert steps == [(1, 3), (2, 3), (3, 3)]
     assert repr(contents).startswith("<Contents: 2 layers, 1 left out, 0 images")
     assert "registry-0" in contents._repr_html_()
@@ -146,7 +145,7 @@ def test_what_is_no_file_in_a_folder_of_tocs_is_not_waited_for(tmp_path: Path) -
     (tmp_path / "folder.json").mkdir()
     (tmp_path / "gone.json").symlink_to("nowhere")
     contents = read_contents(tmp_path)
-    assert {each.record.id: each.reason.partition(": ")[2] for each in contents.left_out} == {
+    assert {each.record.id: each.reason.partition(": ")[2] for each in contents.excluded} == {
         "endless": "Not a regular file",
         "folder": "Is a directory",
         "gone": "No such file or directory",
@@ -163,16 +162,16 @@ def test_a_folder_that_is_nothing_is_refused(tmp_path: Path) -> None:
         read_contents(7)
 
 
-def test_layers_without_a_good_toc_are_left_out_with_the_reason(tmp_path: Path) -> None:
+def test_layers_without_a_good_toc_are_excluded_with_the_reason(tmp_path: Path) -> None:
     root = copy_store("dir", tmp_path)
     ids = layer_ids("dir")
     toc_path(root, ids[0]).unlink()
     toc_path(root, ids[1]).write_bytes(b'{"version":1,"entries":[{"type":"chunk","name":"a"}]}')
     contents = read_contents(root)
     assert [layer.id for layer in contents.layers] == ids[2:]
-    assert [each.record.id for each in contents.left_out] == ids[:2]
-    assert contents.left_out[0].reason == "no TOC"
-    assert "does not follow" in contents.left_out[1].reason
+    assert [each.record.id for each in contents.excluded] == ids[:2]
+    assert contents.excluded[0].reason == "no TOC"
+    assert "does not follow" in contents.excluded[1].reason
     assert [image.label.split("/")[-1] for image in contents.images] == [
         "base:latest",
         "app1:latest",
@@ -182,7 +181,7 @@ def test_layers_without_a_good_toc_are_left_out_with_the_reason(tmp_path: Path) 
     ]
 
 
-def test_a_toc_that_claims_too_much_is_left_out() -> None:
+def test_a_toc_that_claims_too_much_is_excluded() -> None:
     """Sums must stay exact; four exabytes are no layer."""
     huge = [
         {"type": "reg", "name": "a", "size": 1 << 62, "digest": "sha256:" + "ab" * 32}
@@ -191,7 +190,7 @@ def test_a_toc_that_claims_too_much_is_left_out() -> None:
     toc = Toc.parse(json.dumps({"version": 1, "entries": huge}).encode())
     contents = read_contents({"huge": toc})
     assert contents.layers == ()
-    assert "claims 1.38e+19 bytes" in contents.left_out[0].reason
+    assert "claims 1.38e+19 bytes" in contents.excluded[0].reason
 
 
 def test_an_empty_layer_is_a_layer() -> None:

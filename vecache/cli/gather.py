@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from vecache.report.terminal import Screen
     from vecache.sharing.contents import Contents
-    from vecache.sharing.gather import Gathered
+    from vecache.sharing.gather import Cover
 
 _COLUMNS = (
     Column("STEP", "right"),
@@ -89,11 +89,11 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _document(image: str, store: str, found: Gathered) -> dict[str, Any]:
+def _document(image: str, store: str, found: Cover) -> dict[str, Any]:
     return {
         "image": image,
         "store": store,
-        "grain": str(found.grain),
+        "grain": found.grain,
         "total_bytes": found.total_bytes,
         "covered_bytes": found.covered_bytes,
         "uncovered_bytes": found.uncovered_bytes,
@@ -103,7 +103,7 @@ def _document(image: str, store: str, found: Gathered) -> dict[str, Any]:
     }
 
 
-def _text(image: str, found: Gathered, contents: Contents, screen: Screen) -> str:
+def _text(image: str, found: Cover, contents: Contents, screen: Screen) -> str:
     parts = [_summary(image, found)]
     if len(found):
         rows = zip(
@@ -130,7 +130,7 @@ def _text(image: str, found: Gathered, contents: Contents, screen: Screen) -> st
     return "\n\n".join(parts)
 
 
-def _summary(image: str, found: Gathered) -> str:
+def _summary(image: str, found: Cover) -> str:
     share = found.covered_bytes / found.total_bytes if found.total_bytes else 0.0
     covered = f"{human_bytes(found.covered_bytes)} of it ({human_share(share)})"
     layers = f"{len(found):,} of {count(len(found.layer_ids), 'local layer')}"
@@ -145,7 +145,7 @@ def _summary(image: str, found: Gathered) -> str:
     return "\n".join(lines)
 
 
-def _bound(found: Gathered) -> str:
+def _bound(found: Cover) -> str:
     if found.n_at_least == len(found):
         return "No fewer layers can hold as much."
     return f"Fewer than {count(found.n_at_least, 'layer')} cannot hold as much."

@@ -177,14 +177,12 @@ def pull_options(args: argparse.Namespace, store: Store, **more: Any) -> PlanOpt
 
 def pull_sharing(args: argparse.Namespace, store: Store | None) -> tuple[Grain, bool]:
     """Return the grain at which layers of the store share, and whether they share blocks at all."""
-    from vecache.sharing.contents import Grain
-
     if store is None:
         reflink, hard_links = args.reflink == "yes", bool(args.hard_links)
     else:
         options = pull_options(args, store)
         reflink, hard_links = options.reflink, options.hard_links
-    return (Grain.CHUNK if reflink else Grain.FILE), reflink or hard_links
+    return ("chunk" if reflink else "file"), reflink or hard_links
 
 
 def open_images(args: argparse.Namespace, store: Store) -> list[Image]:

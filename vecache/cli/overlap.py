@@ -89,24 +89,24 @@ def _picture(over: Overlap, alone: Shares, args: argparse.Namespace) -> Picture:
 def _document(where: str, over: Overlap, alone: Shares) -> dict[str, Any]:
     return {
         "store": where,
-        "by": str(over.by),
-        "grain": str(over.grain),
+        "by": over.by,
+        "grain": over.grain,
         "labels": over.labels,
         "files": over.files,
         "chunks": over.chunks,
         "bytes": over.bytes,
-        "own_bytes": alone.own_bytes,
+        "exclusive_bytes": alone.exclusive_bytes,
         "new_bytes": alone.new_bytes,
         "cumulative_bytes": alone.cumulative_bytes,
         "dedup": {
-            str(each.grain): {
+            each.grain: {
                 "logical_bytes": each.logical_bytes,
                 "unique_bytes": each.unique_bytes,
                 "ratio": each.ratio,
             }
             for each in alone.dedup
         },
-        "left_out": [
-            {"layer": each.record.id, "reason": each.reason} for each in over.contents.left_out
+        "excluded": [
+            {"layer": each.record.id, "reason": each.reason} for each in over.contents.excluded
         ],
     }

@@ -116,7 +116,7 @@ def _document(removal: Removal, fetch: list[int | None], *, shares: bool) -> dic
         strict=True,
     )
     return {
-        "grain": str(removal.grain),
+        "grain": removal.grain,
         "freed_now_bytes": removal.freed_bytes if shares else removal.stored_bytes,
         "stored_bytes": removal.stored_bytes,
         "freed_bytes": removal.freed_bytes,

@@ -17,7 +17,7 @@ _MOST_NAMED = 3
 def excluded_notes(contents: Contents) -> list[tuple[str, str]]:
     """Return a name and a reason for each excluded layer, or for many with one reason at once."""
     ids: dict[str, list[str]] = {}
-    for each in contents.left_out:  # layers, not rows
+    for each in contents.excluded:  # layers, not rows
         ids.setdefault(each.reason, []).append(each.record.id[:12])
     return [
         (name, f"not counted: {reason}")

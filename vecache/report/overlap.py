@@ -91,10 +91,10 @@ def overlap_text(
 def _summary(where: str, over: Overlap, alone: Shares) -> Iterator[str]:
     contents = over.contents
     by_files, by_chunks = alone.dedup
-    n_left_out = len(contents.left_out)
+    n_excluded = len(contents.excluded)
     yield (
         f"{printable(where)}: {count(len(contents.layers), 'layer')}"
-        f"{f' and {n_left_out:,} not counted' if n_left_out else ''}, "
+        f"{f' and {n_excluded:,} not counted' if n_excluded else ''}, "
         f"{count(len(contents.images), 'image')}, {human_bytes(by_files.logical_bytes)} in files."
     )
     if by_files.logical_bytes:
@@ -120,7 +120,7 @@ def _matrix(
     values, written = _cells(over, metric)
     columns = [
         Column(""),
-        Column(str(over.by).upper()),
+        Column(over.by.upper()),
         Column("SIZE", "right"),
         Column("ALONE", "right"),
         *(Column(f"#{number + 1}", "right") for number in range(len(over))),
@@ -130,7 +130,7 @@ def _matrix(
             f"#{i + 1}",
             names[i],
             human_bytes(int(alone.bytes[i])),
-            human_bytes(int(alone.own_bytes[i])),
+            human_bytes(int(alone.exclusive_bytes[i])),
             *(
                 "·" if i == j else written(value) if value else "-"
                 for j, value in enumerate(values[i].tolist())
@@ -172,9 +172,9 @@ def _costliest(over: Overlap, alone: Shares, names: list[str], screen: Screen) -
     """Write what the costliest members have alone."""
     import numpy as np  # noqa: PLC0415 - `vecache overlap --help` does without
 
-    order = np.argsort(-alone.own_bytes, kind="stable")[:_MOST_MEMBERS]
+    order = np.argsort(-alone.exclusive_bytes, kind="stable")[:_MOST_MEMBERS]
     columns = [
-        _name_column(over, str(over.by).upper()),
+        _name_column(over, over.by.upper()),
         Column("SIZE", "right"),
         Column("ALONE", "right"),
         Column("SHARED", "right"),
@@ -183,12 +183,12 @@ def _costliest(over: Overlap, alone: Shares, names: list[str], screen: Screen) -
         (
             names[i],
             human_bytes(int(alone.bytes[i])),
-            human_bytes(int(alone.own_bytes[i])),
-            human_share(1 - alone.own_bytes[i] / alone.bytes[i]) if alone.bytes[i] else "-",
+            human_bytes(int(alone.exclusive_bytes[i])),
+            human_share(1 - alone.exclusive_bytes[i] / alone.bytes[i]) if alone.bytes[i] else "-",
         )
         for i in order.tolist()
     )
-    title = screen.paint(f"{str(over.by).capitalize()}s that cost most alone", "bold")
+    title = screen.paint(f"{over.by.capitalize()}s that cost most alone", "bold")
     return f"{title}, {len(order):,} of {len(over):,}:\n{render_table(columns, rows, screen)}"
 
 
@@ -202,7 +202,7 @@ def _pairs(over: Overlap, names: list[str], metric: str, screen: Screen) -> str:
     top = np.argsort(-best[a, b], kind="stable")[:_MOST_PAIRS]
     top = top[best[a[top], b[top]] > 0]
     columns = [
-        _name_column(over, str(over.by).upper()),
+        _name_column(over, over.by.upper()),
         _name_column(over, "AND"),
         *(Column(name, "right") for titles in _PAIR_COLUMNS.values() for name in titles),
     ]

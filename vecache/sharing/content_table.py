@@ -3,7 +3,7 @@
 `ContentTable` is the first answer, at one grain: the distinct contents of one layer, in order of
 their keys. 48 bytes a row, and the source of every figure in this room.
 
-`join_holdings` gives the second. It sorts the keys of all layers, so that the members of a content
+`merge_tables` gives the second. It sorts the keys of all layers, so that the members of a content
 stand side by side. All at once would take another 100 bytes a row; so it goes by the first byte of
 the key, a stretch of about a million rows at a time.
 """
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from vecache.arrays import I64, U8
 
-__all__ = ["ContentTable", "JoinedContents", "join_holdings"]
+__all__ = ["ContentTable", "MergedContents", "merge_tables"]
 
 _ROWS_PER_STRETCH = 1 << 20
 
@@ -96,7 +96,7 @@ class ContentTable:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class JoinedContents:
+class MergedContents:
     """A stretch of contents in order of their keys, each with those who hold it.
 
     Attributes
@@ -123,7 +123,7 @@ class JoinedContents:
         return len(self.size)
 
 
-def join_holdings(content_table: Sequence[ContentTable]) -> Iterator[JoinedContents]:
+def merge_tables(content_table: Sequence[ContentTable]) -> Iterator[MergedContents]:
     """Find who holds each content."""
     n_rows = sum(map(len, content_table))
     n_stretches = min(256, n_rows // _ROWS_PER_STRETCH + 1)
@@ -137,7 +137,7 @@ def join_holdings(content_table: Sequence[ContentTable]) -> Iterator[JoinedConte
             yield _join(content_table, starts, ends)
 
 
-def _join(content_table: Sequence[ContentTable], starts: I64, ends: I64) -> JoinedContents:
+def _join(content_table: Sequence[ContentTable], starts: I64, ends: I64) -> MergedContents:
     slices = [slice(start, end) for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
     parts = list(zip(content_table, slices, strict=True))
     key = np.concatenate([each.key[rows] for each, rows in parts])
@@ -145,7 +145,7 @@ def _join(content_table: Sequence[ContentTable], starts: I64, ends: I64) -> Join
     n_copies = np.concatenate([each.n_copies[rows] for each, rows in parts])
     order, is_first = order_keys(key)
     first = np.flatnonzero(is_first)
-    return JoinedContents(
+    return MergedContents(
         key=key[order[first]],
         size=size[order[first]],
         n_copies=np.add.reduceat(n_copies[order], first),

@@ -1,18 +1,17 @@
-"""What do the layers and images of a store hold? The one value that all figures are made from.
+"""The files and chunks that a set of layers and images holds: the input of all sharing figures.
 
 1. Each layer with a TOC has two tables of distinct contents: its files and its chunks.
-2. A layer without a TOC, or with one that cannot be trusted, is left out, and the reason kept.
+2. A layer without a TOC, or with a broken one, is excluded, with the reason.
 3. An image is the union of its layers.
 
-What counts as a file or a chunk, `places.py` says; `sources.py` makes a `Contents` from whatever
-there is. 48 bytes a content and layer.
+`occurrences.py` defines what counts as a file or a chunk; `sources.py` reads a `Contents` from a
+store, an image, a folder or a data set. 48 bytes for each distinct content of a layer.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, get_args
 
 import numpy as np
 
@@ -23,57 +22,66 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
     from vecache.arrays import I64, U8
+    from vecache.index.load import ExcludedLayer
     from vecache.sharing.content_table import ContentTable
     from vecache.store.records import ImageRecord, LayerRecord
 
 __all__ = [
+    "GRAINS",
     "MAX_BYTES",
     "By",
     "ContentImage",
     "ContentLayer",
     "Contents",
     "Grain",
-    "LeftOutLayer",
     "TagSource",
+    "check_by",
+    "check_grain",
 ]
 
+By: TypeAlias = Literal["layer", "image"]
+"""The members that are compared."""
+
+Grain: TypeAlias = Literal["file", "chunk"]
+"""The contents that are compared."""
+
+GRAINS: tuple[Grain, ...] = get_args(Grain)
+
 MAX_BYTES = 1 << 53
-"""Sums of sizes stay exact in a double up to here: 9 petabytes."""
+"""Integers are exact in a float64 up to here; all contents together have at most so many bytes."""
 
 
-class Grain(StrEnum):
-    """What is compared."""
+def check_by(by: str) -> None:
+    """Raise ValueError unless `by` is "layer" or "image"."""
+    if by not in get_args(By):
+        raise ValueError(f"by: found {by!r}, wanted 'layer' or 'image'")
 
-    FILE = "file"
-    CHUNK = "chunk"
 
-
-class By(StrEnum):
-    """Who holds contents."""
-
-    LAYER = "layer"
-    IMAGE = "image"
+def check_grain(grain: str) -> None:
+    """Raise ValueError unless `grain` is "file" or "chunk"."""
+    if grain not in GRAINS:
+        raise ValueError(f"grain: found {grain!r}, wanted 'file' or 'chunk'")
 
 
 class TagSource(Protocol):
-    """What can still be asked for names: a store, a folder of TOCs, a data set."""
+    """What paths and tags are read from, since tables of contents hold neither."""
 
     def find_paths(self, record: LayerRecord, key: U8) -> list[str | None]:
-        """Name the first file of a layer with each (n, 32) key; None where it is gone."""
+        """Return the path of the first file of a layer with each (n, 32) key, or None."""
         ...
 
     def tags(self, records: Sequence[LayerRecord]) -> Iterator[tuple[Any, U8]]:
-        """List all tags of each layer, as `tags.layer_tags` does."""
+        """Yield the table of all tags of each layer, and their keys, as `layer_tags` does."""
         ...
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class ContentLayer:
-    """A layer and what it holds."""
+    """A layer and its distinct contents at either grain."""
 
-    record: LayerRecord  # what its store says of it
-    files: ContentTable  # its distinct contents at either grain
-    chunks: ContentTable  # its distinct contents at either grain
+    record: LayerRecord
+    files: ContentTable
+    chunks: ContentTable
 
     @property
     def id(self) -> str:
@@ -82,7 +90,7 @@ class ContentLayer:
 
     def content_table(self, grain: Grain) -> ContentTable:
         """Return the contents at one grain."""
-        return self.files if grain is Grain.FILE else self.chunks
+        return self.files if grain == "file" else self.chunks
 
     def __repr__(self) -> str:
         return (
@@ -91,79 +99,71 @@ class ContentLayer:
 
 
 @dataclass(frozen=True, slots=True)
-class LeftOutLayer:
-    """A layer whose contents nobody knows."""
-
-    record: LayerRecord  # what its store says of it
-    reason: str  # why, for people
-
-
-@dataclass(frozen=True, slots=True)
 class ContentImage:
     """An image and its layers."""
 
-    record: ImageRecord  # what its store says of it
-    layer_ids: tuple[str, ...]  # from the bottom up, with those that were left out
+    record: ImageRecord
+    layer_ids: tuple[str, ...]  # from the base up, with excluded layers
 
     @property
     def label(self) -> str:
-        """Its first name, else its id."""
+        """The image's first name, or its id."""
         return self.record.names[0] if self.record.names else self.record.id
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Contents:
-    """What a set of layers holds.
+    """The distinct contents of a set of layers, and the images that they make up.
 
     Attributes
     ----------
     layers : tuple of ContentLayer
-        In store order; a `layer_no` is a place in it.
-    left_out : tuple of LeftOutLayer
-        The others, in store order.
+        In store order; a `layer_no` is an index into it.
+    excluded : tuple of ExcludedLayer
+        Layers without a usable TOC, in store order.
     images : tuple of ContentImage
         In store order.
     source : TagSource or None
-        Where to look for paths; None where there are none.
+        What paths can be read from; None where there is nothing.
     """
 
     layers: tuple[ContentLayer, ...]
-    left_out: tuple[LeftOutLayer, ...] = ()
+    excluded: tuple[ExcludedLayer, ...] = ()
     images: tuple[ContentImage, ...] = ()
     source: TagSource | None = None
 
     @property
     def records(self) -> tuple[LayerRecord, ...]:
-        """Records of all layers, of those that were left out too."""
+        """Records of all layers, those of excluded layers last."""
         return (
             *(layer.record for layer in self.layers),
-            *(layer.record for layer in self.left_out),
+            *(layer.record for layer in self.excluded),
         )
 
     def labels(self, by: By) -> tuple[str, ...]:
-        """Name the members.
+        """Return the names of the members.
 
         Parameters
         ----------
-        by : By
-            Which ones.
+        by : {"layer", "image"}
+            The members.
 
         Returns
         -------
         tuple of str
-            Ids of the layers, or names of the images.
+            Ids of layers, or names of images.
         """
-        if by is By.LAYER:
+        if by == "layer":
             return tuple(layer.id for layer in self.layers)
         return tuple(image.label for image in self.images)
 
-    def content_table(self, grain: Grain) -> list[ContentTable]:
-        """List what each layer holds at one grain.
+    def content_tables(self, grain: Grain) -> list[ContentTable]:
+        """Return the contents of each layer at one grain.
 
         Parameters
         ----------
-        grain : Grain
-            Files or chunks.
+        grain : {"file", "chunk"}
+            The contents.
 
         Returns
         -------
@@ -173,56 +173,56 @@ class Contents:
         return [layer.content_table(grain) for layer in self.layers]
 
     def intersections(self, by: By, grain: Grain) -> Intersections:
-        """Find the sets of layers or images that have contents in common.
+        """Find the sets of layers or images that share contents.
 
         Parameters
         ----------
-        by : By
-            Layers or images.
-        grain : Grain
-            Files or chunks.
+        by : {"layer", "image"}
+            The members.
+        grain : {"file", "chunk"}
+            The contents.
 
         Returns
         -------
         Intersections
-            Holders are numbered as in `labels`.
+            Members are numbered as in `labels`.
         """
-        sets = Intersections.of_holdings(self.content_table(grain))
-        if by is By.LAYER:
+        sets = Intersections.from_tables(self.content_tables(grain))
+        if by == "layer":
             return sets
-        owner_start, owner = self.image_numbers()
-        return sets.regroup(owner_start, owner, len(self.images))
+        image_start, image = self.image_numbers()
+        return sets.regroup(image_start, image, len(self.images))
 
     def limited_to(self, layer_ids: Collection[str]) -> Contents:
-        """Take some layers for all there are.
+        """Return the contents of some of the layers.
 
         Parameters
         ----------
         layer_ids : collection of str
-            Their ids.
+            Ids of the layers.
 
         Returns
         -------
         Contents
-            Those layers, and the images that have no others.
+            These layers, and the images whose layers are all among them.
         """
-        kept = frozenset(layer_ids)
+        wanted = frozenset(layer_ids)
         return Contents(
-            tuple(layer for layer in self.layers if layer.id in kept),
-            tuple(layer for layer in self.left_out if layer.record.id in kept),
-            tuple(image for image in self.images if kept.issuperset(image.layer_ids)),
+            tuple(layer for layer in self.layers if layer.id in wanted),
+            tuple(layer for layer in self.excluded if layer.id in wanted),
+            tuple(image for image in self.images if wanted.issuperset(image.layer_ids)),
             self.source,
         )
 
     def image_numbers(self) -> tuple[I64, I64]:
-        """List the images of each layer.
+        """List the images that have each layer.
 
         Returns
         -------
         start : (n_layers + 1,) int64
-            The images of layer i are the rows from `start[i]` to before `start[i + 1]`.
+            The images of layer i are the rows from `start[i]` up to `start[i + 1]`.
         image : (n,) int64
-            Places in `images`.
+            Indices into `images`.
         """
         layer_no = {layer.id: number for number, layer in enumerate(self.layers)}
         pairs = [  # images and layers, not rows
@@ -235,21 +235,26 @@ class Contents:
         return np.searchsorted(layer, np.arange(len(self.layers) + 1)).astype(np.int64), image
 
     def __repr__(self) -> str:
-        left_out = f", {len(self.left_out):,} left out" if self.left_out else ""
+        excluded = f", {len(self.excluded):,} excluded" if self.excluded else ""
         n_bytes = sum(layer.files.logical_bytes for layer in self.layers)
         return (
-            f"<Contents: {len(self.layers):,} layers{left_out}, {len(self.images):,} images, "
+            f"<Contents: {len(self.layers):,} layers{excluded}, {len(self.images):,} images, "
             f"{n_bytes:,} bytes in files>"
         )
 
     def _repr_html_(self) -> str:
-        grains = [(layer.id, layer.files, layer.chunks) for layer in self.layers]
         return html_table(
             repr(self)[1:-1],
             ("layer", "files", "bytes in files", "chunks", "bytes in chunks"),
             (
-                (label, len(files), files.n_bytes, len(chunks), chunks.n_bytes)
-                for label, files, chunks in grains
+                (
+                    layer.id,
+                    len(layer.files),
+                    layer.files.n_bytes,
+                    len(layer.chunks),
+                    layer.chunks.n_bytes,
+                )
+                for layer in self.layers
             ),
             n_rows=len(self.layers),
         )

@@ -40,14 +40,15 @@ import pyarrow as pa
 
 from vecache.digest import parse_digests
 from vecache.errors import DatasetError
+from vecache.index.load import ExcludedLayer
 from vecache.sharing.content_table import ContentTable
 from vecache.sharing.contents import (
+    GRAINS,
     MAX_BYTES,
     ContentImage,
     ContentLayer,
     Contents,
     Grain,
-    LeftOutLayer,
 )
 from vecache.sharing.keys import content_keys
 from vecache.sharing.occurrences import TAG_SCHEMA, OccurrenceKind
@@ -234,11 +235,11 @@ def open_dataset(
         if progress is not None:
             progress(first_byte + 1, FIRST_BYTES)
     held.require_all(folder, [row["n_tags"] for row in known])
-    files, chunks = held.content_table(Grain.FILE), held.content_table(Grain.CHUNK)
+    files, chunks = held.content_table("file"), held.content_table("chunk")
     return Contents(
         tuple(map(ContentLayer, map(_layer_record, known), files, chunks)),
         tuple(
-            LeftOutLayer(_layer_record(row), row["reason"])
+            ExcludedLayer(_layer_record(row), row["reason"])
             for row in layer_rows
             if row["reason"] is not None
         ),
@@ -258,7 +259,7 @@ class _Held:
     def __init__(self, layer_ids: list[str]) -> None:
         self._n_layers = len(layer_ids)
         self._ids = pa.array(layer_ids, pa.string())
-        self._rows: dict[Grain, list[tuple[I64, U8, I64]]] = {grain: [] for grain in Grain}
+        self._rows: dict[Grain, list[tuple[I64, U8, I64]]] = {grain: [] for grain in GRAINS}
         self._n_tags = np.zeros(len(layer_ids), np.int64)
 
     def add(self, table: Any) -> None:
@@ -270,7 +271,7 @@ class _Held:
         np.add.at(self._n_tags, layer_no[layer_no >= 0], 1)
         size = table["size"].to_numpy()
         is_good = has_key & (layer_no >= 0) & (size > 0)
-        for grain, name in ((Grain.FILE, "in_files"), (Grain.CHUNK, "in_chunks")):
+        for grain, name in zip(GRAINS, ("in_files", "in_chunks"), strict=True):
             rows = np.flatnonzero(is_good & table[name].to_numpy())
             self._rows[grain].append((layer_no[rows], key[rows], size[rows]))
 

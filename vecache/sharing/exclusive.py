@@ -24,15 +24,15 @@ import pyarrow as pa
 
 from vecache.arrays import frozen
 from vecache.digest import format_digests
-from vecache.sharing.content_table import join_holdings
-from vecache.sharing.contents import By, Grain
+from vecache.sharing.content_table import merge_tables
+from vecache.sharing.contents import GRAINS, check_by, check_grain
 from vecache.sharing.sources import read_contents
 from vecache.text import html_table
 
 if TYPE_CHECKING:
     from vecache.arrays import I64, U8
     from vecache.draw.picture import Picture
-    from vecache.sharing.contents import Contents
+    from vecache.sharing.contents import By, Contents, Grain
     from vecache.sharing.intersections import Intersections
 
 __all__ = ["DedupRatio", "RepeatedFiles", "Shares", "repeated_files", "shares"]
@@ -98,7 +98,7 @@ def repeated_files(source: Any, n_files: int = 20) -> RepeatedFiles:
     """Find the files whose copies cost most."""
     contents = read_contents(source)
     found = _Costliest(n_files)
-    for joined in join_holdings(contents.content_table(Grain.FILE)):
+    for joined in merge_tables(contents.content_tables("file")):
         found.add(
             joined.key,
             joined.member[joined.member_start[:-1]],
@@ -162,9 +162,9 @@ class Shares:
     ----------
     contents : Contents
         Where it comes from.
-    by : By
+    by : {"layer", "image"}
         Whether members are layers or images.
-    grain : Grain
+    grain : {"file", "chunk"}
         Whether bytes are those of files or of chunks.
     sets : Intersections
         Who holds what, at that grain.
@@ -184,7 +184,7 @@ class Shares:
     def by_others(self) -> I64:
         """(n, n) int64: bytes of row i that exactly k others hold, in column k."""
         n_members = self.sets.n_members
-        others = self.sets.spread(self.sets.set_sizes - 1)
+        others = self.sets.expand(self.sets.set_sizes - 1)
         counted = np.zeros(n_members**2, np.int64)
         np.add.at(counted, self.sets.member * n_members + others, self._row_bytes)
         return frozen(counted.reshape(n_members, n_members))
@@ -195,7 +195,7 @@ class Shares:
         return frozen(self._sum(self.sets.member, self._row_bytes))
 
     @cached_property
-    def own_bytes(self) -> I64:
+    def exclusive_bytes(self) -> I64:
         """(n,) int64, what nobody else holds."""
         is_own = self.sets.set_sizes == 1
         own = self.sets.take(np.flatnonzero(is_own))
@@ -215,7 +215,7 @@ class Shares:
     @cached_property
     def dedup(self) -> tuple[DedupRatio, DedupRatio]:
         """The ratio over all layers: by files, and by chunks."""
-        files, chunks = (_dedup(self.contents, grain) for grain in Grain)
+        files, chunks = (_dedup(self.contents, grain) for grain in GRAINS)
         return files, chunks
 
     def repeated_files(self, n_files: int = 20) -> RepeatedFiles:
@@ -261,8 +261,8 @@ class Shares:
         Returns
         -------
         pyarrow.Table
-            `label`, `bytes`, `own_bytes`, `new_bytes`, `cumulative_bytes`, and `by_others`: lists
-            that end with the last number that is not 0.
+            `label`, `bytes`, `exclusive_bytes`, `new_bytes`, `cumulative_bytes`, and `by_others`:
+            lists that end with the last number that is not 0.
         """
         place = np.arange(1, len(self) + 1)
         n_used = np.where(self.by_others > 0, place, 0).max(axis=1, initial=0)
@@ -272,7 +272,7 @@ class Shares:
             {
                 "label": pa.array(self.labels, pa.string()),
                 "bytes": self.bytes,
-                "own_bytes": self.own_bytes,
+                "exclusive_bytes": self.exclusive_bytes,
                 "new_bytes": self.new_bytes,
                 "cumulative_bytes": self.cumulative_bytes,
                 "by_others": pa.ListArray.from_arrays(offsets, self.by_others[is_listed]),
@@ -281,7 +281,7 @@ class Shares:
 
     @property
     def _row_bytes(self) -> I64:
-        return self.sets.spread(self.sets.n_bytes)
+        return self.sets.expand(self.sets.n_bytes)
 
     def _sum(self, member: I64, n_bytes: I64) -> I64:
         total = np.zeros(self.sets.n_members, np.int64)
@@ -295,20 +295,20 @@ class Shares:
         unique = int(self.sets.n_bytes.sum())
         return (
             f"<Shares: {len(self):,} {self.by}s by {self.grain}, {unique:,} unique bytes, "
-            f"{int(self.own_bytes.sum()):,} of them in one {self.by} only>"
+            f"{int(self.exclusive_bytes.sum()):,} of them in one {self.by} only>"
         )
 
     def _repr_html_(self) -> str:
-        columns = (self.bytes, self.own_bytes, self.new_bytes, self.cumulative_bytes)
+        columns = (self.bytes, self.exclusive_bytes, self.new_bytes, self.cumulative_bytes)
         return html_table(
             repr(self)[1:-1],
-            (str(self.by), "bytes", "own bytes", "new bytes", "unique so far"),
+            (self.by, "bytes", "exclusive bytes", "new bytes", "unique so far"),
             zip(self.labels, *(column.tolist() for column in columns), strict=True),
             n_rows=len(self),
         )
 
 
-def shares(source: Any, by: str | By = By.LAYER, grain: str | Grain = Grain.FILE) -> Shares:
+def shares(source: Any, by: By = "layer", grain: Grain = "file") -> Shares:
     """Find out what each layer or image costs alone.
 
     Parameters
@@ -333,11 +333,12 @@ def shares(source: Any, by: str | By = By.LAYER, grain: str | Grain = Grain.FILE
         If `by` or `grain` is none of the two.
     """
     contents = read_contents(source)
-    by, grain = By(by), Grain(grain)
+    check_by(by)
+    check_grain(grain)
     return Shares(contents, by, grain, contents.intersections(by, grain))
 
 
 def _dedup(contents: Contents, grain: Grain) -> DedupRatio:
-    content_table = contents.content_table(grain)
-    unique = sum(int(joined.size.sum()) for joined in join_holdings(content_table))
+    content_table = contents.content_tables(grain)
+    unique = sum(int(joined.size.sum()) for joined in merge_tables(content_table))
     return DedupRatio(grain, sum(each.logical_bytes for each in content_table), unique)

@@ -207,7 +207,7 @@ def _write_records(contents: Contents, draft: Path, n_tags: list[int]) -> None:
         *(_row(record, LAYER_SCHEMA, n_tags=n, reason=None) for record, n in known),
         *(
             _row(each.record, LAYER_SCHEMA, n_tags=None, reason=each.reason)
-            for each in contents.left_out
+            for each in contents.excluded
         ),
     ]
     images = [_row(image.record, IMAGE_SCHEMA, layers=image.layer_ids) for image in contents.images]

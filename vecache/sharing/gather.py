@@ -21,24 +21,25 @@ import numpy as np
 import pyarrow as pa
 
 from vecache.arrays import column, ragged_arange
-from vecache.sharing.contents import Grain
+from vecache.sharing.contents import check_grain
 from vecache.sharing.intersections import Intersections
 from vecache.sharing.sources import read_contents
 from vecache.text import html_table
 
 if TYPE_CHECKING:
     from vecache.arrays import I64
+    from vecache.sharing.contents import Grain
 
-__all__ = ["Gathered", "gather"]
+__all__ = ["Cover", "gather"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Gathered:
+class Cover:
     """The layers that cover an image, one row a step.
 
     Attributes
     ----------
-    grain : Grain
+    grain : {"file", "chunk"}
         Whether files or chunks were counted.
     layer_ids : tuple of str
         Ids of all local layers.
@@ -104,7 +105,7 @@ class Gathered:
 
     def __repr__(self) -> str:
         return (
-            f"<Gathered: {len(self):,} of {len(self.layer_ids):,} layers hold "
+            f"<Cover: {len(self):,} of {len(self.layer_ids):,} layers hold "
             f"{self.covered_bytes:,} of {self.total_bytes:,} bytes by {self.grain}>"
         )
 
@@ -128,7 +129,7 @@ class Gathered:
         )
 
 
-def gather(image: Any, source: Any, grain: str | Grain = Grain.FILE) -> Gathered:
+def gather(image: Any, source: Any, grain: Grain = "file") -> Cover:
     """Find few local layers that hold what an image needs.
 
     Parameters
@@ -142,7 +143,7 @@ def gather(image: Any, source: Any, grain: str | Grain = Grain.FILE) -> Gathered
 
     Returns
     -------
-    Gathered
+    Cover
         One row a step. Of layers that add equally much the earliest is chosen.
 
     Raises
@@ -152,24 +153,24 @@ def gather(image: Any, source: Any, grain: str | Grain = Grain.FILE) -> Gathered
     ValueError
         If `grain` is none of the two.
     """
-    grain = Grain(grain)
+    check_grain(grain)
     local, wanted = read_contents(source), read_contents(image)
     n_local = len(local.layers)
-    sets = Intersections.of_holdings([*local.content_table(grain), *wanted.content_table(grain)])
+    sets = Intersections.from_tables([*local.content_tables(grain), *wanted.content_tables(grain)])
     is_wanted = np.arange(sets.n_members) >= n_local
     sets = sets.take(np.flatnonzero(sets.any_in(is_wanted)))
     is_local = sets.member < n_local
     layer, added = _choose(
         sets.member[is_local],
-        sets.spread(np.arange(len(sets)))[is_local],
+        sets.expand(np.arange(len(sets)))[is_local],
         sets.n_bytes,
         n_local,
     )
     total, covered = int(sets.n_bytes.sum()), int(added.sum())
     held = np.zeros(n_local, np.int64)
-    np.add.at(held, sets.member[is_local], sets.spread(sets.n_bytes)[is_local])
+    np.add.at(held, sets.member[is_local], sets.expand(sets.n_bytes)[is_local])
     most_first = np.cumsum(np.sort(held)[::-1])
-    return Gathered(
+    return Cover(
         grain=grain,
         layer_ids=tuple(each.id for each in local.layers),
         layer=layer,
@@ -177,7 +178,7 @@ def gather(image: Any, source: Any, grain: str | Grain = Grain.FILE) -> Gathered
         total_bytes=total,
         uncovered_bytes=total - covered,
         n_at_least=int(np.searchsorted(most_first, covered)) + 1 if covered else 0,
-        n_unknown_layers=len(wanted.left_out),
+        n_unknown_layers=len(wanted.excluded),
     )
 
 

@@ -4,7 +4,7 @@ Of a million contents most are held by the same few sets of layers: all that onl
 has, all that it shares with one other. So contents with equal members are one row here, with their
 number and bytes, and every figure of this room is a sum over rows: a few thousand, as a rule.
 
-1. `of_holdings` joins the keys of all layers and counts the contents of each set of members.
+1. `from_tables` joins the keys of all layers and counts the contents of each set of members.
 2. `regroup` replaces layers by the images that have them, which may make sets equal.
 
 Sets are recognised by a hash, which is the sum of one number a member, and compared in full where
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vecache.arrays import column, ragged_arange
-from vecache.sharing.content_table import join_holdings
+from vecache.sharing.content_table import merge_tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -64,7 +64,7 @@ class Intersections:
         column("n_bytes", self.n_bytes, np.int64, len(self.n_contents))
 
     @classmethod
-    def of_holdings(cls, content_table: Sequence[ContentTable]) -> Intersections:
+    def from_tables(cls, content_table: Sequence[ContentTable]) -> Intersections:
         """Find the sets among layers, or whatever holds contents."""
         return _merge(
             len(content_table),
@@ -78,7 +78,7 @@ class Intersections:
                         joined.size,
                     )
                 )
-                for joined in join_holdings(content_table)
+                for joined in merge_tables(content_table)
             ),
         )
 
@@ -87,7 +87,7 @@ class Intersections:
         """(n_sets,) int64, members of each set."""
         return np.diff(self.start)
 
-    def spread(self, per_set: I64) -> I64:
+    def expand(self, per_set: I64) -> I64:
         """Repeat one number a set for each of its members.
 
         Parameters
@@ -214,7 +214,7 @@ def _blocks(ends: I64) -> Iterator[I64]:
 def _owned(sets: Intersections, owner_start: I64, owner: I64, n_owners: int) -> Intersections:
     """Replace members by owners; a set owned twice by one owner has it once."""
     n_owned = np.diff(owner_start)[sets.member]
-    set_no = np.repeat(sets.spread(np.arange(len(sets))), n_owned)
+    set_no = np.repeat(sets.expand(np.arange(len(sets))), n_owned)
     owners = owner[ragged_arange(owner_start[sets.member], n_owned)]
     pair = np.sort(set_no * max(n_owners, 1) + owners)  # np.unique is ten times slower
     is_first = np.ones(len(pair), np.bool_)

@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 
 from vecache.arrays import frozen, ragged_arange
-from vecache.sharing.contents import By, Grain
+from vecache.sharing.contents import check_by, check_grain
 from vecache.sharing.sources import read_contents
 from vecache.text import html_table
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from vecache.arrays import F64, I64
     from vecache.draw.picture import Picture
-    from vecache.sharing.contents import Contents
+    from vecache.sharing.contents import By, Contents, Grain
     from vecache.sharing.intersections import Intersections
 
 __all__ = ["METRICS", "Overlap", "overlap", "pair_sums"]
@@ -50,9 +50,9 @@ class Overlap:
     ----------
     contents : Contents
         Where it comes from.
-    by : By
+    by : {"layer", "image"}
         Whether members are layers or images.
-    grain : Grain
+    grain : {"file", "chunk"}
         What `bytes` counts: the sizes of shared files, or of shared chunks.
     """
 
@@ -68,12 +68,12 @@ class Overlap:
     @property
     def files(self) -> I64:
         """(n, n) int64, number of distinct files that both hold."""
-        return self._sums(Grain.FILE)[0]
+        return self._sums("file")[0]
 
     @property
     def chunks(self) -> I64:
         """(n, n) int64, number of distinct chunks that both hold."""
-        return self._sums(Grain.CHUNK)[0]
+        return self._sums("chunk")[0]
 
     @property
     def bytes(self) -> I64:
@@ -170,15 +170,15 @@ class Overlap:
         return matrix
 
     def _sums(self, grain: Grain) -> tuple[I64, I64]:
-        return self._files if grain is Grain.FILE else self._chunks
+        return self._files if grain == "file" else self._chunks
 
     @cached_property
     def _files(self) -> tuple[I64, I64]:
-        return pair_sums(self.contents.intersections(self.by, Grain.FILE))
+        return pair_sums(self.contents.intersections(self.by, "file"))
 
     @cached_property
     def _chunks(self) -> tuple[I64, I64]:
-        return pair_sums(self.contents.intersections(self.by, Grain.CHUNK))
+        return pair_sums(self.contents.intersections(self.by, "chunk"))
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -204,7 +204,7 @@ class Overlap:
         )
 
 
-def overlap(source: Any, by: str | By = By.LAYER, grain: str | Grain = Grain.FILE) -> Overlap:
+def overlap(source: Any, by: By = "layer", grain: Grain = "file") -> Overlap:
     """Compare layers or images with each other.
 
     Parameters
@@ -235,7 +235,8 @@ def overlap(source: Any, by: str | By = By.LAYER, grain: str | Grain = Grain.FIL
     >>> vecache.overlap({"one": toc, "two": toc}).bytes.tolist()
     [[0, 0], [0, 0]]
     """
-    by, grain = By(by), Grain(grain)
+    check_by(by)
+    check_grain(grain)
     return Overlap(read_contents(source), by, grain)
 
 
@@ -264,8 +265,8 @@ def pair_sums(sets: Intersections) -> tuple[I64, I64]:
 def _add_pairs(sets: Intersections, sums: I64) -> None:
     """Count each pair of a set once, above the diagonal or on it."""
     member = sets.member.astype(np.int32 if sets.n_members**2 < 1 << 31 else np.int64)
-    n_right = sets.spread(sets.start[1:]) - np.arange(len(member))  # itself and those behind it
-    weights = (sets.spread(sets.n_contents), sets.spread(sets.n_bytes))
+    n_right = sets.expand(sets.start[1:]) - np.arange(len(member))  # itself and those behind it
+    weights = (sets.expand(sets.n_contents), sets.expand(sets.n_bytes))
     ends = np.cumsum(n_right)
     n_blocks = int(ends[-1]) // _PAIRS_PER_BLOCK + 1 if len(ends) else 0
     edges = np.searchsorted(ends, np.arange(1, n_blocks + 1) * _PAIRS_PER_BLOCK, side="right")
@@ -282,7 +283,7 @@ def _add_products(sets: Intersections, sums: I64) -> None:
     for low in range(0, len(sets), _SETS_PER_BLOCK):  # bounds the memory
         block = sets.take(np.arange(low, min(low + _SETS_PER_BLOCK, len(sets))))
         member = np.zeros((len(block), sets.n_members), np.float32)
-        member[block.spread(np.arange(len(block))), block.member] = 1
+        member[block.expand(np.arange(len(block))), block.member] = 1
         for total, weight in zip(sums, (block.n_contents, block.n_bytes), strict=True):
             exact = np.float32 if weight.sum() < 1 << 24 else np.float64
             held = member.astype(exact, copy=False)

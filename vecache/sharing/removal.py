@@ -33,7 +33,7 @@ import numpy as np
 import pyarrow as pa
 
 from vecache.errors import ImageNotFoundError, LayerNotFoundError
-from vecache.sharing.contents import By, Grain
+from vecache.sharing.contents import check_grain
 from vecache.sharing.sources import read_contents
 from vecache.store.find import find_image, find_layer
 from vecache.text import html_table
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from vecache.arrays import I64, Bool
-    from vecache.sharing.contents import ContentImage, Contents
+    from vecache.sharing.contents import ContentImage, Contents, Grain
     from vecache.sharing.intersections import Intersections
 
 __all__ = ["KeptLayer", "Removal", "find_removed", "what_if"]
@@ -151,7 +151,7 @@ class Removal:
     ----------
     contents : Contents
         The store as it is.
-    grain : Grain
+    grain : {"file", "chunk"}
         Whether contents are files or chunks.
     layer_ids : tuple of str
         The layers that would go, in store order.
@@ -236,7 +236,7 @@ class Removal:
         )
 
 
-def what_if(source: Any, remove: Iterable[str], grain: str | Grain = Grain.FILE) -> Removal:
+def what_if(source: Any, remove: Iterable[str], grain: Grain = "file") -> Removal:
     """Say what removing layers or images would free and cost.
 
     Parameters
@@ -264,17 +264,18 @@ def what_if(source: Any, remove: Iterable[str], grain: str | Grain = Grain.FILE)
     """
     if isinstance(remove, str):
         raise TypeError("what_if wants several names, not one text")
-    contents, grain = read_contents(source), Grain(grain)
+    check_grain(grain)
+    contents = read_contents(source)
     layer_ids, images, kept = find_removed(contents, remove)
     is_gone = np.array([layer.id in layer_ids for layer in contents.layers], np.bool_)
-    sets = contents.intersections(By.LAYER, grain)
+    sets = contents.intersections("layer", grain)
     lost = sets.take(np.flatnonzero(sets.all_in(is_gone)))
     pull, in_turn = _pull_costs(contents, images, lost)
     freed = int(lost.n_bytes.sum())
-    unknown = [each.record for each in contents.left_out if each.record.id in layer_ids]
+    unknown = [each.record for each in contents.excluded if each.record.id in layer_ids]
     own = lost.take(np.flatnonzero(lost.set_sizes == 1))
-    own_bytes = np.zeros(len(contents.layers), np.int64)
-    np.add.at(own_bytes, own.member, own.n_bytes)
+    exclusive_bytes = np.zeros(len(contents.layers), np.int64)
+    np.add.at(exclusive_bytes, own.member, own.n_bytes)
     layer_bytes = np.array([layer.files.logical_bytes for layer in contents.layers], np.int64)
     known = [layer.id for layer in contents.layers if layer.id in layer_ids]
     return Removal(
@@ -288,7 +289,7 @@ def what_if(source: Any, remove: Iterable[str], grain: str | Grain = Grain.FILE)
         unknown_ids=tuple(record.id for record in unknown),
         unknown_bytes=sum(max(record.diff_size, 0) for record in unknown),
         layer_bytes=layer_bytes[is_gone],
-        layer_freed_bytes=own_bytes[is_gone],
+        layer_freed_bytes=exclusive_bytes[is_gone],
         pull_bytes=pull,
         in_turn_bytes=in_turn,
         orphaned_bytes=freed - int(in_turn.sum()),

@@ -24,13 +24,13 @@ from vecache.errors import TocError, VecacheError
 from vecache.files import read_bounded
 from vecache.image.model import Image
 from vecache.index.layers_cache import LayersCache
+from vecache.index.load import ExcludedLayer
 from vecache.sharing.content_table import ContentTable
 from vecache.sharing.contents import (
     MAX_BYTES,
     ContentImage,
     ContentLayer,
     Contents,
-    LeftOutLayer,
 )
 from vecache.sharing.dataset import is_dataset, open_dataset
 from vecache.sharing.keys import find_keys
@@ -63,7 +63,7 @@ def read_contents(source: Any, *, progress: Callable[[int, int], object] | None 
     Returns
     -------
     Contents
-        Layers in the order of the source. A layer without a good TOC stands in `left_out`.
+        Layers in the order of the source. A layer without a good TOC stands in `excluded`.
 
     Raises
     ------
@@ -140,7 +140,7 @@ def _read(
 ) -> Contents:
     listed = tuple(records)
     layers: list[ContentLayer] = []
-    left_out: list[LeftOutLayer] = []
+    excluded: list[ExcludedLayer] = []
     room = MAX_BYTES
     for number, record in enumerate(listed, 1):  # layers, not rows
         found = _read_layer(source, record, room)
@@ -148,22 +148,22 @@ def _read(
             layers.append(found)
             room -= max(found.files.logical_bytes, found.chunks.logical_bytes)
         else:
-            left_out.append(found)
+            excluded.append(found)
         if progress is not None:
             progress(number, len(listed))
     present = {record.id for record in listed}
     kept = tuple(image for image in images if present.issuperset(image.layer_ids))
-    return Contents(tuple(layers), tuple(left_out), kept, source)
+    return Contents(tuple(layers), tuple(excluded), kept, source)
 
 
-def _read_layer(source: _TocSource, record: LayerRecord, room: int) -> ContentLayer | LeftOutLayer:
+def _read_layer(source: _TocSource, record: LayerRecord, room: int) -> ContentLayer | ExcludedLayer:
     try:
         entries = source.entries(record)
         if entries is None:
-            return LeftOutLayer(record, "no TOC")
+            return ExcludedLayer(record, "no TOC")
         occurrences = find_occurrences(entries)
     except VecacheError as error:
-        return LeftOutLayer(record, str(error))
+        return ExcludedLayer(record, str(error))
     files, chunks = (
         ContentTable.from_rows(occurrences.key[mask], occurrences.size[mask])
         for mask in (occurrences.is_in_files, occurrences.is_in_chunks)
@@ -171,7 +171,7 @@ def _read_layer(source: _TocSource, record: LayerRecord, room: int) -> ContentLa
     for content_table in (files, chunks):
         claimed = float((content_table.size.astype(np.float64) * content_table.n_copies).sum())
         if claimed > room:
-            return LeftOutLayer(record, f"its TOC claims {claimed:.3g} bytes of content")
+            return ExcludedLayer(record, f"its TOC claims {claimed:.3g} bytes of content")
     return ContentLayer(record, files, chunks)
 
 
