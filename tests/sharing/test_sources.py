@@ -135,7 +135,7 @@ def test_a_folder_of_tocs_is_named_after_its_files(tmp_path: Path) -> None:
     assert contents.excluded[0].record.id == "registry-9"
     assert "registry-9.json" in contents.excluded[0].reason
     assert steps == [(1, 3), (2, 3), (3, 3)]
-    assert repr(contents).startswith("<Contents: 2 layers, 1 left out, 0 images")
+    assert repr(contents).startswith("<Contents: 2 layers, 1 excluded, 0 images")
     assert "registry-0" in contents._repr_html_()
 
 
