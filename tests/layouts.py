@@ -75,26 +75,44 @@ def write_layout(folder: Path, images: Mapping[str, Sequence[SparseLayer]]) -> P
     """Write an OCI layout with one image a tag."""
     blobs = folder / "blobs" / "sha256"
     blobs.mkdir(parents=True)
-    (folder / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
-    manifests = []
+    manifests = {}
     for tag, layers in images.items():
         for layer in layers:
             with (blobs / layer.blob_digest.partition(":")[2]).open("wb") as file:
                 file.truncate(layer.n_bytes)
                 file.seek(layer.toc_offset)
                 file.write(layer.frame)
-        diff_ids = [layer.layer_diff_id for layer in layers]
-        config = _write(blobs, {"rootfs": {"type": "layers", "diff_ids": diff_ids}}, _CONFIG_TYPE)
-        manifest = {
-            "schemaVersion": 2,
-            "mediaType": _MANIFEST_TYPE,
-            "config": config,
-            "layers": [layer.descriptor() for layer in layers],
-        }
-        name = {"org.opencontainers.image.ref.name": tag}
-        manifests.append({**_write(blobs, manifest, _MANIFEST_TYPE), "annotations": name})
-    (folder / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": manifests}))
+        manifests[tag] = write_manifest(
+            blobs,
+            [layer.layer_diff_id for layer in layers],
+            [layer.descriptor() for layer in layers],
+        )
+    write_index(folder, manifests)
     return folder
+
+
+def write_manifest(
+    blobs: Path, diff_ids: Sequence[str], layers: Sequence[dict[str, Any]]
+) -> dict[str, Any]:
+    """Write a config and a manifest, and return the manifest's descriptor."""
+    config = _write(blobs, {"rootfs": {"type": "layers", "diff_ids": diff_ids}}, _CONFIG_TYPE)
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": _MANIFEST_TYPE,
+        "config": config,
+        "layers": layers,
+    }
+    return _write(blobs, manifest, _MANIFEST_TYPE)
+
+
+def write_index(folder: Path, manifests: Mapping[str, dict[str, Any]]) -> None:
+    """Write the two files that make a folder an OCI layout, with a manifest for each tag."""
+    (folder / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
+    named = [
+        {**manifest, "annotations": {"org.opencontainers.image.ref.name": tag}}
+        for tag, manifest in manifests.items()
+    ]
+    (folder / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": named}))
 
 
 def debian_layers_by_image() -> dict[str, SparseLayer]:
