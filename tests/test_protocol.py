@@ -62,7 +62,7 @@ def test_one_file_answers_the_same_from_anywhere(file: CacheFile) -> None:
     wanted = ask_file(CacheFile.open(PATH), digests)
     assert ask_file(file, digests) == wanted
     assert ask_index(LayerIndex([file]), digests) == wanted
-    assert ask_index(LayerIndex([]).with_joined(file), digests) == wanted
+    assert ask_index(LayerIndex([]).append(file), digests) == wanted
 
 
 def test_the_set_asks_its_first_layer_first() -> None:

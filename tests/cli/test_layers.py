@@ -51,7 +51,7 @@ def test_what_was_built_is_kept_for_the_next_time(
     store: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert [row["cache"] for row in layers(store, capsys)][-2:] == ["built", "none"]
-    assert [row["cache"] for row in layers(store, capsys)][-2:] == ["kept", "none"]
+    assert [row["cache"] for row in layers(store, capsys)][-2:] == ["cached", "none"]
     (store / "overlay-layers" / layer_ids("dir")[1]).joinpath(
         "=Y2h1bmtlZC1tYW5pZmVzdC1jYWNoZQ=="
     ).write_bytes(b"\x04" + bytes(100))

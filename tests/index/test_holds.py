@@ -28,7 +28,7 @@ def load(root: Path, **options: object) -> LayersCache:
 
 
 def made_layer(number: int, data: bytes) -> CachedLayer:
-    return CachedLayer(make_record(number), CacheFile.parse(data), CacheSource.JOINED)
+    return CachedLayer(make_record(number), CacheFile.parse(data), CacheSource.APPENDED)
 
 
 def sound_queries(cache: LayersCache, digests: list[str]) -> list[bool]:
@@ -66,8 +66,8 @@ def test_a_corrupt_first_match_does_not_hide_a_sound_one(tmp_path: Path) -> None
     digest = first.cache.packed[:1, 7:].copy()
     place = first.cache.header.tags_offset + first.cache.digest_len
     broken[place : place + 8] = (2**50).to_bytes(8, "little")
-    alone = LayersCache().join(made_layer(0, bytes(broken)))
-    both = alone.join(first)
+    alone = LayersCache().append(made_layer(0, bytes(broken)))
+    both = alone.append(first)
     assert both.lookup(digest).state.tolist() == [LookupState.CORRUPT]
     assert both.holds(digest).tolist() == [True]
     assert alone.holds(digest).tolist() == [False]
@@ -76,7 +76,7 @@ def test_a_corrupt_first_match_does_not_hide_a_sound_one(tmp_path: Path) -> None
 def test_a_joined_set_knows_its_store_and_what_cannot_be_asked() -> None:
     cache = load(GOLDEN_SMALL / "stores" / "dir")
     left_out = ExcludedLayer(make_record(1), "no TOC")
-    joined = cache.join(made_layer(0, cache.layers[0].cache.data.tobytes())).join(left_out)
+    joined = cache.append(made_layer(0, cache.layers[0].cache.data.tobytes())).append(left_out)
     assert joined.store is cache.store
     assert len(joined.layers) == len(cache.layers) + 1
     assert joined.excluded == (left_out,)

@@ -19,7 +19,7 @@ from vecache.cache.writer import build_cache
 from vecache.digest import parse_digests
 from vecache.errors import DigestError, LocationError
 from vecache.index.layers_cache import LayersCache
-from vecache.index.load import CacheSource, KeptCaches
+from vecache.index.load import BuildCache, CacheSource
 from vecache.index.result import LookupState
 from vecache.store.graphroot import open_store
 
@@ -96,50 +96,96 @@ def test_build_store_writes_what_podman_would(tmp_path: Path) -> None:
     assert sources(load(root, build="never")) == ["mapped"] * 5
 
 
-def test_what_was_built_is_kept_and_checked_when_read_back(tmp_path: Path) -> None:
-    root, kept = copy_store("dir", tmp_path), tmp_path / "kept"
-    assert sources(load(root, kept=kept))[-1] == "built"
-    cache = load(root, kept=kept)
-    assert sources(cache)[-1] == "kept"
+def test_what_was_built_is_cached_and_checked_when_read_back(tmp_path: Path) -> None:
+    root, folder = copy_store("dir", tmp_path), tmp_path / "cached"
+    assert sources(load(root, build_cache=folder))[-1] == "built"
+    cache = load(root, build_cache=folder)
+    assert sources(cache)[-1] == "cached"
     assert cache.layers[-1].cache.data.tobytes() == golden_cache("dir", layer_ids("dir")[-1])
-    (file,) = kept.iterdir()
+    (file,) = folder.iterdir()
     data = bytearray(file.read_bytes())
     data[len(data) // 2] ^= 1
     file.write_bytes(data)
-    assert sources(load(root, kept=kept))[-1] == "built"
-    assert sources(load(root, kept=kept))[-1] == "kept"
+    assert sources(load(root, build_cache=folder))[-1] == "built"
+    assert sources(load(root, build_cache=folder))[-1] == "cached"
 
 
-def test_a_folder_that_cannot_be_written_keeps_nothing_and_harms_nothing(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_caches_nothing_and_harms_nothing(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    cache = load(GOLDEN_SMALL / "stores" / "dir", kept=tmp_path / "file" / "kept")
+    cache = load(GOLDEN_SMALL / "stores" / "dir", build_cache=tmp_path / "file" / "built")
     assert sources(cache)[-1] == "built"
 
 
-def test_refresh_does_nothing_for_the_same_set_and_follows_changes(tmp_path: Path) -> None:
+def test_refresh_follows_changes_and_keeps_the_old_set_as_it_was(tmp_path: Path) -> None:
     root = copy_store("dir", tmp_path)
     ids = layer_ids("dir")
     cache = load(root)
-    assert cache.refresh() is False
-    first = cache.layers[0]
-    index = cache.index
+    assert cache.refresh() is cache
+    first, index = cache.layers[0], cache.index
     edit_layers(root, lambda records: records.pop(1))
     shutil.rmtree(root / "overlay-layers" / ids[1])
-    assert cache.refresh() is True
-    assert [layer.id for layer in cache.layers] == [ids[0], *ids[2:]]
-    assert cache.layers[0] is first
-    assert cache.index is not index
+    without = cache.refresh()
+    assert [layer.id for layer in without.layers] == [ids[0], *ids[2:]]
+    assert without.layers[0] is first
+    assert [layer.id for layer in cache.layers] == ids
+    assert cache.index is index
+    assert without.index is not index
     cache_path(root, ids[4]).write_bytes(golden_cache("dir", ids[4]))  # Podman's next pull
-    assert cache.refresh() is True
-    assert sources(cache) == ["mapped"] * 4
+    pulled = without.refresh()
+    assert sources(pulled) == ["mapped"] * 4
+    assert sources(without) == ["mapped"] * 3 + ["built"]
+    assert pulled.refresh() is pulled
+
+
+def test_refresh_maps_a_cache_file_that_was_replaced(tmp_path: Path) -> None:
+    root = copy_store("dir", tmp_path)
+    first, second = layer_ids("dir")[:2]
+    cache = load(root)
+    status = cache_path(root, first).stat()
+    draft = tmp_path / "draft"
+    draft.write_bytes(golden_cache("dir", second))
+    os.utime(draft, ns=(status.st_atime_ns, status.st_mtime_ns))
+    draft.replace(cache_path(root, first))
+    fresh = cache.refresh()
+    assert fresh.layers[0].cache.data.tobytes() == golden_cache("dir", second)
+    assert cache.layers[0].cache.data.tobytes() == golden_cache("dir", first)
+    assert fresh.layers[1] is cache.layers[1]
+
+
+def test_refresh_takes_a_built_layer_over(tmp_path: Path) -> None:
+    root = copy_store("dir", tmp_path)
+    cache = load(root)
+    edit_layers(root, lambda records: records.pop(0))
+    assert cache.refresh().layers[-1] is cache.layers[-1]
+
+
+def test_refresh_does_not_call_the_progress_of_the_load(tmp_path: Path) -> None:
+    root = copy_store("dir", tmp_path)
+    calls: list[int] = []
+    cache = load(root, progress=lambda: calls.append(1))
+    assert len(calls) == len(cache.records)
+    cache_path(root, layer_ids("dir")[0]).unlink()
+    assert cache.refresh() is not cache
+    assert len(calls) == len(cache.records)
+
+
+def test_only_a_loaded_set_can_be_refreshed() -> None:
+    cache = load(GOLDEN_SMALL / "stores" / "dir")
+    with pytest.raises(ValueError, match="loaded from a store"):
+        cache.append(cache.layers[0]).refresh()
+
+
+def test_an_unknown_way_to_build_is_refused() -> None:
+    with pytest.raises(ValueError, match="build: found 'always', wanted one of 'memory'"):
+        load(GOLDEN_SMALL / "stores" / "dir", build="always")
 
 
 def test_a_digest_that_the_store_learns_later_counts_after_the_refresh(tmp_path: Path) -> None:
     root = copy_store("estargz", tmp_path)
     cache = load(root)
     edit_layers(root, lambda records: records[0].update({"diff-digest": "sha256:" + "1" * 64}))
-    assert cache.refresh() is True
-    assert cache.records[0].diff_digest == "sha256:" + "1" * 64
+    assert cache.refresh().records[0].diff_digest == "sha256:" + "1" * 64
+    assert cache.refresh().layers[0].record.diff_digest == "sha256:" + "1" * 64
 
 
 def test_a_layer_that_vanishes_stays_readable_until_the_refresh(tmp_path: Path) -> None:
@@ -186,20 +232,20 @@ def test_layers_of_an_additional_store_are_not_built_for(
         ({"HOME": "relative"}, "/dev/null/vecache"),
     ],
 )
-def test_what_is_kept_never_lands_outside_the_user_s_own_folder(
+def test_the_build_cache_never_lands_outside_the_user_s_own_folder(
     environ: dict[str, str], folder: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os.path, "expanduser", lambda _: "/home/of-the-password-file")
-    assert str(KeptCaches.of_user(environ).folder) == folder
+    assert str(BuildCache.of_user(environ).folder) == folder
 
 
-def test_a_fifo_among_the_kept_caches_does_not_stop_the_load(tmp_path: Path) -> None:
-    root, kept = copy_store("dir", tmp_path), tmp_path / "kept"
-    load(root, kept=kept)
-    (file,) = kept.iterdir()
+def test_a_fifo_in_the_build_cache_does_not_stop_the_load(tmp_path: Path) -> None:
+    root, folder = copy_store("dir", tmp_path), tmp_path / "cached"
+    load(root, build_cache=folder)
+    (file,) = folder.iterdir()
     file.unlink()
     os.mkfifo(file)
-    assert sources(load(root, kept=kept))[-1] == "built"
+    assert sources(load(root, build_cache=folder))[-1] == "built"
 
 
 def test_who_asks_does_not_change_what_a_store_holds(
@@ -307,7 +353,7 @@ def test_reading_while_layers_come_and_go(tmp_path: Path) -> None:
         cache = load(root)
         wanted = {record["id"] for record in records}
         for _ in range(100):
-            cache.refresh()
+            cache = cache.refresh()
             hits = cache.lookup(digest)
             assert (hits.layer < len(cache.layers)).all()
             assert {layer.id for layer in cache.layers} <= wanted
@@ -320,7 +366,7 @@ def test_reading_while_layers_come_and_go(tmp_path: Path) -> None:
 def test_a_set_and_a_result_show_counts_and_bytes() -> None:
     cache = load(GOLDEN_SMALL / "stores" / "dir", build="never")
     n_bytes = sum(layer.cache.n_bytes for layer in cache.layers)
-    assert f"4 layers, {cache.n_tags:,} tags, {n_bytes:,} bytes, 1 left out" in repr(cache)
+    assert f"4 layers, {cache.n_tags:,} tags, {n_bytes:,} bytes, 1 excluded>" in repr(cache)
     assert "none was to be built" in cache._repr_html_()
     assert cache.layers[0].id in cache._repr_html_()
     hits = cache.lookup(["", "sha256:q", "sha256:" + "0" * 64])

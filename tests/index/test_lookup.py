@@ -39,7 +39,7 @@ def ask(index: LayerIndex, texts: Sequence[str]) -> LookupResult:
 def check_against_oracle(datas: Sequence[bytes], packed: Sequence[bytes], joined: int = 0) -> None:
     index = LayerIndex([CacheFile.parse(data) for data in datas[: len(datas) - joined]])
     for data in datas[len(datas) - joined :]:
-        index = index.with_joined(CacheFile.parse(data))
+        index = index.append(CacheFile.parse(data))
     slow = [SlowFile.parse(data) for data in datas]
     texts = [as_text(query) for query in packed]
     hits = ask(index, texts)

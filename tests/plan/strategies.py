@@ -139,7 +139,9 @@ def load_layers(layers: list[StoredLayer]) -> LayersCache:
     for record, layer in zip(records[n_loaded:], layers[n_loaded:], strict=True):
         entries = Toc.parse(layer.toc).entries if layer.layout is Layout.FLAT else None
         joined = CacheFile.parse(layer.cache)
-        cache = cache.join(CachedLayer(record, joined, CacheSource.JOINED, flat_entries=entries))
+        cache = cache.append(
+            CachedLayer(record, joined, CacheSource.APPENDED, flat_entries=entries)
+        )
     return cache
 
 

@@ -117,7 +117,11 @@ def test_a_flat_layer_whose_toc_cannot_be_read_keeps_what_it_has(tmp_path: Path)
     toc_path(root, layer_ids("flat")[0]).write_bytes(b"broken")
     cache = LayersCache.load(open_store(root), present=layer_ids("flat")[:2])
     complete = cache.with_all_chunks()
-    assert complete.layers[0] is cache.layers[0]
+    assert complete.layers[0].cache is cache.layers[0].cache
+    (unread,) = complete.unread
+    assert unread.id == layer_ids("flat")[0]
+    assert "TOC" in unread.reason
+    assert cache.unread == ()
     assert complete.layers[1].cache.n_tags > cache.layers[1].cache.n_tags
     assert (complete.records, complete.store) == (cache.records, cache.store)
 
@@ -125,3 +129,4 @@ def test_a_flat_layer_whose_toc_cannot_be_read_keeps_what_it_has(tmp_path: Path)
 def test_plain_layers_are_known_by_all_chunks_already() -> None:
     cache = LayersCache.load(open_store(GOLDEN_SMALL / "stores" / "dir"))
     assert cache.with_all_chunks() is cache
+    assert cache.unread == ()

@@ -128,14 +128,16 @@ def load_layers(
 ) -> tuple[Store, LayersCache]:
     """Open a store and load the caches of its layers, or of those named in `present`."""
     from vecache.index.layers_cache import LayersCache
-    from vecache.index.load import KeptCaches
+    from vecache.index.load import BuildCache
     from vecache.store.graphroot import open_store
 
     store = open_store(path)
     ids = None if present is None else [record.id for record in store.find_layers(present)]
-    kept = KeptCaches.of_user(os.environ).folder
+    build_cache = BuildCache.of_user(os.environ).folder
     with Progress("Loading layers") as progress:
-        cache = LayersCache.load(store, present=ids, kept=kept, progress=progress.advance)
+        cache = LayersCache.load(
+            store, present=ids, build_cache=build_cache, progress=progress.advance
+        )
     return store, cache
 
 

@@ -79,15 +79,15 @@ def _plan_fetch(
     """Bytes over the wire for each image that goes, pulled again alone; None where unknown."""
     from vecache.image.open import open_image
     from vecache.index.layers_cache import LayersCache
-    from vecache.index.load import KeptCaches
+    from vecache.index.load import BuildCache
     from vecache.plan.pull import plan_with
 
     if store is None or not removal.images:
         return [None] * len(removal.images)
     gone = {*removal.layer_ids, *removal.unknown_ids}
     present = {record.id for record in removal.contents.records} - gone
-    kept = KeptCaches.of_user(os.environ).folder
-    cache = LayersCache.load(store, present=present, kept=kept)
+    build_cache = BuildCache.of_user(os.environ).folder
+    cache = LayersCache.load(store, present=present, build_cache=build_cache)
     options = pull_options(args, store)
     fetch: list[int | None] = []
     for image in removal.images:

@@ -1,45 +1,41 @@
-"""What do the layers of a store hold, all of them at once? The set that is asked.
+"""The caches of a store's layers as one set, to look up in.
 
-1. `load` goes through the store's layers in order: maps what is on disk, builds what is missing or
-   broken, leaves out what has no TOC and keeps the reason.
-2. The first question builds the index over all of them; see `lookup.py`.
-3. `refresh` keeps what is loaded, adds what is new, drops what is gone. Where the set of layers is
-   the same as before (an xxh3 over ids, digests, sizes and times says so) it does nothing.
-4. `join` gives a set with one more layer at the end, for a plan that goes on to the next layer;
-   `with_all_chunks` one that knows all chunks of flat layers too.
+1. `load` goes through the store's layers in order: it maps what is on disk, builds what is missing
+   or broken, and excludes what has no TOC, with the reason.
+2. The first look-up builds the index over all of them; see `lookup.py`.
+3. A set is a value. `refresh` returns another where the store has changed: it takes over the layers
+   whose record and cache file are the same, and opens the others. `append` returns the set with
+   one more layer at the end, as the next layer of a plan meets it; `with_all_chunks` the set that
+   knows all chunks of flat layers too.
 
 Podman may add and remove layers at the same time: the records are read under the store's lock, a
-map of a deleted file stays good, and a layer that vanishes in between is left out with that
-reason.
+map of a deleted file stays good, and a layer that vanishes in between is excluded with that reason.
+Several threads may use one set.
+
 Source: containers/storage pkg/chunked/cache_linux.go load, getLayersCache.
 """
 
 from __future__ import annotations
 
 from itertools import chain
-from typing import TYPE_CHECKING
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
 from vecache.digest import Digests, parse_digests
-from vecache.index.load import (
-    BuildMode,
-    CachedLayer,
-    CacheSource,
-    ExcludedLayer,
-    LayerSource,
-    identify,
-)
+from vecache.index.load import Build, BuildCache, CachedLayer, ExcludedLayer, LayerSource
 from vecache.index.lookup import LayerIndex
 from vecache.index.result import LookupResult, Matches
 from vecache.text import html_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
-    from pathlib import Path
     from typing import TypeAlias
 
     from vecache.arrays import U8, BinaryColumn, Bool
+    from vecache.index.load import LayerState
     from vecache.store.graphroot import Store
     from vecache.store.records import LayerRecord
 
@@ -49,22 +45,22 @@ __all__ = ["LayersCache"]
 
 
 class LayersCache:
-    """The caches of a store's layers, asked as one.
+    """The caches of a store's layers, as one set to look up in.
 
-    Made by `load`, and by `join` from another.
+    Made by `load`; `refresh`, `append` and `with_all_chunks` return new sets.
 
     Parameters
     ----------
     records : sequence of LayerRecord
         All layers that count as present, in store order.
     layers : sequence of CachedLayer
-        Those that have a cache, in store order. A look-up's `layer` is a place in it.
+        Those that have a cache, in store order. A look-up's `layer` is an index into it.
     excluded : sequence of ExcludedLayer
         Those that have none, each with the reason.
+    store : Store, optional
+        What the set was loaded from.
     index : LayerIndex, optional
         The index over `layers`, where there is one already.
-    store : Store, optional
-        What the set was loaded from, before layers joined.
 
     Attributes
     ----------
@@ -79,25 +75,27 @@ class LayersCache:
         records: Sequence[LayerRecord] = (),
         layers: Sequence[CachedLayer] = (),
         excluded: Sequence[ExcludedLayer] = (),
-        index: LayerIndex | None = None,
+        *,
         store: Store | None = None,
+        index: LayerIndex | None = None,
     ) -> None:
         self.records = tuple(records)
         self.layers = tuple(layers)
         self.excluded = tuple(excluded)
         self.store = store
         self._index = index
+        self._index_lock = Lock()
         self._source: LayerSource | None = None
-        self._identity = 0
+        self._states: tuple[LayerState, ...] = ()
 
     @classmethod
     def load(
         cls,
         store: Store,
         *,
-        build: str = BuildMode.MEMORY,
+        build: Build = "memory",
         present: Collection[str] | None = None,
-        kept: Path | str | None = None,
+        build_cache: Path | str | None = None,
         progress: Callable[[], object] | None = None,
     ) -> LayersCache:
         """Load the caches of a store's layers.
@@ -108,11 +106,11 @@ class LayersCache:
             The graph root, with its additional stores.
         build : {"memory", "store", "never"}
             What to do where a layer has a TOC and no good cache file: build it in memory, build
-            it and write it into the store under its locks, or leave the layer out.
+            it and write it into the store under its locks, or exclude the layer.
         present : collection of str, optional
             Ids of the layers that count as present; all by default.
-        kept : path, optional
-            Folder that keeps what was built in memory, for the next time. None keeps nothing.
+        build_cache : path, optional
+            Folder for what is built in memory, to find it there the next time.
         progress : callable, optional
             Called after each layer.
 
@@ -124,57 +122,91 @@ class LayersCache:
         Raises
         ------
         StoreError
-            If the store's records cannot be read. What is wrong with one layer is no error: it
-            stands in `excluded`.
+            If the store's records cannot be read. What is wrong with one layer raises nothing: the
+            layer is in `excluded`.
         ValueError
             If `build` is none of the three.
         """
-        cache = cls(store=store)
-        cache._source = LayerSource(store, BuildMode(build), present, kept, progress)
-        cache.refresh()
-        return cache
+        if build not in get_args(Build):
+            wanted = ", ".join(map(repr, get_args(Build)))
+            raise ValueError(f"build: found {build!r}, wanted one of {wanted}")
+        folder = None if build_cache is None else BuildCache(Path(build_cache))
+        ids = None if present is None else frozenset(present)
+        source = LayerSource(store, build, ids, folder)
+        return cls._open(source, source.list_layers(), cls(), progress)
 
-    def refresh(self) -> bool:
-        """Look at the store again.
+    def refresh(self) -> LayersCache:
+        """Look at the store again; this set stays as it is.
 
         Returns
         -------
-        bool
-            False where the set of layers is the same, and nothing was done.
+        LayersCache
+            What `load` would return now; this set itself where no layer came, went or changed and
+            no cache file was replaced. Shares the caches of the layers that stayed the same.
 
         Raises
         ------
         StoreError
             If the store's records cannot be read.
         ValueError
-            If this set did not come from `load`.
+            If this set did not come from `load` or `refresh`.
         """
         if self._source is None:
             raise ValueError("only a set that was loaded from a store can be refreshed")
-        records = self._source.records()
-        identity = identify(records)
-        if identity == self._identity:
-            return False
-        loaded = {item.id: item for item in self.layers if item.source is CacheSource.MAPPED}
-        found = [loaded.get(record.id) or self._source.open(record) for record in records]
-        self.records = tuple(records)
-        self.layers = tuple(item for item in found if isinstance(item, CachedLayer))
-        self.excluded = tuple(item for item in found if isinstance(item, ExcludedLayer))
-        self._index = None
-        self._identity = identity
-        return True
+        states = self._source.list_layers()
+        return self if states == self._states else self._open(self._source, states, self)
+
+    @classmethod
+    def _open(
+        cls,
+        source: LayerSource,
+        states: tuple[LayerState, ...],
+        old: LayersCache,
+        progress: Callable[[], object] | None = None,
+    ) -> LayersCache:
+        """Open the listed layers, except those that an older set has in the same state."""
+        # The states were read before the files are opened: a file that is replaced in between is
+        # opened once more at the next refresh, never missed.
+        loaded = {layer.id: layer for layer in old.layers}
+        reusable = {state: loaded.get(state[0].id) for state in old._states}
+        found: list[CachedLayer | ExcludedLayer] = []
+        for state in states:
+            found.append(reusable.get(state) or source.open_layer(state[0]))
+            if progress is not None:
+                progress()
+        new = cls(
+            [record for record, _ in states],
+            [layer for layer in found if isinstance(layer, CachedLayer)],
+            [layer for layer in found if isinstance(layer, ExcludedLayer)],
+            store=source.store,
+        )
+        new._source, new._states = source, states
+        return new
 
     @property
     def index(self) -> LayerIndex:
         """The index over all layers, built when it is first needed."""
-        if self._index is None:
-            self._index = LayerIndex([layer.cache for layer in self.layers])
-        return self._index
+        with self._index_lock:  # of several threads one builds it, and the others wait
+            if self._index is None:
+                self._index = LayerIndex([layer.cache for layer in self.layers])
+            return self._index
 
     @property
     def n_tags(self) -> int:
         """Tags of all layers."""
         return sum(layer.cache.n_tags for layer in self.layers)
+
+    @property
+    def unread(self) -> tuple[ExcludedLayer, ...]:
+        """Layers of a set from `with_all_chunks` whose TOC could not be read, with the reason.
+
+        They take part with the chunks that their caches know.
+        """
+        return tuple(
+            ExcludedLayer(layer.record, layer.toc_problem)
+            for layer in self.layers
+            if layer.toc_problem
+        )
 
     def lookup(self, digests: Queries, *, strict: bool = False) -> LookupResult:
         """Find the first layer that holds each digest.
@@ -288,33 +320,35 @@ class LayersCache:
         """
         return self.lookup(digests, strict=strict)
 
-    def join(self, layer: CachedLayer | ExcludedLayer) -> LayersCache:
-        """Give a set with one more layer at the end; this one stays as it is.
+    def append(self, layer: CachedLayer | ExcludedLayer) -> LayersCache:
+        """Return the set with one more layer at the end; this one stays as it is.
 
         Parameters
         ----------
         layer : CachedLayer or ExcludedLayer
-            The layer; it counts as present, whether it can be asked or not.
+            The layer; it counts as present, whether it has a cache or not.
 
         Returns
         -------
         LayersCache
-            Shares everything with this one.
+            Shares the caches and the index with this one.
         """
         records = (*self.records, layer.record)
         if isinstance(layer, ExcludedLayer):
             excluded = (*self.excluded, layer)
-            return LayersCache(records, self.layers, excluded, self._index, self.store)
-        index = self.index.with_joined(layer.cache)
-        return LayersCache(records, (*self.layers, layer), self.excluded, index, self.store)
+            return LayersCache(records, self.layers, excluded, store=self.store, index=self._index)
+        layers = (*self.layers, layer)
+        index = self.index.append(layer.cache)
+        return LayersCache(records, layers, self.excluded, store=self.store, index=index)
 
     def with_all_chunks(self) -> LayersCache:
-        """Give the same layers with the tags they would have in the plain layout.
+        """Return the same layers with the tags they would have in the plain layout.
 
         Returns
         -------
         LayersCache
-            For asking what layers hold, not where; this set itself where no layer is flat.
+            For what layers hold, not where. This set itself where no layer is flat. A layer whose
+            TOC cannot be read stays as it is, and `unread` has the reason.
 
         Notes
         -----
@@ -329,7 +363,7 @@ class LayersCache:
         n_bytes = sum(layer.cache.n_bytes for layer in self.layers)
         return (
             f"<LayersCache: {len(self.layers):,} layers, {self.n_tags:,} tags, {n_bytes:,} bytes, "
-            f"{len(self.excluded):,} left out>"
+            f"{len(self.excluded):,} excluded>"
         )
 
     def _repr_html_(self) -> str:

@@ -72,7 +72,7 @@ class LayerIndex:
         """Bytes that the index holds beyond the maps."""
         return self._base.nbytes + self._joined.nbytes
 
-    def with_joined(self, file: CacheFile) -> LayerIndex:
+    def append(self, file: CacheFile) -> LayerIndex:
         """Return an index with one more layer at the end, which shares this one's column."""
         return LayerIndex((*self.files, file), self._base, self._n_base)
 

@@ -136,7 +136,7 @@ def _follow(complete: LayersCache, before: LayersCache, after: LayersCache) -> L
     layer = after.layers[-1].with_all_chunks if has_joined else None
     if complete is before and (layer is None or layer is after.layers[-1]):
         return after
-    return complete if layer is None else complete.join(layer)
+    return complete if layer is None else complete.append(layer)
 
 
 def _find_layer_best(

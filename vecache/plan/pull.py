@@ -88,7 +88,7 @@ class Preparer:
             # logs that, and goes on without: source containers/storage cache_linux.go load.
             return PreparedLayer(files, ExcludedLayer(record, str(error)))
         flat_entries = entries if self.layout is Layout.FLAT else None
-        joining = CachedLayer(record, cache, CacheSource.JOINED, flat_entries=flat_entries)
+        joining = CachedLayer(record, cache, CacheSource.APPENDED, flat_entries=flat_entries)
         return PreparedLayer(files, joining)
 
 
@@ -234,12 +234,12 @@ def _plan_layer(
     if _is_present(layer, cache):
         return LayerPlan(layer, LayerState.PRESENT, None, cache), cache
     if layer.toc_format is None or options.whole_blobs:
-        after = cache.join(ExcludedLayer(joining_record(layer), "no TOC: pulled whole"))
+        after = cache.append(ExcludedLayer(joining_record(layer), "no TOC: pulled whole"))
         return LayerPlan(layer, LayerState.WHOLE, None, cache), after
     prepared = preparer.prepare(layer)
     with naming(layer):
         replay = replay_layer(prepared.files, cache, options)
-    return LayerPlan(layer, LayerState.PARTIAL, replay, cache), cache.join(prepared.joining)
+    return LayerPlan(layer, LayerState.PARTIAL, replay, cache), cache.append(prepared.joining)
 
 
 def _is_present(layer: ImageLayer, cache: LayersCache) -> bool:
