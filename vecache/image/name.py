@@ -1,25 +1,47 @@
-"""The name of an image in a registry, written out in full.
+"""Parse an image's name as Skopeo does: a transport, a colon, and where to look.
 
-`debian` means `docker.io/library/debian:latest`: the first part is a host only if it looks like one
-(a dot, a colon, a capital letter, or `localhost`); Docker's own registry has one-word names under
-`library/`; and no tag means `latest`. Docker's registry answers at another host than its name says.
+    oci:DIR[:TAG]                                an OCI layout; `@N` for TAG is the Nth image in it
+    oci-archive:FILE[:TAG]                       the same in a tar archive
+    dir:DIR                                      a folder that `skopeo copy` wrote
+    docker://HOST[:PORT]/NAME[:TAG|@DIGEST]      a registry
+    containers-storage:[[DRIVER@]GRAPHROOT]NAME  a store; the part in square brackets is optional
 
-Source: github.com/distribution/reference normalize.go splitDockerDomain, regexp.go.
+A name in a registry is completed: `debian` means `docker.io/library/debian:latest`. The first part
+is a host only if it looks like one (a dot, a colon, a capital letter, or `localhost`), one-word
+names in Docker's own registry are under `library/`, and no tag means `latest`.
+
+Source: containers/image oci/internal/oci_util.go SplitPathAndImage, storage/storage_transport.go
+ParseStoreReference; github.com/distribution/reference normalize.go splitDockerDomain, regexp.go.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
 
 from vecache.digest import is_digest
 from vecache.errors import ImageError
 
-__all__ = ["DOCKER_HUB", "RegistryName", "parse_registry_name"]
+__all__ = [
+    "DOCKER_HUB",
+    "PathName",
+    "RegistryName",
+    "StoreName",
+    "Transport",
+    "parse_image_name",
+    "parse_registry_name",
+]
 
 DOCKER_HUB = "docker.io"
-_DOCKER_HUB_HOST = "registry-1.docker.io"
+_DOCKER_HUB_HOST = "registry-1.docker.io"  # what answers for it
 
+_FORMS = (
+    "oci:DIR[:TAG], oci-archive:FILE[:TAG], dir:DIR, docker://HOST[:PORT]/NAME[:TAG|@DIGEST], "
+    "containers-storage:NAME"
+)
 _LABEL = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
 _DOMAIN = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[a-fA-F0-9:]+\])(?::[0-9]{{1,5}})?")
 _PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
@@ -27,15 +49,44 @@ _REPOSITORY = re.compile(rf"{_PART}(?:/{_PART})*")
 _TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,127}")
 _MAX_NAME = 255
 _BARE_HEX = re.compile(r"[0-9a-f]{64}")
+_STORE = re.compile(r"\[(?:[^@\]]*@)?(?P<root>/[^+:\]]*)(?:\+[^:\]]*)?(?::[^\]]*)?\](?P<name>.*)")
+_NAME_AND_ID = re.compile(r"(?:.*@)?(?P<id>[0-9a-f]{64})")
+
+
+class Transport(StrEnum):
+    """The ways to reach an image."""
+
+    OCI = "oci"
+    OCI_ARCHIVE = "oci-archive"
+    DIR = "dir"
+    DOCKER = "docker"
+    STORAGE = "containers-storage"
+
+
+@dataclass(frozen=True, slots=True)
+class PathName:
+    """An image in a local folder or archive."""
+
+    transport: Transport  # OCI, OCI_ARCHIVE or DIR
+    path: Path
+    tag: str = ""  # empty if there is none, always so for DIR
+
+
+@dataclass(frozen=True, slots=True)
+class StoreName:
+    """An image in a store."""
+
+    graph_root: Path | None  # None if the name does not say which store
+    name: str  # a name or an id, as `Store.find_image` takes it
 
 
 @dataclass(frozen=True, slots=True)
 class RegistryName:
     """An image in a registry."""
 
-    domain: str  # the registry as people name it, with its port if it has one
-    repository: str  # the name inside the registry
-    version: str  # A tag, or a digest
+    domain: str  # the registry, with its port if it has one
+    repository: str
+    version: str  # a tag, or a digest
 
     @property
     def host(self) -> str:
@@ -56,8 +107,44 @@ class RegistryName:
         return f"{self.name}{'@' if self.is_pinned else ':'}{self.version}"
 
 
+def parse_image_name(text: str) -> PathName | RegistryName | StoreName:
+    """Parse `TRANSPORT:REST`; looks at the file system to tell a path's tag.
+
+    Examples
+    --------
+    >>> str(parse_image_name("docker://quay.io/podman/stable"))
+    'quay.io/podman/stable:latest'
+    >>> parse_image_name("oci:images:app")
+    PathName(transport=<Transport.OCI: 'oci'>, path=PosixPath('images'), tag='app')
+    """
+    shown = repr(text[:200])
+    name, colon, rest = text.partition(":")
+    try:
+        transport = Transport(name)
+    except ValueError:
+        problem = f"unknown transport {name[:50]!r}"
+        if not colon or "/" in name or "." in name or rest[:1].isdigit():
+            problem = "no transport; for an image in a registry, put docker:// before the name"
+        raise ImageError(f"{shown}: {problem}; wanted one of {_FORMS}") from None
+    if transport is Transport.DOCKER:
+        if not rest.startswith("//"):
+            raise ImageError(f"{shown}: docker needs two slashes, as in docker://{rest[:200]}")
+        rest = rest[2:]
+    if not rest or "\0" in rest:
+        raise ImageError(f"{shown}: no name after {name}:")
+    match transport:
+        case Transport.DOCKER:
+            return parse_registry_name(rest)
+        case Transport.STORAGE:
+            return _parse_store_name(rest)
+        case Transport.DIR:
+            return PathName(transport, Path(rest))
+        case Transport.OCI | Transport.OCI_ARCHIVE:
+            return PathName(transport, *_split_tag(rest))
+
+
 def parse_registry_name(text: str) -> RegistryName:
-    """Read a name and write it out in full.
+    """Parse a name in a registry, and complete it.
 
     Examples
     --------
@@ -67,7 +154,7 @@ def parse_registry_name(text: str) -> RegistryName:
     shown = repr(text[:200])
     name, at, version = text.partition("@")
     if at and not is_digest(version):
-        raise ImageError(f"{shown}: what stands behind the @ is not a digest")
+        raise ImageError(f"{shown}: what follows the @ is not a digest")
     head, slash, last = name.rpartition("/")
     last, colon, tag = last.partition(":")
     if colon and at:
@@ -88,14 +175,41 @@ def parse_registry_name(text: str) -> RegistryName:
 
 
 def _split_domain(name: str) -> tuple[str, str]:
+    """Split a name into domain and repository, and complete both."""
     first, slash, rest = name.partition("/")
     is_host = "." in first or ":" in first or first == "localhost" or first != first.lower()
-    if not slash or not is_host:
-        domain, repository = DOCKER_HUB, name
-    else:
-        domain, repository = first, rest
+    domain, repository = (first, rest) if slash and is_host else (DOCKER_HUB, name)
     if domain == "index.docker.io":
         domain = DOCKER_HUB
     if domain == DOCKER_HUB and "/" not in repository:
         repository = f"library/{repository}"
     return domain, repository
+
+
+def _parse_store_name(text: str) -> StoreName:
+    """Parse `[[DRIVER@]GRAPHROOT[+RUNROOT][:OPTIONS]]NAME`; `@ID` and `NAME@ID` are names too."""
+    graph_root, name = None, text
+    if text.startswith("["):
+        match = _STORE.fullmatch(text)
+        if match is None:
+            raise ImageError(f"{text[:200]!r}: wanted [DRIVER@/GRAPHROOT]NAME")
+        graph_root, name = Path(match["root"]), match["name"]
+    with_id = _NAME_AND_ID.fullmatch(name)
+    name = with_id["id"] if with_id else name.removeprefix("@")
+    if not name:
+        raise ImageError(f"{text[:200]!r}: names no image")
+    return StoreName(graph_root, name)
+
+
+def _split_tag(text: str) -> tuple[Path, str]:
+    """Split `PATH[:TAG]` at the first colon that leaves a path which exists.
+
+    Skopeo always splits at the first colon, so no path may contain one. What Skopeo accepts means
+    the same here; what it would refuse may be a path with colons.
+    """
+    colons = [i for i, character in enumerate(text) if character == ":"]
+    for end in [*colons, len(text)]:
+        if os.path.exists(text[:end]):
+            return Path(text[:end]), text[end + 1 :]
+    path, _, tag = text.partition(":")
+    return Path(path), tag

@@ -1,33 +1,16 @@
-"""How an image is named: a transport and, behind the colon, where to look.
-
-As Skopeo names images:
-
-- `oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]`; `@N` in the place of the tag is the Nth image;
-- `dir:DIR`;
-- `docker://HOST[:PORT]/NAME[:TAG|@DIGEST]`;
-- `containers-storage:[DRIVER@GRAPHROOT]NAME`, the part in square brackets being optional.
-
-This module only takes the text apart. What the rest means is up to the module of each transport.
-
-Open an image by its name, wherever it is.
-
-The reference says which kind of place it is; from there on every place is an `ImageSource`.
-"""
+"""Open an image by its name, wherever it is."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vecache.errors import ImageError
 from vecache.image.local import DirFolder, FolderFiles, OciLayout, TarFiles
 from vecache.image.manifest import machine_platform, parse_platform
-from vecache.image.name import parse_registry_name
+from vecache.image.name import PathName, RegistryName, StoreName, Transport, parse_image_name
 from vecache.image.source import load_image
-from vecache.image.stored import StoreImage, parse_store_name
+from vecache.image.stored import StoreImage
 from vecache.store.graphroot import Store, open_store
 
 if TYPE_CHECKING:
@@ -35,74 +18,7 @@ if TYPE_CHECKING:
     from vecache.image.registry.http import RetryPolicy
     from vecache.image.source import ImageSource
 
-__all__ = ["Reference", "Transport", "open_image", "parse_reference", "split_tag"]
-
-
-class Transport(StrEnum):
-    """The ways to reach an image."""
-
-    OCI = "oci"
-    OCI_ARCHIVE = "oci-archive"
-    DIR = "dir"
-    DOCKER = "docker"
-    STORAGE = "containers-storage"
-
-
-_FORMS = (
-    "oci:DIR[:TAG], oci-archive:FILE[:TAG], dir:DIR, docker://HOST[:PORT]/NAME[:TAG|@DIGEST], "
-    "containers-storage:NAME"
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Reference:
-    """An image's name, taken apart."""
-
-    text: str  # as it was given
-    transport: Transport  # what stands before the first colon
-    rest: str  # what stands behind it, never empty; for `docker` without the two slashes
-
-
-def parse_reference(text: str) -> Reference:
-    """Take an image's name apart.
-
-    Examples
-    --------
-    >>> parse_reference("docker://quay.io/podman/stable").rest
-    'quay.io/podman/stable'
-    >>> parse_reference("oci:images:app").transport
-    <Transport.OCI: 'oci'>
-    """
-    shown = repr(text[:200])
-    name, colon, rest = text.partition(":")
-    try:
-        transport = Transport(name)
-    except ValueError:
-        problem = f"unknown transport {name[:50]!r}"
-        if not colon or "/" in name or "." in name or rest[:1].isdigit():
-            problem = "no transport; for an image in a registry, put docker:// before the name"
-        raise ImageError(f"{shown}: {problem}; wanted one of {_FORMS}") from None
-    if transport is Transport.DOCKER:
-        if not rest.startswith("//"):
-            raise ImageError(f"{shown}: docker needs two slashes, as in docker://{rest[:200]}")
-        rest = rest[2:]
-    if not rest or "\0" in rest:
-        raise ImageError(f"{shown}: nothing that could be a name behind {name}:")
-    return Reference(text, transport, rest)
-
-
-def split_tag(rest: str) -> tuple[str, str]:
-    """Split `PATH[:TAG]` at the first colon that leaves a path which exists.
-
-    Skopeo splits at the first colon, always, so no path may hold one. What Skopeo understands means
-    the same here; what it would refuse is given the chance to be a path with colons in it.
-    """
-    colons = [i for i, character in enumerate(rest) if character == ":"]
-    for at in [*colons, len(rest)]:
-        if os.path.exists(rest[:at]):
-            return rest[:at], rest[at + 1 :]
-    path, _, tag = rest.partition(":")
-    return path, tag
+__all__ = ["open_image"]
 
 
 def open_image(
@@ -150,36 +66,27 @@ def open_image(
     ConfigError
         If an auth file or certificate cannot be read.
     """
-    parsed = parse_reference(reference)
+    name = parse_image_name(reference)
     wanted = machine_platform() if platform is None else parse_platform(platform)
     source: ImageSource
-    if parsed.transport is Transport.DOCKER:
-        auth_path = None if auth_file is None else Path(auth_file)
-        source = _open_registry(parsed, auth_path, retry, tls_verify=tls_verify)
-    elif parsed.transport is Transport.STORAGE:
-        source = _open_stored(parsed, store)
-    elif parsed.transport is Transport.DIR:
-        source = DirFolder(Path(parsed.rest))
-    else:
-        path, tag = split_tag(parsed.rest)
-        is_folder = parsed.transport is Transport.OCI
-        source = OciLayout(FolderFiles(Path(path)) if is_folder else TarFiles(Path(path)), tag)
-    return load_image(source, parsed, wanted)
+    match name:
+        case RegistryName():
+            # TLS and HTTP are slow to import, and only a registry needs them.
+            from vecache.image.registry.client import connect  # noqa: PLC0415
 
-
-def _open_stored(reference: Reference, store: Store | str | os.PathLike[str] | None) -> ImageSource:
-    name = parse_store_name(reference.rest)
-    if name.graph_root is not None:
-        store = name.graph_root
-    opened = store if isinstance(store, Store) else open_store(store)
-    return StoreImage(opened, opened.find_image(name.name))
-
-
-def _open_registry(
-    reference: Reference, auth_file: Path | None, retry: RetryPolicy | None, *, tls_verify: bool
-) -> ImageSource:
-    # TLS and HTTP are slow to import, and only a registry needs them.
-    from vecache.image.registry.client import connect  # noqa: PLC0415
-
-    image = parse_registry_name(reference.rest)
-    return connect(image, os.environ, auth_file=auth_file, retry=retry, tls_verify=tls_verify)
+            auth_path = None if auth_file is None else Path(auth_file)
+            source = connect(
+                name, os.environ, auth_file=auth_path, retry=retry, tls_verify=tls_verify
+            )
+        case StoreName():
+            if name.graph_root is not None:
+                store = name.graph_root
+            opened = store if isinstance(store, Store) else open_store(store)
+            source = StoreImage(opened, opened.find_image(name.name))
+        case PathName(Transport.DIR):
+            source = DirFolder(name.path)
+        case PathName(Transport.OCI):
+            source = OciLayout(FolderFiles(name.path), name.tag)
+        case PathName():
+            source = OciLayout(TarFiles(name.path), name.tag)
+    return load_image(source, reference, wanted)

@@ -28,7 +28,6 @@ from vecache.image.model import Image, ImageLayer
 
 if TYPE_CHECKING:
     from vecache.image.manifest import Platform
-    from vecache.image.open import Reference
     from vecache.image.toc import TocReader
 
 __all__ = ["MAX_IMAGE_BYTES", "MAX_LAYERS", "Document", "ImageSource", "load_image"]
@@ -72,7 +71,7 @@ class ImageSource(Protocol):
         """Find the TOC of a layer, without reading it; None if it has none."""
 
 
-def load_image(source: ImageSource, reference: Reference, platform: Platform) -> Image:
+def load_image(source: ImageSource, reference: str, platform: Platform) -> Image:
     """Read an image's documents."""
     document = source.read_root()
     for _ in range(_MAX_LISTS + 1):
@@ -85,20 +84,20 @@ def load_image(source: ImageSource, reference: Reference, platform: Platform) ->
         document = Document(
             source.read_manifest(chosen),
             chosen.media_type,
-            f"manifest {chosen.digest} of {reference.text}",
+            f"manifest {chosen.digest} of {reference}",
             chosen.digest,
         )
     else:
         raise ImageError(f"{document.where}: a list in a list, more than {_MAX_LISTS} deep")
     digest = document.digest or f"sha256:{hashlib.sha256(document.data).hexdigest()}"
-    return Image(reference.text, source.name, digest, _load_layers(source, manifest, reference))
+    return Image(reference, source.name, digest, _load_layers(source, manifest, reference))
 
 
 def _load_layers(
-    source: ImageSource, manifest: ImageManifest, reference: Reference
+    source: ImageSource, manifest: ImageManifest, reference: str
 ) -> tuple[ImageLayer, ...]:
     _require_possible(manifest, reference)
-    where = f"config {manifest.config.digest} of {reference.text}"
+    where = f"config {manifest.config.digest} of {reference}"
     config = source.read_config(_require_small(manifest.config))
     check_digest(config, manifest.config.digest, where)
     diff_ids = parse_config(config, len(manifest.layers), where)
@@ -108,16 +107,16 @@ def _load_layers(
     )
 
 
-def _require_possible(manifest: ImageManifest, reference: Reference) -> None:
+def _require_possible(manifest: ImageManifest, reference: str) -> None:
     n_layers, n_bytes = len(manifest.layers), sum(layer.n_bytes for layer in manifest.layers)
     if n_layers > MAX_LAYERS:
         raise ImageError(
-            f"{reference.text}: {n_layers:,} layers, but the overlay driver can mount "
+            f"{reference}: {n_layers:,} layers, but the overlay driver can mount "
             f"{MAX_LAYERS} at most; no Podman could run it"
         )
     if n_bytes > MAX_IMAGE_BYTES:
         raise ImageError(
-            f"{reference.text}: layers of {n_bytes:,} bytes together, which no disk could hold"
+            f"{reference}: layers of {n_bytes:,} bytes together, which no disk could hold"
         )
 
 

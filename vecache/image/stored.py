@@ -20,12 +20,10 @@ Source: containers/image storage/storage_src.go, storage/storage_transport.go Pa
 
 from __future__ import annotations
 
-import re
 import tarfile
 import zlib
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vecache.digest import check_digest, require_digest
@@ -45,10 +43,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "StoreImage",
-    "StoreName",
     "StoredEstargzToc",
     "StoredZstdChunkedToc",
-    "parse_store_name",
 ]
 
 
@@ -126,41 +122,6 @@ def _read_stored(layer: LayerRecord) -> bytes:
             "store damaged"
         )
     return data
-
-
-_SPECIFIER = re.compile(
-    r"\[(?:[^@\]]*@)?(?P<root>/[^+:\]]*)(?:\+[^:\]]*)?(?::[^\]]*)?\](?P<name>.*)"
-)
-_NAME_AND_ID = re.compile(r"(?:.*@)?(?P<id>[0-9a-f]{64})")
-
-
-@dataclass(frozen=True, slots=True)
-class StoreName:
-    """An image in a store."""
-
-    graph_root: Path | None  # the store; None for the one that the caller has
-    name: str  # what the store is asked for
-
-
-def parse_store_name(text: str) -> StoreName:
-    """Read `[[DRIVER@]GRAPHROOT[+RUNROOT][:OPTIONS]]NAME`; `@ID` and `NAME@ID` are names too.
-
-    Examples
-    --------
-    >>> parse_store_name("[overlay@/srv/store+/run/store]app").graph_root
-    PosixPath('/srv/store')
-    """
-    graph_root, name = None, text
-    if text.startswith("["):
-        match = _SPECIFIER.fullmatch(text)
-        if match is None:
-            raise ImageError(f"{text[:200]!r}: wanted [DRIVER@/GRAPHROOT]NAME")
-        graph_root, name = Path(match["root"]), match["name"]
-    with_id = _NAME_AND_ID.fullmatch(name)
-    name = with_id["id"] if with_id else name.removeprefix("@")
-    if not name:
-        raise ImageError(f"{text[:200]!r}: names no image")
-    return StoreName(graph_root, name)
 
 
 @dataclass(frozen=True)

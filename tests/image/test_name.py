@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -10,29 +10,32 @@ from hypothesis import strategies as st
 
 from vecache.digest import is_digest
 from vecache.errors import ImageError
-from vecache.image.name import parse_registry_name
-from vecache.image.open import Transport, parse_reference, split_tag
-from vecache.image.stored import parse_store_name
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from vecache.image.name import (
+    PathName,
+    RegistryName,
+    StoreName,
+    Transport,
+    parse_image_name,
+    parse_registry_name,
+)
 
 DIGEST = "sha256:" + "ab" * 32
 
 
 @pytest.mark.parametrize(
-    ("text", "transport", "rest"),
+    ("text", "name"),
     [
-        ("oci:images:app", Transport.OCI, "images:app"),
-        ("oci-archive:/tmp/x.tar", Transport.OCI_ARCHIVE, "/tmp/x.tar"),
-        ("dir:/srv/a:b", Transport.DIR, "/srv/a:b"),
-        ("docker://quay.io/a/b:1", Transport.DOCKER, "quay.io/a/b:1"),
-        ("containers-storage:[overlay@/x]app", Transport.STORAGE, "[overlay@/x]app"),
+        ("oci:images:app", PathName(Transport.OCI, Path("images"), "app")),
+        ("oci-archive:/tmp/x.tar", PathName(Transport.OCI_ARCHIVE, Path("/tmp/x.tar"))),
+        ("dir:/srv/a:b", PathName(Transport.DIR, Path("/srv/a:b"))),
+        ("docker://quay.io/a/b:1", RegistryName("quay.io", "a/b", "1")),
+        ("containers-storage:[overlay@/x]app", StoreName(Path("/x"), "app")),
     ],
 )
-def test_a_reference_is_split_at_its_transport(text: str, transport: Transport, rest: str) -> None:
-    parsed = parse_reference(text)
-    assert (parsed.text, parsed.transport, parsed.rest) == (text, transport, rest)
+def test_each_transport_has_its_own_kind_of_name(
+    text: str, name: PathName | RegistryName | StoreName
+) -> None:
+    assert parse_image_name(text) == name
 
 
 @pytest.mark.parametrize(
@@ -43,30 +46,29 @@ def test_a_reference_is_split_at_its_transport(text: str, transport: Transport, 
         ("debian:12", "put docker:// before"),
         ("quay.io/a/b:1", "put docker:// before"),
         ("docker-daemon:app", "unknown transport 'docker-daemon'"),
+        ("ostree:x", r"wanted one of oci:DIR.*containers-storage:NAME"),
         ("docker:quay.io/a", "two slashes"),
-        ("docker://", "nothing"),
-        ("oci:", "nothing"),
-        ("dir:a\0b", "nothing"),
+        ("docker://", "no name after docker:"),
+        ("oci:", "no name after oci:"),
+        ("dir:a\0b", "no name after dir:"),
     ],
 )
-def test_what_is_no_reference_is_refused_with_advice(text: str, message: str) -> None:
+def test_a_malformed_name_is_refused_with_advice(text: str, message: str) -> None:
     with pytest.raises(ImageError, match=message):
-        parse_reference(text)
+        parse_image_name(text)
 
 
-def test_unknown_transports_are_told_what_there_is() -> None:
-    with pytest.raises(ImageError, match=r"wanted one of oci:DIR.*containers-storage:NAME"):
-        parse_reference("ostree:x")
-
-
-def test_a_tag_stands_behind_the_first_colon_that_leaves_a_path(tmp_path: Path) -> None:
+def test_a_tag_follows_the_first_colon_that_leaves_an_existing_path(tmp_path: Path) -> None:
     (tmp_path / "a:b").mkdir()
     (tmp_path / "c").mkdir()
-    assert split_tag(f"{tmp_path}/c:reg.io/x:1") == (f"{tmp_path}/c", "reg.io/x:1")
-    assert split_tag(f"{tmp_path}/a:b:tag") == (f"{tmp_path}/a:b", "tag")
-    assert split_tag(f"{tmp_path}/a:b") == (f"{tmp_path}/a:b", "")
-    assert split_tag("missing:a:b") == ("missing", "a:b")
-    assert split_tag("missing") == ("missing", "")
+    for text, path, tag in [
+        (f"{tmp_path}/c:reg.io/x:1", tmp_path / "c", "reg.io/x:1"),
+        (f"{tmp_path}/a:b:tag", tmp_path / "a:b", "tag"),
+        (f"{tmp_path}/a:b", tmp_path / "a:b", ""),
+        ("missing:a:b", Path("missing"), "a:b"),
+        ("missing", Path("missing"), ""),
+    ]:
+        assert parse_image_name(f"oci:{text}") == PathName(Transport.OCI, path, tag)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +85,7 @@ def test_a_tag_stands_behind_the_first_colon_that_leaves_a_path(tmp_path: Path) 
         (f"quay.io/a/b/c@{DIGEST}", f"quay.io/a/b/c@{DIGEST}", "quay.io"),
     ],
 )
-def test_registry_names_are_written_out_in_full(text: str, full: str, host: str) -> None:
+def test_registry_names_are_completed(text: str, full: str, host: str) -> None:
     name = parse_registry_name(text)
     assert (str(name), name.host) == (full, host)
 
@@ -110,13 +112,13 @@ def test_registry_names_are_written_out_in_full(text: str, full: str, host: str)
         ("ab" * 32, "image's ID"),
     ],
 )
-def test_what_is_no_registry_name_is_refused(text: str, message: str) -> None:
+def test_a_malformed_registry_name_is_refused(text: str, message: str) -> None:
     with pytest.raises(ImageError, match=message):
         parse_registry_name(text)
 
 
 @given(st.text(alphabet="ab.:/@-_[]LS0\n é", max_size=30))
-def test_any_text_is_a_full_name_or_an_error(text: str) -> None:
+def test_any_text_is_a_complete_name_or_an_error(text: str) -> None:
     try:
         name = parse_registry_name(text)
     except ImageError:
@@ -138,11 +140,11 @@ def test_any_text_is_a_full_name_or_an_error(text: str) -> None:
     ],
 )
 def test_store_names_may_say_which_store(text: str, root: str | None, name: str) -> None:
-    parsed = parse_store_name(text)
-    assert (str(parsed.graph_root) if parsed.graph_root else None, parsed.name) == (root, name)
+    parsed = parse_image_name(f"containers-storage:{text}")
+    assert parsed == StoreName(Path(root) if root else None, name)
 
 
 @pytest.mark.parametrize("text", ["[overlay@/s]", "[overlay@/s", "[overlay@rel]x", "[]x", "@"])
-def test_what_is_no_store_name_is_refused(text: str) -> None:
+def test_a_malformed_store_name_is_refused(text: str) -> None:
     with pytest.raises(ImageError):
-        parse_store_name(text)
+        parse_image_name(f"containers-storage:{text}")
