@@ -39,5 +39,5 @@ def test_layers_larger_than_any_disk_are_refused(
         original(self, **values)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Descriptor, "__init__", enlarged)
-    with pytest.raises(ImageError, match="which no disk could hold"):
+    with pytest.raises(ImageError, match="more than any disk can hold"):
         open_image(f"oci:{tmp_path}:huge")

@@ -1,11 +1,9 @@
-"""From a place that holds an image to the image: the steps that are the same everywhere.
+"""Load an image from any source: a folder, an archive, a store or a registry.
 
-1. Read the root document and check it against its digest, where one is known.
-2. While it is a list, choose the image for the platform, read that, check it.
+1. Read the root document, and check it against its digest where one is known.
+2. While it is a list, choose the image for the platform, read that and check it.
 3. Read the config, check it, and take the diff-ids from it.
 4. Find the TOC of each layer, without reading it.
-
-Every place is an `ImageSource`: a folder, an archive, a store, a registry.
 """
 
 from __future__ import annotations
@@ -33,26 +31,26 @@ if TYPE_CHECKING:
 __all__ = ["MAX_IMAGE_BYTES", "MAX_LAYERS", "Document", "ImageSource", "load_image"]
 
 MAX_LAYERS = 500
-"""Upstream: maxDepth of the overlay driver, which can mount no more."""
+"""Upstream: maxDepth of the overlay driver, which cannot mount more."""
 
 MAX_IMAGE_BYTES = 1 << 62
-"""More than any disk; so the bytes of a few images can be added up in 64 bits."""
+"""Larger than any disk; the bytes of a few images can still be added in 64 bits."""
 
-_MAX_LISTS = 3  # a tag that names a list of lists; nobody has more, and a loop must end
+_MAX_LISTS = 3  # lists of lists are allowed, but a loop of them must end
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A manifest as it was read."""
+    """The manifest or list that an image's name stands for."""
 
     data: bytes  # at most MAX_DOCUMENT_BYTES
-    media_type: str  # what its carrier says it is; may be empty
+    media_type: str  # as its carrier says; may be empty
     where: str  # what it is and where, for messages
-    digest: str | None = None  # what the bytes must hash to; None if nobody promised anything
+    digest: str | None = None  # what the bytes must hash to; None if that is not known
 
 
 class ImageSource(Protocol):
-    """A place that holds an image."""
+    """One image in a folder, archive, store or registry."""
 
     @property
     def name(self) -> str:
@@ -72,7 +70,7 @@ class ImageSource(Protocol):
 
 
 def load_image(source: ImageSource, reference: str, platform: Platform) -> Image:
-    """Read an image's documents."""
+    """Read an image's manifest and config; `reference` is its name as the caller gave it."""
     document = source.read_root()
     for _ in range(_MAX_LISTS + 1):
         if document.digest is not None:
@@ -80,7 +78,7 @@ def load_image(source: ImageSource, reference: str, platform: Platform) -> Image
         manifest = parse_manifest(document.data, document.media_type, document.where)
         if isinstance(manifest, ImageManifest):
             break
-        chosen = _require_small(choose_image(manifest.choices, platform, document.where))
+        chosen = _require_small(choose_image(manifest, platform, document.where))
         document = Document(
             source.read_manifest(chosen),
             chosen.media_type,
@@ -116,7 +114,7 @@ def _require_possible(manifest: ImageManifest, reference: str) -> None:
         )
     if n_bytes > MAX_IMAGE_BYTES:
         raise ImageError(
-            f"{reference}: layers of {n_bytes:,} bytes together, which no disk could hold"
+            f"{reference}: layers of {n_bytes:,} bytes together, more than any disk can hold"
         )
 
 
