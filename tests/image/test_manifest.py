@@ -18,7 +18,6 @@ from vecache.image.manifest import (
     OCI_INDEX,
     Descriptor,
     ImageManifest,
-    ManifestList,
     Platform,
     choose_image,
     machine_platform,
@@ -51,7 +50,7 @@ def test_a_manifest_without_a_media_type_is_what_its_fields_say() -> None:
     for kind in ("", "application/octet-stream"):
         image = make_image([], mediaType="").manifest
         assert isinstance(parse_manifest(image, kind, "m"), ImageManifest)
-        assert isinstance(parse_manifest(b'{"manifests": []}', kind, "m"), ManifestList)
+        assert parse_manifest(b'{"manifests": []}', kind, "m") == ()
 
 
 @pytest.mark.parametrize("kind", [OCI_INDEX, DOCKER_LIST])
@@ -62,8 +61,8 @@ def test_lists_of_both_makes_are_read(kind: str, is_inside: bool) -> None:
     if is_inside:
         document["mediaType"] = kind
     manifest = parse_manifest(json.dumps(document).encode(), "" if is_inside else kind, "m")
-    assert isinstance(manifest, ManifestList)
-    assert manifest.choices[0].platform == Platform("linux", "arm64", "v8")
+    assert isinstance(manifest, tuple)
+    assert manifest[0].platform == Platform("linux", "arm64", "v8")
 
 
 @pytest.mark.parametrize(

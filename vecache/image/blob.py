@@ -1,8 +1,7 @@
-"""A blob: bytes of known number that can be read in parts, wherever they are.
+"""Read parts of a blob: bytes of known number, in a local file or in a registry.
 
-`FileBlob` is one that is a file, or a stretch of a file (in a tar archive). Only the part asked for
-is read, so a sparse file of many gigabytes costs no more than its TOC. The file is opened for each
-read: there are one or two of them a layer, and nothing is left open.
+Only the part asked for is read, so a sparse file of many gigabytes costs no more than its TOC. A
+file is opened for each read: there are one or two per layer, and nothing is left open.
 """
 
 from __future__ import annotations
@@ -38,12 +37,11 @@ class Blob(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FileBlob:
-    """A blob in a local file."""
+    """A blob that is a local file, or a range of one (in a tar archive)."""
 
-    path: Path  # the file
+    path: Path
     n_bytes: int  # size of the blob, as the manifest says
-    # where the blob starts in a file that holds more than the blob; None if it is all of it
-    start: int | None = None
+    start: int | None = None  # the blob's offset in the file; None if it is the whole file
 
     @property
     def where(self) -> str:
@@ -51,7 +49,7 @@ class FileBlob:
         return str(self.path) if self.start is None else f"{self.path} from byte {self.start}"
 
     def read(self, offset: int, n_bytes: int) -> bytes:
-        """Read a part."""
+        """Read exactly `n_bytes` from `offset`, or raise ImageError."""
         start = (self.start or 0) + offset
         with open_file(self.path) as (file, file_bytes):
             wanted = (self.start or 0) + self.n_bytes

@@ -1,32 +1,26 @@
-"""The files of an OCI layout inside a tar archive, read in place.
+"""Read an image from local files: an OCI layout, in a folder or a tar archive, or a `dir:` folder.
 
-The headers are read once to learn where each file stands; then a blob is a stretch of the archive
-and is read by seeking. That needs an archive that is not compressed, which is how Skopeo and Podman
-write them.
-
-About 300 bytes of memory a member, and no more than 100,000 of them.
-
-Source: containers/image oci/archive/oci_transport.go.
-
-An image in a `dir:` folder, as `skopeo copy ... dir:DIR` writes it.
-
-    DIR/version                 `Directory Transport Version: 1.1`
-    DIR/manifest.json           the manifest, or a list
-    DIR/HEX.manifest.json       a manifest that the list names
-    DIR/HEX                     configs and layers; other algorithms than sha256: ALGORITHM-HEX
-
-Source: containers/image directory/directory_transport.go layerPath, manifestPath.
-
-An image in an OCI layout, which is a folder or (see `archive`) a tar archive of one.
+An OCI layout, as `skopeo copy ... oci:DIR` writes it:
 
     index.json             a list; each entry may carry its tag as an annotation
     blobs/ALGORITHM/HEX    manifests, configs, layers
 
-Without a tag there must be one image only. `@N` in the place of a tag is the Nth entry, from 0. The
-entries of `index.json` are not chosen from by platform: what the tag points to may be a list, and
-that one is.
+Without a tag there must be one image only. The entries of `index.json` are not chosen from by
+platform: what the tag points to may be a list, and that one is.
 
-Source: containers/image oci/layout/oci_transport.go getManifestDescriptor.
+In an archive a layout is read in place: the tar headers are read once to learn where each member
+is, and a blob is then a range of the archive. The archive must not be compressed; Skopeo and Podman
+write it so. Memory: about 300 bytes per member, and at most 100,000 members.
+
+A `dir:` folder, as `skopeo copy ... dir:DIR` writes it:
+
+    version                `Directory Transport Version: 1.1`
+    manifest.json          the manifest, or a list
+    HEX.manifest.json      a manifest that the list names
+    HEX                    configs and layers; for other algorithms than sha256: ALGORITHM-HEX
+
+Source: containers/image oci/layout/oci_transport.go getManifestDescriptor;
+oci/archive/oci_transport.go; directory/directory_transport.go layerPath, manifestPath.
 """
 
 from __future__ import annotations
@@ -37,22 +31,25 @@ import re
 import tarfile
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from vecache.errors import ImageError, ImageNotFoundError
 from vecache.image.blob import FileBlob, open_file, read_document
-from vecache.image.manifest import MAX_DOCUMENT_BYTES, ManifestList, parse_manifest
+from vecache.image.manifest import MAX_DOCUMENT_BYTES, ImageManifest, parse_manifest
 from vecache.image.source import Document
 from vecache.image.toc import find_toc
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from vecache.image.blob import Blob
     from vecache.image.manifest import Descriptor
     from vecache.image.toc import TocReader
 
-__all__ = ["DirFolder", "FolderFiles", "LayoutFiles", "OciLayout", "TarFiles"]
+__all__ = ["DirFolder", "FolderFiles", "OciLayout", "TarFiles"]
+
+_INDEX_NAME = "index.json"
+_TAG = "org.opencontainers.image.ref.name"
+_MAX_SHOWN = 20
 
 _MAX_MEMBERS = 100_000
 _MAX_HEADER_BYTES = 1 << 20
@@ -63,19 +60,100 @@ _COMPRESSED = {
     b"BZh": "bzip2",
 }
 
+_VERSION = b"Directory Transport Version: 1."
+_MAX_VERSION_BYTES = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class OciLayout:
+    """One image of a layout."""
+
+    files: FolderFiles | TarFiles
+    tag: str  # the image's tag, `@N` for the Nth image from 0, or empty for the only image
+
+    @property
+    def name(self) -> str:
+        """The tag, or the name of the folder or archive."""
+        return self.tag or self.files.path.name
+
+    def read_root(self) -> Document:
+        """Read the manifest or list that the tag points to."""
+        path = self.files.path
+        index = self.files.read_document(_INDEX_NAME)
+        root = _find_tagged(index, self.tag, f"{path}: {_INDEX_NAME}")
+        name = _blob_path(root.digest)
+        data = self.files.read_document(name)
+        return Document(data, root.media_type, f"{path}: {name}", root.digest)
+
+    def read_manifest(self, descriptor: Descriptor) -> bytes:
+        """Read a manifest that a list names."""
+        return self._blob(descriptor).read(0, descriptor.n_bytes)
+
+    def read_config(self, descriptor: Descriptor) -> bytes:
+        """Read the config."""
+        return self._blob(descriptor).read(0, descriptor.n_bytes)
+
+    def find_toc(self, layer_no: int, descriptor: Descriptor) -> TocReader | None:
+        """Find a layer's TOC through its annotations."""
+        return find_toc(descriptor, self._blob(descriptor))
+
+    def _blob(self, descriptor: Descriptor) -> FileBlob:
+        return self.files.blob(_blob_path(descriptor.digest), descriptor.n_bytes)
+
+
+def _blob_path(digest: str) -> str:
+    """Return a blob's path in a layout; a valid digest is safe there."""
+    algorithm, _, text = digest.partition(":")
+    return f"blobs/{algorithm}/{text}"
+
+
+def _find_tagged(index: bytes, tag: str, where: str) -> Descriptor:
+    """Find the first entry of an `index.json` with a tag; the error lists the tags."""
+    choices = parse_manifest(index, "", where)
+    if isinstance(choices, ImageManifest):
+        raise ImageError(f"{where}: an image, wanted a list of images")
+    if tag.startswith("@"):
+        index_no = int(tag[1:]) if re.fullmatch(r"[0-9]{1,9}", tag[1:]) else len(choices)
+        found = choices[index_no : index_no + 1]
+    elif tag:
+        found = tuple(each for each in choices if each.annotations.get(_TAG) == tag)[:1]
+    else:
+        found = choices
+    if len(found) == 1:
+        return found[0]
+    tags = [repr(each.annotations.get(_TAG, f"@{i}")) for i, each in enumerate(choices)]
+    shown = ", ".join(tags[:_MAX_SHOWN]) + (", ..." if len(tags) > _MAX_SHOWN else "")
+    problem = f"no image {tag!r}" if tag else f"{len(choices)} images and no tag given"
+    raise ImageNotFoundError(f"{where}: {problem}; tags there: {shown or 'none'}")
+
+
+@dataclass(frozen=True, slots=True)
+class FolderFiles:
+    """The files of a layout that is a folder."""
+
+    path: Path
+
+    def read_document(self, name: str) -> bytes:
+        """Read a small file whole."""
+        return read_document(self.path / name, MAX_DOCUMENT_BYTES)
+
+    def blob(self, name: str, n_bytes: int) -> FileBlob:
+        """Return a file of known size, without opening it."""
+        return FileBlob(self.path / name, n_bytes)
+
 
 @dataclass(frozen=True)
 class TarFiles:
-    """A layout that is a tar archive."""
+    """The files of a layout that is a tar archive."""
 
-    path: Path  # the archive
+    path: Path
 
     @cached_property
-    def _places(self) -> dict[str, tuple[int, int]]:
+    def _members(self) -> dict[str, tuple[int, int]]:
         return _find_members(self.path)
 
     def read_document(self, name: str) -> bytes:
-        """Read a small member as a whole."""
+        """Read a small member whole."""
         start, n_bytes = self._find(name)
         if n_bytes > MAX_DOCUMENT_BYTES:
             raise ImageError(
@@ -85,7 +163,7 @@ class TarFiles:
         return FileBlob(self.path, n_bytes, start).read(0, n_bytes)
 
     def blob(self, name: str, n_bytes: int) -> FileBlob:
-        """Give a member of known size, without reading it."""
+        """Return a member of known size, without reading it."""
         start, member_bytes = self._find(name)
         if member_bytes != n_bytes:
             raise ImageError(
@@ -94,24 +172,15 @@ class TarFiles:
         return FileBlob(self.path, n_bytes, start)
 
     def _find(self, name: str) -> tuple[int, int]:
-        place = self._places.get(name)
-        if place is None:
+        member = self._members.get(name)
+        if member is None:
             raise ImageError(f"{self.path}: the archive has no member {name}")
-        return place
-
-
-class _HeaderFile(io.FileIO):
-    """A file that gives headers only, so that no header can ask for gigabytes."""
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        if size is None or not 0 <= size <= _MAX_HEADER_BYTES:
-            raise tarfile.ReadError(f"a header of {size} bytes")
-        return super().read(size) or b""
+        return member
 
 
 def _find_members(path: Path) -> dict[str, tuple[int, int]]:
     """Find the start and the size of each regular file; of equal names the last."""
-    places = {}
+    members = {}
     last_offset, n_members = -1, 0
     try:
         with (
@@ -128,7 +197,7 @@ def _find_members(path: Path) -> dict[str, tuple[int, int]]:
                     last_offset = member.offset
                     if member.isreg():
                         name = posixpath.normpath(member.name)
-                        places[name] = (member.offset_data, member.size)
+                        members[name] = (member.offset_data, member.size)
                     n_members += 1
                     if n_members > _MAX_MEMBERS:
                         raise tarfile.ReadError(f"more than {_MAX_MEMBERS:,} members")
@@ -136,7 +205,16 @@ def _find_members(path: Path) -> dict[str, tuple[int, int]]:
         raise
     except (tarfile.TarError, OSError, ValueError, OverflowError, RecursionError) as error:
         raise ImageError(f"{path}: not a tar archive that can be read: {error}") from error
-    return places
+    return members
+
+
+class _HeaderFile(io.FileIO):
+    """A file that only reads headers, so that none of them can ask for gigabytes."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is None or not 0 <= size <= _MAX_HEADER_BYTES:
+            raise tarfile.ReadError(f"a header of {size} bytes")
+        return super().read(size) or b""
 
 
 def _refuse_compressed(start: bytes, path: Path) -> None:
@@ -147,15 +225,11 @@ def _refuse_compressed(start: bytes, path: Path) -> None:
             )
 
 
-_VERSION = b"Directory Transport Version: 1."
-_MAX_VERSION_BYTES = 4096
-
-
 @dataclass(frozen=True, slots=True)
 class DirFolder:
-    """The image in a folder."""
+    """The image in a `dir:` folder."""
 
-    folder: Path  # the folder
+    folder: Path
 
     @property
     def name(self) -> str:
@@ -193,101 +267,3 @@ class DirFolder:
 def _file_name(digest: str) -> str:
     algorithm, _, text = digest.partition(":")
     return text if algorithm == "sha256" else f"{algorithm}-{text}"
-
-
-_INDEX_NAME = "index.json"
-_REF_NAME = "org.opencontainers.image.ref.name"
-_MAX_SHOWN = 20
-
-
-class LayoutFiles(Protocol):
-    """The files of a layout, by their names in it."""
-
-    @property
-    def path(self) -> Path:
-        """The folder or archive."""
-
-    def read_document(self, name: str) -> bytes:
-        """Read a small file as a whole."""
-
-    def blob(self, name: str, n_bytes: int) -> Blob:
-        """Give a file of known size, without reading it."""
-
-
-@dataclass(frozen=True, slots=True)
-class FolderFiles:
-    """A layout that is a folder."""
-
-    path: Path
-
-    def read_document(self, name: str) -> bytes:
-        """Read a small file as a whole."""
-        return read_document(self.path / name, MAX_DOCUMENT_BYTES)
-
-    def blob(self, name: str, n_bytes: int) -> FileBlob:
-        """Give a file of known size, without looking at it."""
-        return FileBlob(self.path / name, n_bytes)
-
-
-@dataclass(frozen=True, slots=True)
-class OciLayout:
-    """One image of a layout."""
-
-    files: LayoutFiles  # the layout
-    tag: str  # the image's tag, `@N`, or nothing for the only image
-
-    @property
-    def name(self) -> str:
-        """The tag, or the name of the folder or archive."""
-        return self.tag or self.files.path.name
-
-    def read_root(self) -> Document:
-        """Read the manifest or list that the tag points to."""
-        path = self.files.path
-        index = self.files.read_document(_INDEX_NAME)
-        root = _find_tagged(index, self.tag, f"{path}: {_INDEX_NAME}")
-        name = _blob_path(root.digest)
-        data = self.files.read_document(name)
-        return Document(data, root.media_type, f"{path}: {name}", root.digest)
-
-    def read_manifest(self, descriptor: Descriptor) -> bytes:
-        """Read a manifest that a list names."""
-        return self._blob(descriptor).read(0, descriptor.n_bytes)
-
-    def read_config(self, descriptor: Descriptor) -> bytes:
-        """Read the config."""
-        return self._blob(descriptor).read(0, descriptor.n_bytes)
-
-    def find_toc(self, layer_no: int, descriptor: Descriptor) -> TocReader | None:
-        """Find a layer's TOC through its annotations."""
-        return find_toc(descriptor, self._blob(descriptor))
-
-    def _blob(self, descriptor: Descriptor) -> Blob:
-        return self.files.blob(_blob_path(descriptor.digest), descriptor.n_bytes)
-
-
-def _blob_path(digest: str) -> str:
-    """Give a blob's path in a layout; a valid digest is safe there."""
-    algorithm, _, text = digest.partition(":")
-    return f"blobs/{algorithm}/{text}"
-
-
-def _find_tagged(index: bytes, tag: str, where: str) -> Descriptor:
-    """Find the first entry of an `index.json` with a tag; the message lists the tags."""
-    manifest = parse_manifest(index, "", where)
-    if not isinstance(manifest, ManifestList):
-        raise ImageError(f"{where}: an image, wanted a list of images")
-    choices = manifest.choices
-    if tag.startswith("@"):
-        position = int(tag[1:]) if re.fullmatch(r"[0-9]{1,9}", tag[1:]) else len(choices)
-        found = choices[position : position + 1]
-    elif tag:
-        found = tuple(each for each in choices if each.annotations.get(_REF_NAME) == tag)[:1]
-    else:
-        found = choices
-    if len(found) == 1:
-        return found[0]
-    tags = [repr(each.annotations.get(_REF_NAME, f"@{i}")) for i, each in enumerate(choices)]
-    shown = ", ".join(tags[:_MAX_SHOWN]) + (", ..." if len(tags) > _MAX_SHOWN else "")
-    problem = f"no image {tag!r}" if tag else f"{len(choices)} images and no tag given"
-    raise ImageNotFoundError(f"{where}: {problem}; tags there: {shown or 'none'}")

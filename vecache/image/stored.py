@@ -1,21 +1,19 @@
-"""The TOC of a layer that is in a store: the JSON is there, the blob is not.
+"""Read an image, and the TOCs of its layers, from a containers-storage graph root.
+
+The manifest and the config are big data of the image, a TOC is big data of its layer. A layer has a
+TOC here if the manifest says so and the store's layer was made from that very TOC (the same
+digest). A layer that was pulled whole, or converted from gzip, has none: the next pull would fetch
+it whole too.
+
+The store has no blobs, so less can be checked and known:
 
 - zstd:chunked: the JSON is checked by its stated length, since the digest is that of the compressed
-  TOC, which is gone.
-- eStargz: the JSON is checked by its digest. The footer is gone, and with it the TOC's offset in
-  the blob, so that is an estimate: the JSON is compressed again, which gives its length within a
-  tenth. It only moves the end of the layer's last file.
+  TOC.
+- eStargz: the JSON is checked by its digest. The footer, which gives the TOC's offset in the blob,
+  is gone, so the JSON is compressed again to estimate the offset, within a tenth of the TOC's
+  length. It only moves the end of the layer's last file.
 
-An image in a containers-storage graph root, with the TOCs that the store keeps.
-
-The manifest and the config are the image's big data; the TOC of a layer is the layer's. There is no
-blob any more; see `stored_toc` for what that costs.
-
-A layer has a TOC here if the manifest says so and the store's layer was made from that very TOC
-(the same digest). So a layer that was pulled whole, or converted from gzip, has none: the next
-pull would fetch it whole as well.
-
-Source: containers/image storage/storage_src.go, storage/storage_transport.go ParseStoreReference.
+Source: containers/image storage/storage_src.go.
 """
 
 from __future__ import annotations
@@ -30,106 +28,26 @@ from vecache.digest import check_digest, require_digest
 from vecache.errors import ImageError, TocError
 from vecache.image.manifest import MAX_DOCUMENT_BYTES
 from vecache.image.source import Document
-from vecache.image.toc import FOOTER_BYTES, GZIP, TOC_DIGEST, find_toc_digest, parse_place
+from vecache.image.toc import FOOTER_BYTES, GZIP, TOC_DIGEST, find_toc_digest, parse_position
 from vecache.store.bigdata import TOC_KEY, read_big_data
 from vecache.toc.files import TocFormat
 from vecache.toc.parse import MAX_TOC_BYTES
 
 if TYPE_CHECKING:
     from vecache.image.manifest import Descriptor
-    from vecache.image.toc import TocPlace, TocReader
+    from vecache.image.toc import TocPosition, TocReader
     from vecache.store.graphroot import Store
     from vecache.store.records import ImageRecord, LayerRecord
 
-__all__ = [
-    "StoreImage",
-    "StoredEstargzToc",
-    "StoredZstdChunkedToc",
-]
-
-
-@dataclass(frozen=True, slots=True)
-class StoredZstdChunkedToc:
-    """What a store kept of a zstd:chunked TOC."""
-
-    layer: LayerRecord  # the store's layer
-    digest: str  # of the compressed TOC
-    place: TocPlace  # where the TOC stood in the blob
-
-    toc_format = TocFormat.ZSTD_CHUNKED
-    n_requests = 1
-
-    def offset(self) -> int:
-        """Give the TOC's own offset in the blob."""
-        return self.place.start
-
-    def wire_bytes(self) -> int:
-        """Count the bytes of the TOC and of the tar-split."""
-        return self.place.wire_bytes
-
-    def read(self) -> bytes:
-        """Read the JSON; TocError if its length is not the stated one."""
-        data = _read_stored(self.layer)
-        if len(data) != self.place.uncompressed_bytes:
-            raise TocError(
-                f"{self.layer.big_data_path(TOC_KEY)}: {len(data):,} bytes, the manifest says "
-                f"{self.place.uncompressed_bytes:,}; the store's copy is damaged, pull it again"
-            )
-        return data
-
-
-@dataclass(frozen=True)
-class StoredEstargzToc:
-    """What a store kept of an eStargz TOC."""
-
-    layer: LayerRecord  # the store's layer
-    blob_bytes: int  # size of the blob, as the manifest says
-    digest: str  # of the JSON
-
-    toc_format = TocFormat.ESTARGZ
-    n_requests = 2
-
-    @cached_property
-    def _compressed_bytes(self) -> int:
-        toc = self.read()
-        member = tarfile.TarInfo("stargz.index.json")
-        member.size = len(toc)
-        deflater = zlib.compressobj(zlib.Z_BEST_COMPRESSION, zlib.DEFLATED, GZIP)
-        padding = bytes(-len(toc) % tarfile.BLOCKSIZE + 2 * tarfile.BLOCKSIZE)
-        parts = (member.tobuf(), toc, padding)
-        return sum(len(deflater.compress(part)) for part in parts) + len(deflater.flush())
-
-    def offset(self) -> int:
-        """Estimate the TOC's own offset in the blob."""
-        return max(0, self.blob_bytes - self.wire_bytes())
-
-    def wire_bytes(self) -> int:
-        """Estimate the bytes of the footer and of the TOC."""
-        return FOOTER_BYTES + self._compressed_bytes
-
-    def read(self) -> bytes:
-        """Read the JSON; TocError if its digest is another."""
-        data = _read_stored(self.layer)
-        check_digest(data, self.digest, str(self.layer.big_data_path(TOC_KEY)), TocError)
-        return data
-
-
-def _read_stored(layer: LayerRecord) -> bytes:
-    data = read_big_data(layer, TOC_KEY, MAX_TOC_BYTES)
-    if data is None:
-        raise ImageError(
-            f"{layer.big_data_path(TOC_KEY)}: there is no such file; the layer is gone, or the "
-            "store damaged"
-        )
-    return data
+__all__ = ["StoreImage", "StoredEstargzToc", "StoredZstdChunkedToc"]
 
 
 @dataclass(frozen=True)
 class StoreImage:
     """One image of a store."""
 
-    store: Store  # the store
-    record: ImageRecord  # the image
+    store: Store
+    record: ImageRecord
 
     @property
     def name(self) -> str:
@@ -156,7 +74,7 @@ class StoreImage:
         return self._read(descriptor.digest)
 
     def find_toc(self, layer_no: int, descriptor: Descriptor) -> TocReader | None:
-        """Find the TOC that the store keeps for a layer."""
+        """Find the TOC that the store has of a layer."""
         if layer_no >= len(self._layers):
             raise ImageError(
                 f"image {self.name}: the store has {len(self._layers)} layers of it, the manifest "
@@ -168,7 +86,7 @@ class StoreImage:
             return None
         if found[0] == TOC_DIGEST:
             return StoredEstargzToc(layer, descriptor.n_bytes, found[1])
-        return StoredZstdChunkedToc(layer, found[1], parse_place(descriptor))
+        return StoredZstdChunkedToc(layer, found[1], parse_position(descriptor))
 
     def _read(self, key: str) -> bytes:
         data = read_big_data(self.record, key)
@@ -180,3 +98,79 @@ class StoreImage:
                 f"{where}: {len(data):,} bytes, such a document has at most {MAX_DOCUMENT_BYTES:,}"
             )
         return data
+
+
+@dataclass(frozen=True, slots=True)
+class StoredZstdChunkedToc:
+    """A zstd:chunked TOC in a store."""
+
+    layer: LayerRecord
+    digest: str  # of the compressed TOC
+    position: TocPosition
+
+    toc_format = TocFormat.ZSTD_CHUNKED
+    n_requests = 1
+
+    def offset(self) -> int:
+        """Return the offset of the TOC in the blob."""
+        return self.position.offset
+
+    def wire_bytes(self) -> int:
+        """Count the bytes of the TOC and of the tar-split."""
+        return self.position.wire_bytes
+
+    def read(self) -> bytes:
+        """Read the JSON; TocError if its length is not the stated one."""
+        data = _read_stored(self.layer)
+        if len(data) != self.position.uncompressed_bytes:
+            raise TocError(
+                f"{self.layer.big_data_path(TOC_KEY)}: {len(data):,} bytes, the manifest says "
+                f"{self.position.uncompressed_bytes:,}; the store's copy is damaged, pull it again"
+            )
+        return data
+
+
+@dataclass(frozen=True)
+class StoredEstargzToc:
+    """An eStargz TOC in a store."""
+
+    layer: LayerRecord
+    blob_bytes: int  # as the manifest says
+    digest: str  # of the JSON
+
+    toc_format = TocFormat.ESTARGZ
+    n_requests = 2
+
+    @cached_property
+    def _compressed_bytes(self) -> int:
+        toc = self.read()
+        member = tarfile.TarInfo("stargz.index.json")
+        member.size = len(toc)
+        deflater = zlib.compressobj(zlib.Z_BEST_COMPRESSION, zlib.DEFLATED, GZIP)
+        padding = bytes(-len(toc) % tarfile.BLOCKSIZE + 2 * tarfile.BLOCKSIZE)
+        parts = (member.tobuf(), toc, padding)
+        return sum(len(deflater.compress(part)) for part in parts) + len(deflater.flush())
+
+    def offset(self) -> int:
+        """Estimate the offset of the TOC in the blob."""
+        return max(0, self.blob_bytes - self.wire_bytes())
+
+    def wire_bytes(self) -> int:
+        """Estimate the bytes of the footer and of the TOC."""
+        return FOOTER_BYTES + self._compressed_bytes
+
+    def read(self) -> bytes:
+        """Read the JSON; TocError if its digest is another."""
+        data = _read_stored(self.layer)
+        check_digest(data, self.digest, str(self.layer.big_data_path(TOC_KEY)), TocError)
+        return data
+
+
+def _read_stored(layer: LayerRecord) -> bytes:
+    data = read_big_data(layer, TOC_KEY, MAX_TOC_BYTES)
+    if data is None:
+        raise ImageError(
+            f"{layer.big_data_path(TOC_KEY)}: there is no such file; the layer is gone, or the "
+            "store damaged"
+        )
+    return data

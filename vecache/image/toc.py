@@ -1,10 +1,23 @@
-"""The TOC of an eStargz layer: the blob's last file, found through its last 51 bytes.
+"""Find, read and check the TOC of a layer, in either of two formats.
 
-An eStargz blob is a tar archive in many gzip members. The last member is empty; its extra field
-says where the TOC's member starts, and that one holds a tar of one file, the JSON.
+A layer's annotations in the manifest say which format it has. A layer without them has no TOC and
+is pulled whole; both kinds of annotation at once are an error, as they are upstream.
+
+zstd:chunked: one zstd frame, at an offset that annotations give.
+
+    manifest-checksum   digest of the compressed TOC
+    manifest-position   offset:length:uncompressed length:type, in bytes; the only type is 1
+    tarsplit-position   offset:length:uncompressed length; may be missing
+
+Podman fetches the TOC and the tar-split in one request. Only the TOC is read here, as one plain
+range, since many registries refuse a request for two. The compressed bytes are hashed before they
+are decompressed, and decompression stops at the stated length.
+
+eStargz: the blob is a tar archive in many gzip members. The last member is empty, and its extra
+field gives the offset of the TOC's member, which is a tar of one file, the JSON.
 
     footer, 51 bytes
-     0  10  gzip header with an extra field; time, flags and system are not looked at
+     0  10  gzip header with an extra field; time, flags and system are ignored
     10   2  length of the extra field: 26
     12   2  `SG`
     14   2  length of the subfield: 22
@@ -14,30 +27,10 @@ says where the TOC's member starts, and that one holds a tar of one file, the JS
     43   8  checksum and length of nothing: zeros
 
 The digest in the annotation is that of the uncompressed JSON, so decompression comes before the
-check and has to be bounded: first the 512 bytes of the tar header, then as many as it states.
+check and is bounded: 512 bytes of tar header, then as many bytes as that states.
 
-Source: containers/storage pkg/chunked/compression_linux.go readEstargzChunkedManifest.
-
-The TOC of a zstd:chunked layer: one zstd frame, at a place that annotations give.
-
-    manifest-checksum   digest of the compressed TOC
-    manifest-position   offset:length:uncompressed length:type, in bytes; the only type is 1
-    tarsplit-position   offset:length:uncompressed length; may be missing
-
-Podman fetches the TOC and the tar-split with one request. Only the TOC is read here, with one plain
-range, since many a registry refuses a request for two.
-
-The compressed bytes are hashed before they are decompressed, and decompression stops at the stated
-length: a frame that holds more costs nothing.
-
-Source: containers/storage pkg/chunked/compression_linux.go readZstdChunkedManifest.
-
-Find a layer's TOC, and which of the two formats it has.
-
-The layer's annotations in the manifest say so. A layer has one of two kinds of annotation, or none:
-then it has no TOC and is pulled whole. Both at once is an error, as it is upstream.
-
-Source: containers/storage pkg/chunked/toc/toc.go GetTOCDigest.
+Source: containers/storage pkg/chunked/toc/toc.go GetTOCDigest; pkg/chunked/compression_linux.go
+readZstdChunkedManifest, readEstargzChunkedManifest.
 """
 
 from __future__ import annotations
@@ -46,7 +39,6 @@ import re
 import tarfile
 import zlib
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 import pyarrow as pa
@@ -68,113 +60,89 @@ __all__ = [
     "TAR_SPLIT_POSITION",
     "TOC_DIGEST",
     "EstargzToc",
-    "TocPlace",
+    "TocPosition",
     "TocReader",
     "ZstdChunkedToc",
     "decompress_zstd",
     "find_toc",
     "find_toc_digest",
     "parse_footer",
-    "parse_place",
+    "parse_position",
     "unpack_toc",
 ]
-
-TOC_DIGEST = "containerd.io/snapshot/stargz/toc.digest"  # upstream: tocJSONDigestAnnotation
-FOOTER_BYTES = 51
-_FOOTER = re.compile(
-    rb"\x1f\x8b\x08\x04.{6}\x1a\x00SG\x16\x00([0-9a-fA-F]{16})STARGZ\x01\x00\x00\xff\xff\x00{8}",
-    re.DOTALL,
-)
-_TAR_BLOCK = 512
-GZIP = 31  # zlib's word for: a gzip header and the largest window
-
-
-@dataclass(frozen=True)
-class EstargzToc:
-    """A TOC that stands in a blob as a gzip member."""
-
-    blob: Blob  # the layer's bytes
-    digest: str  # of the uncompressed TOC
-
-    toc_format = TocFormat.ESTARGZ
-    n_requests = 2
-
-    @cached_property
-    def _toc_start(self) -> int:
-        n_bytes, where = self.blob.n_bytes, self.blob.where
-        if n_bytes <= FOOTER_BYTES:
-            raise ImageError(f"{where}: {n_bytes} bytes are too few for an eStargz blob")
-        footer_start = n_bytes - FOOTER_BYTES
-        start = parse_footer(self.blob.read(footer_start, FOOTER_BYTES), where)
-        if not 0 < footer_start - start <= MAX_TOC_BYTES:
-            raise ImageError(
-                f"{where}: the footer puts the TOC at byte {start:,}; wanted it before "
-                f"byte {footer_start:,} and no longer than {MAX_TOC_BYTES:,} bytes"
-            )
-        return start
-
-    def offset(self) -> int:
-        """Read the TOC's own offset in the blob from the footer, once."""
-        return self._toc_start
-
-    def wire_bytes(self) -> int:
-        """Count the bytes of the footer and of the TOC."""
-        return self.blob.n_bytes - self._toc_start
-
-    def read(self) -> bytes:
-        """Read the JSON."""
-        where = f"{self.blob.where}, TOC at byte {self._toc_start}"
-        packed = self.blob.read(self._toc_start, self.wire_bytes() - FOOTER_BYTES)
-        toc = unpack_toc(packed, where)
-        check_digest(toc, self.digest, where, TocError)
-        return toc
-
-
-def parse_footer(footer: bytes, where: str) -> int:
-    """Read the TOC's offset from the last bytes of a blob."""
-    match = _FOOTER.fullmatch(footer)
-    if match is None:
-        raise ImageError(
-            f"{where}: the last {FOOTER_BYTES} bytes are not an eStargz footer, though the "
-            "manifest says that the layer is eStargz"
-        )
-    return int(match[1], 16)
-
-
-def unpack_toc(packed: bytes, where: str) -> bytes:
-    """Take the JSON out of the TOC's gzip member."""
-    inflater = zlib.decompressobj(GZIP)
-    try:
-        header = inflater.decompress(packed, _TAR_BLOCK)
-        member = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape")
-        if not (member.isreg() and 0 < member.size <= MAX_TOC_BYTES):
-            raise TocError(
-                f"{where}: the tar starts with an entry of type {member.type!r} and "
-                f"{member.size:,} bytes; wanted a file of 1 to {MAX_TOC_BYTES:,}"
-            )
-        toc = inflater.decompress(inflater.unconsumed_tail, member.size)
-    except (zlib.error, tarfile.TarError) as error:
-        raise TocError(f"{where}: damaged gzip or tar: {error}") from error
-    if len(toc) != member.size:
-        raise TocError(f"{where}: ends after {len(toc):,} of {member.size:,} bytes")
-    return toc
-
 
 _PREFIX = "io.github.containers.zstd-chunked."
 MANIFEST_CHECKSUM = f"{_PREFIX}manifest-checksum"  # upstream: ManifestChecksumKey
 MANIFEST_POSITION = f"{_PREFIX}manifest-position"  # upstream: ManifestInfoKey
 TAR_SPLIT_POSITION = f"{_PREFIX}tarsplit-position"  # upstream: TarSplitInfoKey
+TOC_DIGEST = "containerd.io/snapshot/stargz/toc.digest"  # upstream: tocJSONDigestAnnotation
+
 _TOC_TYPE = 1  # upstream: ManifestTypeCRFS
+FOOTER_BYTES = 51
+_FOOTER = re.compile(
+    rb"\x1f\x8b\x08\x04.{6}\x1a\x00SG\x16\x00([0-9a-fA-F]{16})STARGZ\x01\x00\x00\xff\xff\x00{8}",
+    re.DOTALL,
+)
+GZIP = 31  # zlib's `wbits` for a gzip header and the largest window
+
+
+class TocReader(Protocol):
+    """The TOC of one layer, not read yet. All methods may be called from several threads."""
+
+    @property
+    def toc_format(self) -> TocFormat:
+        """Its format."""
+
+    @property
+    def digest(self) -> str:
+        """The digest in the annotation."""
+
+    @property
+    def n_requests(self) -> int:
+        """Requests that Podman needs for it."""
+
+    def offset(self) -> int:
+        """Return the offset of the TOC in the blob."""
+
+    def wire_bytes(self) -> int:
+        """Count the bytes that Podman fetches for it, tar-split and footer included."""
+
+    def read(self) -> bytes:
+        """Read and check the JSON, at most MAX_TOC_BYTES."""
+
+
+def find_toc(descriptor: Descriptor, blob: Blob) -> TocReader | None:
+    """Find a layer's TOC, without reading anything of the blob; None if it has none."""
+    found = find_toc_digest(descriptor)
+    if found is None:
+        return None
+    name, digest = found
+    if name == TOC_DIGEST:
+        return EstargzToc(blob, digest)
+    return ZstdChunkedToc(blob, digest, parse_position(descriptor))
+
+
+def find_toc_digest(descriptor: Descriptor) -> tuple[str, str] | None:
+    """Return the annotation that says a layer has a TOC, and the digest in it."""
+    found = [name for name in (MANIFEST_CHECKSUM, TOC_DIGEST) if name in descriptor.annotations]
+    if len(found) == 2:
+        raise ImageError(
+            f"{descriptor.where}: annotations of both zstd:chunked and eStargz; wanted one of them"
+        )
+    if not found:
+        return None
+    name = found[0]
+    return name, require_digest(descriptor.annotations[name], f"{descriptor.where}: {name}")
 
 
 @dataclass(frozen=True, slots=True)
-class TocPlace:
-    """Where a TOC stands in its blob."""
+class TocPosition:
+    """Where a zstd:chunked TOC is in its blob."""
 
-    start: int  # its first byte
-    compressed_bytes: int  # its length there, and decompressed
-    uncompressed_bytes: int  # its length there, and decompressed
-    tar_split_bytes: int  # compressed length of the tar-split; 0 if there is none
+    offset: int
+    compressed_bytes: int
+    uncompressed_bytes: int
+    tar_split_bytes: int  # compressed; 0 if there is none
 
     @property
     def wire_bytes(self) -> int:
@@ -182,9 +150,36 @@ class TocPlace:
         return self.compressed_bytes + self.tar_split_bytes
 
 
-def parse_place(descriptor: Descriptor) -> TocPlace:
-    """Read the positions from a layer's annotations."""
-    start, length, uncompressed, kind = _parse_position(descriptor, MANIFEST_POSITION, 4)
+@dataclass(frozen=True, slots=True)
+class ZstdChunkedToc:
+    """A TOC that is one zstd frame of a blob."""
+
+    blob: Blob
+    digest: str  # of the compressed TOC
+    position: TocPosition
+
+    toc_format = TocFormat.ZSTD_CHUNKED
+    n_requests = 1
+
+    def offset(self) -> int:
+        """Return the offset of the TOC in the blob."""
+        return self.position.offset
+
+    def wire_bytes(self) -> int:
+        """Count the bytes of the TOC and of the tar-split."""
+        return self.position.wire_bytes
+
+    def read(self) -> bytes:
+        """Read the JSON."""
+        where = f"{self.blob.where}, TOC at byte {self.position.offset}"
+        packed = self.blob.read(self.position.offset, self.position.compressed_bytes)
+        check_digest(packed, self.digest, where, TocError)
+        return decompress_zstd(packed, self.position.uncompressed_bytes, where)
+
+
+def parse_position(descriptor: Descriptor) -> TocPosition:
+    """Parse the position in a layer's annotations, and check that it is inside the blob."""
+    offset, length, uncompressed, kind = _parse_numbers(descriptor, MANIFEST_POSITION, 4)
     where = f"{descriptor.where}: {MANIFEST_POSITION}"
     if kind != _TOC_TYPE:
         raise ImageError(f"{where}: a TOC of type {kind}, only type {_TOC_TYPE} is known")
@@ -193,45 +188,18 @@ def parse_place(descriptor: Descriptor) -> TocPlace:
             f"{where}: a TOC of {length:,} bytes, {uncompressed:,} uncompressed; "
             f"wanted 1 to {MAX_TOC_BYTES:,}"
         )
-    split_start, split_length = 0, 0
+    split_offset, split_length = 0, 0
     if TAR_SPLIT_POSITION in descriptor.annotations:
-        split_start, split_length, _ = _parse_position(descriptor, TAR_SPLIT_POSITION, 3)
-    if not split_start:  # upstream fetches it only where its offset is not 0
+        split_offset, split_length, _ = _parse_numbers(descriptor, TAR_SPLIT_POSITION, 3)
+    if not split_offset:  # upstream fetches it only where its offset is not 0
         split_length = 0
-    _require_inside(descriptor, MANIFEST_POSITION, start, length)
-    _require_inside(descriptor, TAR_SPLIT_POSITION, split_start, split_length)
-    return TocPlace(start, length, uncompressed, split_length)
-
-
-@dataclass(frozen=True, slots=True)
-class ZstdChunkedToc:
-    """A TOC that stands in a blob as one zstd frame."""
-
-    blob: Blob  # the layer's bytes
-    digest: str  # of the compressed TOC
-    place: TocPlace  # where the TOC stands
-
-    toc_format = TocFormat.ZSTD_CHUNKED
-    n_requests = 1
-
-    def offset(self) -> int:
-        """Give the TOC's own offset in the blob."""
-        return self.place.start
-
-    def wire_bytes(self) -> int:
-        """Count the bytes of the TOC and of the tar-split."""
-        return self.place.wire_bytes
-
-    def read(self) -> bytes:
-        """Read the JSON."""
-        where = f"{self.blob.where}, TOC at byte {self.place.start}"
-        packed = self.blob.read(self.place.start, self.place.compressed_bytes)
-        check_digest(packed, self.digest, where, TocError)
-        return decompress_zstd(packed, self.place.uncompressed_bytes, where)
+    _require_inside(descriptor, MANIFEST_POSITION, offset + length)
+    _require_inside(descriptor, TAR_SPLIT_POSITION, split_offset + split_length)
+    return TocPosition(offset, length, uncompressed, split_length)
 
 
 def decompress_zstd(packed: bytes, n_bytes: int, where: str) -> bytes:
-    """Decompress what must have a known length."""
+    """Decompress zstd frames that must give exactly `n_bytes`."""
     try:
         with pa.CompressedInputStream(pa.BufferReader(packed), "zstd") as stream:
             data = stream.read(n_bytes)
@@ -244,7 +212,7 @@ def decompress_zstd(packed: bytes, n_bytes: int, where: str) -> bytes:
     return bytes(data)
 
 
-def _parse_position(descriptor: Descriptor, name: str, n_numbers: int) -> tuple[int, ...]:
+def _parse_numbers(descriptor: Descriptor, name: str, n_numbers: int) -> tuple[int, ...]:
     text = descriptor.annotations.get(name)
     if text is None:
         raise ImageError(f"{descriptor.where}: the annotation {name} is missing")
@@ -256,58 +224,85 @@ def _parse_position(descriptor: Descriptor, name: str, n_numbers: int) -> tuple[
     return tuple(int(number) for number in text.split(":"))
 
 
-def _require_inside(descriptor: Descriptor, name: str, start: int, length: int) -> None:
-    if start + length > descriptor.n_bytes:
+def _require_inside(descriptor: Descriptor, name: str, end: int) -> None:
+    if end > descriptor.n_bytes:
         raise ImageError(
-            f"{descriptor.where}: {name} ends at byte {start + length:,}, "
+            f"{descriptor.where}: {name} ends at byte {end:,}, "
             f"but the blob has {descriptor.n_bytes:,}"
         )
 
 
-class TocReader(Protocol):
-    """The TOC of one layer, not read yet."""
+@dataclass(eq=False, slots=True)
+class EstargzToc:
+    """A TOC that is one gzip member of a blob."""
 
-    @property
-    def toc_format(self) -> TocFormat:
-        """Which of the two it is."""
+    blob: Blob
+    digest: str  # of the uncompressed TOC
+    # The offset once it is known. No `cached_property`: before Python 3.12 that holds one lock for
+    # all instances, and the footers of several layers are read side by side.
+    _offset: int = -1
 
-    @property
-    def digest(self) -> str:
-        """The digest in the annotation."""
-
-    @property
-    def n_requests(self) -> int:
-        """Requests that Podman needs for it."""
+    toc_format = TocFormat.ESTARGZ
+    n_requests = 2
 
     def offset(self) -> int:
-        """Find the TOC's own offset in the blob."""
+        """Return the offset of the TOC in the blob; reads the footer once."""
+        if self._offset < 0:
+            self._offset = self._read_offset()
+        return self._offset
 
     def wire_bytes(self) -> int:
-        """Count the bytes that Podman fetches for it, tar-split and footer included."""
+        """Count the bytes of the footer and of the TOC."""
+        return self.blob.n_bytes - self.offset()
 
     def read(self) -> bytes:
-        """Read the JSON, checked."""
+        """Read the JSON."""
+        offset = self.offset()
+        where = f"{self.blob.where}, TOC at byte {offset}"
+        packed = self.blob.read(offset, self.wire_bytes() - FOOTER_BYTES)
+        toc = unpack_toc(packed, where)
+        check_digest(toc, self.digest, where, TocError)
+        return toc
+
+    def _read_offset(self) -> int:
+        n_bytes, where = self.blob.n_bytes, self.blob.where
+        if n_bytes <= FOOTER_BYTES:
+            raise ImageError(f"{where}: {n_bytes} bytes are too few for an eStargz blob")
+        footer_offset = n_bytes - FOOTER_BYTES
+        offset = parse_footer(self.blob.read(footer_offset, FOOTER_BYTES), where)
+        if not 0 < footer_offset - offset <= MAX_TOC_BYTES:
+            raise ImageError(
+                f"{where}: the footer puts the TOC at byte {offset:,}; wanted it before "
+                f"byte {footer_offset:,} and no longer than {MAX_TOC_BYTES:,} bytes"
+            )
+        return offset
 
 
-def find_toc_digest(descriptor: Descriptor) -> tuple[str, str] | None:
-    """Read the annotation that says a layer has a TOC."""
-    found = [name for name in (MANIFEST_CHECKSUM, TOC_DIGEST) if name in descriptor.annotations]
-    if len(found) == 2:
+def parse_footer(footer: bytes, where: str) -> int:
+    """Parse the TOC's offset in the last bytes of a blob; any 64-bit number, not checked."""
+    match = _FOOTER.fullmatch(footer)
+    if match is None:
         raise ImageError(
-            f"{descriptor.where}: annotations of both zstd:chunked and eStargz; wanted one of them"
+            f"{where}: the last {FOOTER_BYTES} bytes are not an eStargz footer, though the "
+            "manifest says that the layer is eStargz"
         )
-    if not found:
-        return None
-    name = found[0]
-    return name, require_digest(descriptor.annotations[name], f"{descriptor.where}: {name}")
+    return int(match[1], 16)
 
 
-def find_toc(descriptor: Descriptor, blob: Blob) -> TocReader | None:
-    """Find a layer's TOC, without reading anything of the blob."""
-    found = find_toc_digest(descriptor)
-    if found is None:
-        return None
-    name, digest = found
-    if name == TOC_DIGEST:
-        return EstargzToc(blob, digest)
-    return ZstdChunkedToc(blob, digest, parse_place(descriptor))
+def unpack_toc(packed: bytes, where: str) -> bytes:
+    """Unpack the JSON from the TOC's gzip member, at most MAX_TOC_BYTES."""
+    inflater = zlib.decompressobj(GZIP)
+    try:
+        header = inflater.decompress(packed, tarfile.BLOCKSIZE)
+        member = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape")
+        if not (member.isreg() and 0 < member.size <= MAX_TOC_BYTES):
+            raise TocError(
+                f"{where}: the tar starts with an entry of type {member.type!r} and "
+                f"{member.size:,} bytes; wanted a file of 1 to {MAX_TOC_BYTES:,}"
+            )
+        toc = inflater.decompress(inflater.unconsumed_tail, member.size)
+    except (zlib.error, tarfile.TarError) as error:
+        raise TocError(f"{where}: damaged gzip or tar: {error}") from error
+    if len(toc) != member.size:
+        raise TocError(f"{where}: ends after {len(toc):,} of {member.size:,} bytes")
+    return toc
