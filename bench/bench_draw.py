@@ -1,4 +1,4 @@
-"""How long does it take to find the order of a heat map's rows, and to draw it?
+"""Measure how long it takes to order the rows of a heat map, and to draw it.
 
 Run as tests in CI. To measure: `pytest bench/bench_draw.py --benchmark-enable`.
 """
@@ -29,10 +29,10 @@ def bench_average_linkage(benchmark: BenchmarkFixture, n_rows: int) -> None:
 @pytest.mark.parametrize("n_layers", [5, 200])
 def bench_heatmap(benchmark: BenchmarkFixture, n_layers: int) -> None:
     sets = many_layers(n_layers)
-    share, own = sets.jaccard, sets.own_bytes
+    share, total = sets.jaccard, sets.total_bytes
 
     def draw() -> bytes:
-        picture = heatmap(share, 1 - share, own, sets.labels, title="Alike", note="Per cent.")
+        picture = heatmap(share, 1 - share, total, sets.labels, title="Alike", note="Per cent.")
         file = io.BytesIO()
         picture.write(file, "svg")
         return file.getvalue()

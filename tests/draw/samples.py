@@ -22,7 +22,7 @@ class Sets(NamedTuple):
     labels: list[str]
 
     @property
-    def own_bytes(self) -> I64:
+    def total_bytes(self) -> I64:
         total = np.zeros(len(self.labels), np.int64)
         np.add.at(total, self.member, np.repeat(self.n_bytes, np.diff(self.start)))
         return total
@@ -33,8 +33,8 @@ class Sets(NamedTuple):
         for row, (low, high) in enumerate(zip(self.start[:-1], self.start[1:], strict=True)):
             members = self.member[low:high]
             shared[np.ix_(members, members)] += self.n_bytes[row]
-        own = shared.diagonal()
-        either = own[:, None] + own - shared
+        total = shared.diagonal()
+        either = total[:, None] + total - shared
         return np.divide(shared, either, out=np.zeros(shared.shape), where=either > 0)
 
 
@@ -46,7 +46,7 @@ def make_sets(sets: dict[tuple[int, ...], int], labels: list[str]) -> Sets:
 
 
 def five_layers() -> Sets:
-    """Two pairs that are alike, and one layer that has nothing."""
+    """Two pairs that are similar, and one layer that has nothing."""
     sets = {
         (0,): 5_000_000,
         (1,): 1_000_000,

@@ -1,4 +1,4 @@
-"""The tree is that of average linkage, always the same, and its order lists each leaf once."""
+"""The tree is that of average linkage, deterministic, and its order lists each leaf once."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ def symmetric(
 
 
 def slow_groups(distance: np.ndarray) -> list[tuple[frozenset[int], float]]:
-    """Join the two nearest groups by the definition, again and again."""
+    """Merge the two nearest groups, as the definition says, until one is left."""
     groups = [frozenset([row]) for row in range(len(distance))]
-    joined = []
+    merged = []
     while len(groups) > 1:
         height, a, b = min(
             (float(np.mean([distance[i, j] for i in a for j in b])), a, b)
             for a, b in combinations(groups, 2)
         )
         groups = [group for group in groups if group not in (a, b)] + [a | b]
-        joined.append((a | b, height))
-    return joined
+        merged.append((a | b, height))
+    return merged
 
 
 def tree_groups(tree: Tree) -> list[tuple[frozenset[int], float]]:
@@ -43,7 +43,7 @@ def tree_groups(tree: Tree) -> list[tuple[frozenset[int], float]]:
 
 @given(st.integers(0, 2**32), st.integers(1, 12))
 def test_the_groups_are_those_of_the_definition(seed: int, n: int) -> None:
-    distance = symmetric(seed, n, 10**9)  # so fine that no two groups are equally near
+    distance = symmetric(seed, n, 10**9)  # so many values that no two distances are equal
     found = dict(tree_groups(average_linkage(distance)))
     wanted = dict(slow_groups(distance))
     assert found.keys() == wanted.keys()
@@ -51,7 +51,7 @@ def test_the_groups_are_those_of_the_definition(seed: int, n: int) -> None:
 
 
 @given(st.integers(0, 2**32), st.integers(1, 30), st.integers(1, 4))
-def test_the_tree_is_sound_where_many_are_equally_near(seed: int, n: int, n_values: int) -> None:
+def test_the_tree_is_valid_where_many_distances_are_equal(seed: int, n: int, n_values: int) -> None:
     distance = symmetric(seed, n, n_values)
     tree = average_linkage(distance)
     assert sorted(tree.leaf_order().tolist()) == list(range(n))
@@ -75,13 +75,13 @@ def test_brackets_stand_over_their_leaves() -> None:
     ]
 
 
-def test_the_diagonal_is_not_looked_at() -> None:
+def test_the_diagonal_is_ignored() -> None:
     assert average_linkage(np.zeros((1, 1))).leaf_order().tolist() == [0]
     distance = np.array([[np.nan, 0.5], [0.5, np.nan]])
     assert average_linkage(distance).height.tolist() == [0.5]
 
 
-def test_what_is_no_square_is_refused() -> None:
+def test_a_matrix_that_is_not_square_is_refused() -> None:
     for wrong in (np.zeros((0, 0)), np.zeros((2, 3))):
         with pytest.raises(ValueError, match="wanted a square"):
             average_linkage(wrong)

@@ -1,4 +1,4 @@
-"""Every picture says what it shows, names its rows at 5 and at 200, and is the same each time."""
+"""Every picture has its title, labels its rows at 5 and at 200, and is the same on every run."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from vecache.draw.heatmap import heatmap
 from vecache.draw.picture import Picture, bytes_text
 from vecache.draw.treemap import treemap
 from vecache.draw.upset import upset
+from vecache.text import short_labels
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 def draw_heatmap(sets: Sets) -> Picture:
     share = sets.jaccard
-    return heatmap(share, 1 - share, sets.own_bytes, sets.labels, title="Alike", note="Per cent.")
+    return heatmap(share, 1 - share, sets.total_bytes, sets.labels, title="Alike", note="Per cent.")
 
 
 def draw_upset(sets: Sets) -> Picture:
@@ -40,7 +41,7 @@ def draw_treemap(sets: Sets) -> Picture:
 def draw_unique(sets: Sets) -> Picture:
     new = np.zeros(len(sets.labels), np.int64)
     np.add.at(new, sets.member[sets.start[:-1]], sets.n_bytes)
-    return unique_curve(sets.own_bytes, new, sets.labels, title="Unique", note="Bytes.")
+    return unique_curve(sets.total_bytes, new, sets.labels, title="Unique", note="Bytes.")
 
 
 PICTURES = (draw_heatmap, draw_upset, draw_treemap, draw_unique)
@@ -56,7 +57,7 @@ def texts(picture: Picture) -> list[str]:
 
 @pytest.mark.parametrize("draw", PICTURES)
 @pytest.mark.parametrize("sets", [five_layers(), many_layers(200)], ids=["5", "200"])
-def test_it_is_the_same_each_time_and_of_a_sane_size(
+def test_pictures_are_deterministic_and_of_a_usable_size(
     draw: Callable[[Sets], Picture], sets: Sets
 ) -> None:
     first, second = svg(draw(sets)), svg(draw(sets))
@@ -74,21 +75,23 @@ def test_the_title_is_text(draw: Callable[[Sets], Picture]) -> None:
     assert picture.title in repr(picture)
 
 
-def test_the_heat_map_names_rows_and_columns_in_the_order_of_the_tree() -> None:
+def test_the_heat_map_labels_rows_and_columns_in_the_order_of_the_tree() -> None:
     sets = five_layers()
     found = texts(draw_heatmap(sets))
     names = [text for text in found if re.fullmatch("[0-9a-f]{12}", text)]
     assert len(names) == 10
     ids = [sets.labels[row][:12] for row in (0, 1, 2, 3, 4)]
-    assert names[:5] == names[5:] == ids  # 0 and 1 are alike, then 2 and 3, and 4 has nothing
+    assert names[:5] == names[5:] == ids  # 0 and 1 are similar, then 2 and 3; 4 has nothing
     assert {"16.0 MB", "12.0 MB", "0 B", "65", "0 %", "100 %"} <= set(found)
 
 
-@pytest.mark.parametrize(("n_layers", "n_named"), [(200, 200), (600, 200)])
-def test_a_large_heat_map_names_as_many_as_can_be_read(n_layers: int, n_named: int) -> None:
+@pytest.mark.parametrize(("n_layers", "n_labelled"), [(200, 200), (600, 200)])
+def test_a_large_heat_map_labels_as_many_rows_as_are_readable(
+    n_layers: int, n_labelled: int
+) -> None:
     found = texts(draw_heatmap(many_layers(n_layers)))
     names = [text for text in found if re.fullmatch("[0-9a-f]{12}", text)]
-    assert len(names) == 2 * n_named
+    assert len(names) == 2 * n_labelled
     assert not {"1", "5", "10"} & set(found)  # no numbers in cells that small
 
 
@@ -103,12 +106,30 @@ def test_the_upset_chart_has_the_sets_largest_first() -> None:
     assert {"alone", "shared"} <= set(found)
 
 
+@pytest.mark.parametrize(
+    ("module", "draw"), [("heatmap", draw_heatmap), ("upset", draw_upset)], ids=["heatmap", "upset"]
+)
+def test_labels_are_shortened_once_for_all_rows(
+    module: str, draw: Callable[[Sets], Picture], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once a row would be quadratic: shortening compares all labels."""
+    calls = []
+
+    def count(labels: list[str]) -> list[str]:
+        calls.append(len(labels))
+        return short_labels(labels)
+
+    monkeypatch.setattr(f"vecache.draw.{module}.short_labels", count)
+    draw(many_layers(50))
+    assert calls == [50]
+
+
 def test_the_upset_chart_counts_members_that_have_no_row() -> None:
     found = texts(draw_upset(many_layers(200)))
     assert "3.0 GB in 100" in found
     assert any(re.fullmatch(r"\+\d+", text) for text in found)
-    lonely = make_sets({(0,): 5, (1,): 7}, ["a", "b"])
-    assert "Bytes. Nothing is shared." in texts(draw_upset(lonely))
+    disjoint = make_sets({(0,): 5, (1,): 7}, ["a", "b"])
+    assert "Bytes. Nothing is shared." in texts(draw_upset(disjoint))
 
 
 def test_the_treemap_has_every_byte_once() -> None:
@@ -132,7 +153,7 @@ def test_the_curve_ends_with_both_sums() -> None:
     )
 
 
-def test_the_curve_of_ranges_says_what_it_costs_at_both_ends() -> None:
+def test_the_curve_of_limits_labels_both_ends() -> None:
     slack = np.array([900, 300, 0], np.int64)
     picture = limit_curve(
         np.arange(1, 4), 5_000 + slack, slack, limit_name="ranges", title="Wire", note="Bytes."
@@ -142,14 +163,12 @@ def test_the_curve_of_ranges_says_what_it_costs_at_both_ends() -> None:
 
 @pytest.mark.parametrize("draw", PICTURES)
 @pytest.mark.parametrize("n_layers", [0, 1])
-def test_a_store_with_nothing_in_it_has_a_picture(
-    draw: Callable[[Sets], Picture], n_layers: int
-) -> None:
+def test_an_empty_store_has_a_picture(draw: Callable[[Sets], Picture], n_layers: int) -> None:
     sets = make_sets({}, ["only"] * n_layers)
     assert draw(sets).title in texts(draw(sets))
 
 
-def test_names_of_strangers_are_neither_formulas_nor_markup() -> None:
+def test_untrusted_names_are_neither_formulas_nor_markup() -> None:
     names = ["$a_b$", "<b>&", "日本語", "\x1b[2J", "$x", "café"]
     sets = make_sets({(row,): 10**6 for row in range(6)} | {tuple(range(6)): 10**7}, names)
     for draw in PICTURES:
@@ -159,7 +178,7 @@ def test_names_of_strangers_are_neither_formulas_nor_markup() -> None:
         png_size(draw(sets))  # and no warning, though the font has no Japanese
 
 
-def test_it_is_saved_by_its_ending(tmp_path: Path) -> None:
+def test_the_ending_of_a_path_selects_the_form(tmp_path: Path) -> None:
     picture = draw_unique(five_layers())
     picture.save(tmp_path / "a.SVG")
     assert (tmp_path / "a.SVG").read_text() == svg(picture)
@@ -179,7 +198,7 @@ def test_pyplot_is_never_imported() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_without_matplotlib_it_says_what_to_install() -> None:
+def test_without_matplotlib_the_error_names_the_extra() -> None:
     code = (
         "import sys; sys.modules['matplotlib'] = None\n"
         "import importlib.util, vecache\n"

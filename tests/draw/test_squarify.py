@@ -1,4 +1,4 @@
-"""Tiles have the areas that are asked for, and cover the rectangle without overlaps."""
+"""Tiles have the requested areas and cover the rectangle without overlaps."""
 
 from __future__ import annotations
 

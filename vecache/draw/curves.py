@@ -1,4 +1,4 @@
-"""How do bytes grow? Unique bytes layer by layer, and bytes on the wire by ranges."""
+"""Draw curves of bytes: unique bytes as members are added, and fetched bytes by a limit."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import numpy as np
 from matplotlib.ticker import EngFormatter, StrMethodFormatter
 
 from vecache.draw.picture import (
-    ALONE,
+    BLUE,
     FONT_SIZE,
     INK,
+    ORANGE,
     PALE,
     PLAIN_TEXT,
-    SHARED,
     Picture,
     bytes_text,
+    labelled_rows,
     show_bytes,
     text_inches,
-    thinned,
 )
 from vecache.text import short_labels
 
@@ -32,33 +32,33 @@ if TYPE_CHECKING:
 __all__ = ["limit_curve", "unique_curve"]
 
 _LEFT, _HEAD, _HEIGHT, _RIGHT = 0.85, 0.8, 3.6, 1.9
-_NARROWEST, _WIDEST = 5.5, 14.0
-_LABEL_PITCH = 0.16
+_MIN_WIDTH, _MAX_WIDTH = 5.5, 14.0
+_MIN_LABEL_PITCH = 0.16
 
 
 def unique_curve(
     n_bytes: I64, new_bytes: I64, labels: Sequence[str], *, title: str, note: str
 ) -> Picture:
-    """Draw what members take with sharing and without, as they come one after another.
+    """Draw the cumulative bytes of members with and without sharing.
 
     Parameters
     ----------
     n_bytes : (n,) int64
-        All that each has.
+        All bytes of each member.
     new_bytes : (n,) int64
-        What none before it has.
-    labels : sequence of str
-        One a member, shortened here.
+        Bytes that no member before it has.
+    labels : sequence of n str
+        Shortened here.
     title, note : str
-        What it shows, and how to read it.
+        See `Picture`.
 
     Returns
     -------
     Picture
-        Two lines, and what is saved between them.
+        Two lines; the area between them is what sharing saves.
     """
     names = short_labels(labels)
-    width = min(_WIDEST, max(_NARROWEST, 0.08 * len(names)))
+    width = min(_MAX_WIDTH, max(_MIN_WIDTH, 0.08 * len(names)))
     full_width = max(_LEFT + width + _RIGHT, text_inches([note]))
     picture = Picture(
         full_width, _HEAD + _HEIGHT + text_inches(names, FONT_SIZE - 1) + 0.2, title, note
@@ -66,13 +66,13 @@ def unique_curve(
     axes = picture.add_axes(_LEFT, _HEAD, width, _HEIGHT)
     if not len(names):
         return picture
-    place = np.arange(len(names))
+    x = np.arange(len(names))
     logical, unique = np.cumsum(n_bytes), np.cumsum(new_bytes)
-    axes.fill_between(place, unique, logical, color=PALE, linewidth=0)
+    axes.fill_between(x, unique, logical, color=PALE, linewidth=0)
     dots = "o" if len(names) <= 40 else ""
-    axes.plot(place, logical, color=ALONE, marker=dots, markersize=4)
-    axes.plot(place, unique, color=SHARED, marker=dots, markersize=4)
-    shown = thinned(len(names), width / len(names), _LABEL_PITCH)
+    axes.plot(x, logical, color=ORANGE, marker=dots, markersize=4)
+    axes.plot(x, unique, color=BLUE, marker=dots, markersize=4)
+    shown = labelled_rows(len(names), width / len(names), _MIN_LABEL_PITCH)
     axes.set_xticks(shown, [names[row] for row in shown], rotation=90, **PLAIN_TEXT)
     axes.tick_params(axis="x", labelsize=FONT_SIZE - 1)
     _end_labels(axes, int(logical[-1]), int(unique[-1]))
@@ -85,25 +85,25 @@ def unique_curve(
 def limit_curve(
     limit: I64, fetch_bytes: I64, slack_bytes: I64, *, limit_name: str, title: str, note: str
 ) -> Picture:
-    """Draw what each limit costs on the wire.
+    """Draw the bytes fetched under each limit.
 
     Parameters
     ----------
     limit : (n,) int64
-        What each point allows, ascending.
+        The limit at each point, ascending.
     fetch_bytes : (n,) int64
-        Bytes on the wire.
+        Bytes fetched.
     slack_bytes : (n,) int64
-        How many of them nobody needs.
+        How many of these are not needed.
     limit_name : str
-        What the limit is of: the title of the axis.
+        The title of the axis.
     title, note : str
-        What it shows, and how to read it.
+        See `Picture`.
 
     Returns
     -------
     Picture
-        Bytes that are needed, and those that come along; the limit on a scale of powers.
+        Needed bytes and slack above them; the limit on a logarithmic scale.
     """
     width = max(_LEFT + 6.5 + _RIGHT, text_inches([note]))
     picture = Picture(width, _HEAD + _HEIGHT + 0.6, title, note)
@@ -113,8 +113,10 @@ def limit_curve(
     needed = fetch_bytes - slack_bytes
     is_bytes = "bytes" in limit_name
     axes.set_xscale("symlog", linthresh=1, base=10 if is_bytes else 2)
-    axes.fill_between(limit, 0, needed, color=SHARED, alpha=0.25, linewidth=0, step="post")
-    axes.fill_between(limit, needed, fetch_bytes, color=ALONE, alpha=0.45, linewidth=0, step="post")
+    axes.fill_between(limit, 0, needed, color=BLUE, alpha=0.25, linewidth=0, step="post")
+    axes.fill_between(
+        limit, needed, fetch_bytes, color=ORANGE, alpha=0.45, linewidth=0, step="post"
+    )
     axes.plot(limit, fetch_bytes, color=INK, drawstyle="steps-post", linewidth=1.4)
     axes.set_xlim(int(limit[0]), max(int(limit[-1]), int(limit[0]) + 1))
     axes.set_ylim(0, max(int(fetch_bytes.max()) * 1.08, 1))
@@ -124,16 +126,14 @@ def limit_curve(
     axes.set_xlabel(limit_name, fontsize=FONT_SIZE, color=INK)
     axes.minorticks_off()
     show_bytes(axes, "y")
-    for row, side in ((0, "left"), (-1, "right")):
-        text = bytes_text(int(fetch_bytes[row]))
-        where = (int(limit[row]), int(fetch_bytes[row]))
+    for row, offset, vertical in ((0, (4, 4), "bottom"), (-1, (6, 0), "center")):
         axes.annotate(
-            text,
-            where,
-            (4 if row == 0 else 6, 4 if row == 0 else 0),
+            bytes_text(int(fetch_bytes[row])),
+            (int(limit[row]), int(fetch_bytes[row])),
+            offset,
             textcoords="offset points",
             ha="left",
-            va="bottom" if side == "left" else "center",
+            va=vertical,
             fontsize=FONT_SIZE,
             color=INK,
         )
@@ -141,20 +141,20 @@ def limit_curve(
 
 
 def _end_labels(axes: Axes, logical: int, unique: int) -> None:
-    """Name both lines where they end, one above its end and one below, so that both can be read."""
+    """Label both lines at their ends, the upper one above and the lower one below its end."""
     saved = 100 * (1 - unique / logical) if logical else 0.0
     texts = (
-        (logical, f"each its own copy\n{bytes_text(logical)}", "bottom", ALONE),
-        (unique, f"each content once\n{bytes_text(unique)}, {saved:.1f} % less", "top", SHARED),
+        (logical, f"each its own copy\n{bytes_text(logical)}", "bottom", ORANGE),
+        (unique, f"each content once\n{bytes_text(unique)}, {saved:.1f} % less", "top", BLUE),
     )
-    for height, text, side, colour in texts:
+    for height, text, vertical, colour in texts:
         axes.annotate(
             text,
             (1, height),
             (8, 0),
             xycoords=("axes fraction", "data"),
             textcoords="offset points",
-            va=side,
+            va=vertical,
             color=colour,
             fontsize=FONT_SIZE,
         )

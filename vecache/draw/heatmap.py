@@ -1,4 +1,4 @@
-"""Which rows are alike? A square of colours, with rows that are alike side by side under a tree."""
+"""Draw a clustered heat map: a square matrix in the order of a tree, with similar rows adjacent."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from vecache.draw.picture import (
     PLAIN_TEXT,
     Picture,
     bytes_text,
+    labelled_rows,
     text_inches,
-    thinned,
 )
 from vecache.text import short_labels
 
@@ -34,65 +34,65 @@ __all__ = ["heatmap"]
 
 _COLOURS = "Blues"
 _TREE_WIDTH = 1.1
-_GAP = 0.12
+_SPACE = 0.12
 _HEAD = 0.8
 _SCALE_HEIGHT = 0.75
-_SMALLEST_PITCH, _LARGEST_PITCH = 0.1, 0.62
-_USUAL_SIDE, _LARGEST_SIDE = 8.0, 20.0
-_MOST_WRITTEN = 14
-"""Up to so many rows, each cell has its number in it."""
+_MIN_PITCH, _MAX_PITCH = 0.1, 0.62
+_USUAL_SIDE, _MAX_SIDE = 8.0, 20.0
+_MAX_NUMBERED = 14  # up to so many rows, each cell shows its number
 
 
 def heatmap(
-    share: F64, distance: F64, own_bytes: I64, labels: Sequence[str], *, title: str, note: str
+    share: F64, distance: F64, row_bytes: I64, labels: Sequence[str], *, title: str, note: str
 ) -> Picture:
     """Draw a clustered heat map.
 
     Parameters
     ----------
     share : (n, n) float64
-        What is shown: 0 to 1.
+        The colour of each cell: 0 to 1.
     distance : (n, n) float64
         What rows are clustered by; symmetric, 0 to 1.
-    own_bytes : (n,) int64
+    row_bytes : (n,) int64
         Written on the diagonal where there is room.
-    labels : sequence of str
-        One a row, shortened here.
+    labels : sequence of n str
+        Shortened here.
     title, note : str
-        What it shows, and how to read it.
+        See `Picture`.
 
     Returns
     -------
     Picture
-        Rows and columns in the order of the tree. Up to 200 rows each has its label; of more each
+        Rows and columns in the order of the tree. Up to 200 rows all have a label, above that each
         second, third and so on.
     """
     if not len(labels):
         return Picture(6.0, 1.0, title, note)
     tree = average_linkage(distance)
     order = tree.leaf_order()
-    names = [short_labels(labels)[row] for row in order.tolist()]
+    short = short_labels(labels)
+    names = [short[row] for row in order.tolist()]
     pitch, side = _square(len(names))
-    font_size = min(FONT_SIZE, 61 * max(pitch, _SMALLEST_PITCH))
+    font_size = min(FONT_SIZE, 61 * max(pitch, _MIN_PITCH))
     label_width = text_inches(names, font_size)
-    left = _GAP + _TREE_WIDTH + _GAP
-    width = max(left + side + _GAP + label_width, text_inches([note]) + _GAP)
-    height = _HEAD + side + label_width + _GAP + _SCALE_HEIGHT
+    left = _SPACE + _TREE_WIDTH + _SPACE
+    width = max(left + side + _SPACE + label_width, text_inches([note]) + _SPACE)
+    height = _HEAD + side + label_width + _SPACE + _SCALE_HEIGHT
     picture = Picture(width, height, title, note)
     axes = picture.add_axes(left, _HEAD, side, side)
     image = _draw_cells(axes, share[np.ix_(order, order)])
     _put_labels(axes, names, pitch, font_size)
-    if len(names) <= _MOST_WRITTEN:
-        _write_cells(axes, share[np.ix_(order, order)], own_bytes[order])
-    _draw_tree(picture.add_axes(_GAP, _HEAD, _TREE_WIDTH, side), tree)
+    if len(names) <= _MAX_NUMBERED:
+        _write_cells(axes, share[np.ix_(order, order)], row_bytes[order])
+    _draw_tree(picture.add_axes(_SPACE, _HEAD, _TREE_WIDTH, side), tree)
     _draw_scale(picture, picture.add_axes(left, height - 0.5, 2.0, 0.13), image)
     return picture
 
 
 def _square(n_rows: int) -> tuple[float, float]:
-    """Inches of a row, and of all rows."""
-    pitch = min(_LARGEST_PITCH, max(_SMALLEST_PITCH, _USUAL_SIDE / n_rows))
-    side = min(pitch * n_rows, _LARGEST_SIDE)
+    """Return the height of a row and of all rows, in inches."""
+    pitch = min(_MAX_PITCH, max(_MIN_PITCH, _USUAL_SIDE / n_rows))
+    side = min(pitch * n_rows, _MAX_SIDE)
     return side / n_rows, side
 
 
@@ -103,7 +103,7 @@ def _draw_cells(axes: Axes, share: F64) -> AxesImage:
     image = axes.imshow(
         off_diagonal, cmap=_COLOURS, vmin=0, vmax=1, aspect="auto", interpolation="nearest"
     )
-    if n_rows <= _USUAL_SIDE / _SMALLEST_PITCH:
+    if n_rows <= _USUAL_SIDE / _MIN_PITCH:
         edges = np.arange(1, n_rows) - 0.5
         limits = (-0.5, n_rows - 0.5)
         axes.hlines(edges, *limits, color="white", linewidth=0.8)
@@ -112,20 +112,20 @@ def _draw_cells(axes: Axes, share: F64) -> AxesImage:
 
 
 def _put_labels(axes: Axes, names: list[str], pitch: float, font_size: float) -> None:
-    places = thinned(len(names), pitch, _SMALLEST_PITCH * 0.99)
-    shown = [names[place] for place in places]
+    rows = labelled_rows(len(names), pitch, _MIN_PITCH * 0.99)
+    shown = [names[row] for row in rows]
     axes.yaxis.tick_right()
-    axes.set_yticks(places, shown, fontsize=font_size, **PLAIN_TEXT)
-    axes.set_xticks(places, shown, fontsize=font_size, rotation=90, **PLAIN_TEXT)
+    axes.set_yticks(rows, shown, fontsize=font_size, **PLAIN_TEXT)
+    axes.set_xticks(rows, shown, fontsize=font_size, rotation=90, **PLAIN_TEXT)
 
 
-def _write_cells(axes: Axes, share: F64, own_bytes: I64) -> None:
+def _write_cells(axes: Axes, share: F64, row_bytes: I64) -> None:
     n_rows = len(share)
-    font_size = FONT_SIZE - 1 if n_rows < _MOST_WRITTEN - 4 else FONT_SIZE - 2
-    for row, column in np.ndindex(share.shape):  # few, see _MOST_WRITTEN
+    font_size = FONT_SIZE - 1 if n_rows < _MAX_NUMBERED - 4 else FONT_SIZE - 2
+    for row, column in np.ndindex(share.shape):  # at most _MAX_NUMBERED squared
         value = float(share[row, column])
         if row == column:
-            text, colour = bytes_text(int(own_bytes[row])), MUTED
+            text, colour = bytes_text(int(row_bytes[row])), MUTED
         else:
             text = f"{100 * value:.0f}" if value >= 0.005 or not value else "<1"
             colour = "white" if value > 0.6 else INK

@@ -1,4 +1,4 @@
-"""Who shares with whom? A bar for each set of members, and dots below that say who is in it."""
+"""Draw an UpSet chart: a bar for each set of members, with a dot below it for each member."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import numpy as np
 
 from vecache.arrays import ragged_arange
 from vecache.draw.picture import (
-    ALONE,
+    BLUE,
     FONT_SIZE,
     INK,
     MUTED,
+    ORANGE,
     PALE,
     PLAIN_TEXT,
-    SHARED,
     Picture,
     bytes_text,
     show_bytes,
@@ -33,8 +33,8 @@ __all__ = ["upset"]
 
 _COLUMN, _ROW = 0.3, 0.24
 _HEAD, _BARS_HEIGHT, _BARS_WIDTH = 1.75, 1.8, 1.8
-_GAP = 0.15
-_MOST_ROWS = 72
+_SPACE = 0.15
+_MAX_ROWS = 72
 
 
 def upset(
@@ -47,28 +47,28 @@ def upset(
     note: str,
     n_shown: int = 24,
 ) -> Picture:
-    """Draw the largest sets of members that have something in common.
+    """Draw the largest sets of two or more members.
 
     Parameters
     ----------
     start : (n_sets + 1,) int64
         The members of set i are the rows from `start[i]` to before `start[i + 1]`.
     member : (n_rows,) int64
-        Numbers of members.
+        Indexes into `labels`.
     n_bytes : (n_sets,) int64
-        What all of the set hold, and nobody else.
-    labels : sequence of str
-        One a member, shortened here.
+        Bytes that exactly the members of the set have.
+    labels : sequence of n_members str
+        Shortened here.
     title, note : str
-        What it shows, and how to read it.
+        See `Picture`.
     n_shown : int
-        How many sets are drawn. Those with a single member are not among them.
+        How many sets are drawn. Sets with a single member never are.
 
     Returns
     -------
     Picture
-        A column a set, the largest first; a row a member, with all it has on the left. There are 72
-        rows at most: the members of a set that needs more are counted below its column.
+        One column a set, largest first; one row a member, with its total on the left. There are at
+        most 72 rows: further members of a set are counted below its column.
     """
     sizes = np.diff(start)
     shared = np.flatnonzero((sizes > 1) & (n_bytes > 0))
@@ -78,53 +78,53 @@ def upset(
     column = np.repeat(np.arange(len(sets)), sizes[sets])
     shown = member[ragged_arange(start[sets], sizes[sets])]
     rows = _choose_rows(np.split(shown, np.cumsum(sizes[sets])[:-1]))
-    place = np.full(len(labels), -1)
-    place[rows] = np.arange(len(rows))
-    names = [short_labels(labels)[row] for row in rows.tolist()]
-    left = _GAP + _BARS_WIDTH + _GAP + text_inches(names) + _GAP
-    width = max(left + _COLUMN * len(sets) + _GAP, text_inches([note]))
+    y = np.full(len(labels), -1)
+    y[rows] = np.arange(len(rows))
+    short = short_labels(labels)
+    names = [short[row] for row in rows.tolist()]
+    left = _SPACE + _BARS_WIDTH + _SPACE + text_inches(names) + _SPACE
+    width = max(left + _COLUMN * len(sets) + _SPACE, text_inches([note]))
     picture = Picture(width, _HEAD + _BARS_HEIGHT + _ROW * (len(rows) + 3), title, note)
-    top = _HEAD + _BARS_HEIGHT + _GAP
+    top = _HEAD + _BARS_HEIGHT + _SPACE
     _draw_sets(
         picture.add_axes(left, _HEAD, _COLUMN * len(sets), _BARS_HEIGHT), n_bytes[sets], sizes[sets]
     )
     dots = picture.add_axes(left, top, _COLUMN * len(sets), _ROW * len(rows))
-    _draw_dots(dots, column, place[shown], names, len(sets))
-    alone, total = _member_bytes(start, member, n_bytes, len(labels))
-    bars = picture.add_axes(_GAP, top, _BARS_WIDTH, _ROW * len(rows))
-    _draw_members(bars, alone[rows], total[rows])
+    _draw_dots(dots, column, y[shown], names, len(sets))
+    exclusive, total = _member_bytes(start, member, n_bytes, len(labels))
+    bars = picture.add_axes(_SPACE, top, _BARS_WIDTH, _ROW * len(rows))
+    _draw_members(bars, exclusive[rows], total[rows])
     return picture
 
 
 def _choose_rows(members: list[I64]) -> I64:
-    """Give rows to the members of each set, as long as all of the set find one."""
+    """Choose the members that get a row: whole sets, largest first, as long as they fit."""
     rows = np.zeros(0, np.int64)
-    for member in members:  # sets, and few
+    for member in members:  # at most n_shown sets
         new = np.setdiff1d(member, rows)
-        if len(rows) + len(new) <= _MOST_ROWS:
+        if len(rows) + len(new) <= _MAX_ROWS:
             rows = np.append(rows, new)
-    return rows if len(rows) else members[0][:_MOST_ROWS]
+    return rows if len(rows) else members[0][:_MAX_ROWS]
 
 
 def _member_bytes(start: I64, member: I64, n_bytes: I64, n_members: int) -> tuple[I64, I64]:
-    """Add up what each member has alone, and in all."""
+    """Return the exclusive and the total bytes of each member."""
     sizes = np.diff(start)
-    alone, total = np.zeros((2, n_members), np.int64)
+    exclusive, total = np.zeros((2, n_members), np.int64)
     np.add.at(total, member, np.repeat(n_bytes, sizes))
     single = np.flatnonzero(sizes == 1)
-    alone[member[start[single]]] = n_bytes[single]
-    return alone, total
+    exclusive[member[start[single]]] = n_bytes[single]
+    return exclusive, total
 
 
 def _draw_sets(axes: Axes, n_bytes: I64, sizes: I64) -> None:
-    places = np.arange(len(n_bytes))
-    axes.bar(places, n_bytes, width=0.62, color=SHARED)
-    for place, (value, size) in enumerate(zip(n_bytes.tolist(), sizes.tolist(), strict=True)):
+    axes.bar(np.arange(len(n_bytes)), n_bytes, width=0.62, color=BLUE)
+    for x, (value, size) in enumerate(zip(n_bytes.tolist(), sizes.tolist(), strict=True)):
         text = f"{bytes_text(value)} in {size}"
         style: dict[str, Any] = {"fontsize": FONT_SIZE - 1, "color": INK, "rotation": 90}
         axes.annotate(
             text,
-            (place, value),
+            (x, value),
             (0, 3),
             textcoords="offset points",
             ha="center",
@@ -152,18 +152,18 @@ def _draw_dots(axes: Axes, column: I64, row: I64, names: list[str], n_sets: int)
     axes.set(xlim=(-0.5, n_sets - 0.5), ylim=(n_rows - 0.5, -0.5))
     axes.set_yticks(range(n_rows), names, fontsize=FONT_SIZE, **PLAIN_TEXT)
     hidden = np.bincount(column[~is_shown], minlength=n_sets)
-    for place in np.flatnonzero(hidden).tolist():
+    for x in np.flatnonzero(hidden).tolist():
         style: dict[str, Any] = {"fontsize": FONT_SIZE - 2, "color": MUTED}
-        axes.text(place, n_rows, f"+{hidden[place]}", ha="center", va="center", **style)
+        axes.text(x, n_rows, f"+{hidden[x]}", ha="center", va="center", **style)
 
 
-def _draw_members(axes: Axes, alone: I64, total: I64) -> None:
-    places = np.arange(len(total))
-    axes.barh(places, total - alone, height=0.66, color=SHARED)
-    axes.barh(places, alone, left=total - alone, height=0.66, color=ALONE)
+def _draw_members(axes: Axes, exclusive: I64, total: I64) -> None:
+    y = np.arange(len(total))
+    axes.barh(y, total - exclusive, height=0.66, color=BLUE)
+    axes.barh(y, exclusive, left=total - exclusive, height=0.66, color=ORANGE)
     axes.set(ylim=(len(total) - 0.5, -0.5), xlim=(max(int(total.max()), 1), 0))
     show_bytes(axes, "x")
-    for x, text, colour in ((1.0, "shared", SHARED), (0.0, "alone", ALONE)):
+    for x, text, colour in ((1.0, "shared", BLUE), (0.0, "alone", ORANGE)):
         axes.annotate(
             text,
             (x, 1.0),
