@@ -1,26 +1,63 @@
-"""JSON documents of others, read field by field, with errors that say where.
+"""Read untrusted JSON documents field by field, with errors that say where.
 
-A manifest, a config and an auth file are small objects of known shape. `Fields` wraps one object,
-remembers which document and which field it is, and hands out values of the wanted type or an error
-that names both. Unknown fields are skipped; the last of repeated fields wins.
+A manifest, a config, an auth file and a list of layers are small objects of known shape. `Fields`
+wraps one object, remembers which document and which field it is, and returns values of the wanted
+type, or raises the caller's class of error with both names. What Go's reader does is done here too,
+because it reads the same documents: unknown fields are skipped, of repeated fields the last one
+wins, a missing field and `null` are alike, integers have 64 bits, and half of a surrogate pair
+becomes U+FFFD.
 
-Does not keep texts as bytes, and does not check digests: see `integrity`.
+Messages quote no strings of the document: an auth file holds secrets.
 """
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-from vecache.errors import ImageError
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Fields", "parse_fields"]
+__all__ = ["Fields", "kind_name", "load_json", "parse_fields"]
 
-_JSON_NAMES = {dict: "object", list: "array", str: "text", int: "integer", bool: "boolean"}
+_KIND_NAMES: Final = {
+    dict: "an object",
+    list: "an array",
+    str: "a string",
+    int: "an integer",
+    float: "a number",
+    bool: "a boolean",
+    type(None): "null",
+}
+
+
+def load_json(data: bytes | str, where: str, error: type[Exception]) -> Any:
+    """Parse a document; raise `error`, which takes one message, where that fails."""
+    try:
+        text = data if isinstance(data, str) else data.decode()
+        return json.loads(text, parse_constant=_refuse_constant)
+    except RecursionError:
+        reason = "nested too deeply"
+    except json.JSONDecodeError as cause:
+        reason = f"not JSON at line {cause.lineno}, column {cause.colno}: {cause.msg}"
+    except UnicodeDecodeError as cause:
+        reason = f"not JSON: not UTF-8 at byte {cause.start}"
+    except ValueError as cause:  # NaN, or an integer of thousands of digits
+        reason = f"not JSON: {cause}"
+    raise error(f"{where}: {reason}")
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is not a number")
+
+
+def parse_fields(data: bytes | str, where: str, error: type[Exception]) -> Fields:
+    """Parse a document that must be one JSON object."""
+    document = load_json(data, where, error)
+    if not isinstance(document, dict):
+        raise error(f"{where}: found {kind_name(document)}, wanted an object")
+    return Fields(document, where, error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +66,7 @@ class Fields:
 
     values: dict[str, Any]  # the object itself
     where: str  # the document, and the path of the object in it
-    # what is raised where the shape is wrong; takes one message
-    error: type[Exception] = ImageError
+    error: type[Exception]  # what is raised where a value is wrong; takes one message
 
     def __contains__(self, name: str) -> bool:
         return self.values.get(name) is not None
@@ -39,76 +75,73 @@ class Fields:
         return iter(self.values)
 
     def text(self, name: str, default: str | None = None) -> str:
-        """Read a text; `default` where it is missing or null, an error if that is None too."""
-        return str(self._value(name, str, default))
-
-    def size(self, name: str) -> int:
-        """Read a byte count: an integer from 0 to 2**63 - 1."""
-        number = self._value(name, int, None)
-        if not 0 <= number < 2**63:
-            raise self.error(f"{self.where}: {name} is {number}, wanted a size in bytes")
-        return int(number)
+        """Return a string, or `default` where it is missing; an error if that is None too."""
+        return _replace_surrogates(self._value(name, str, default))
 
     def integer(self, name: str, default: int | None = None) -> int:
-        """Read an integer; `default` where it is missing or null."""
-        return int(self._value(name, int, default))
+        """Return an integer of 64 bits, or `default` where it is missing."""
+        number = self._value(name, int, default)
+        if not -(2**63) <= number < 2**63:
+            found = str(number)[:40]
+            raise self.error(f"{self.where}: {name}: found {found}, wanted an integer of 64 bits")
+        return int(number)
+
+    def size(self, name: str) -> int:
+        """Return a byte count: an integer from 0 to 2**63 - 1."""
+        number = self.integer(name)
+        if number < 0:
+            raise self.error(f"{self.where}: {name}: found {number}, wanted a size in bytes")
+        return number
 
     def object(self, name: str, default: dict[str, Any] | None = None) -> Fields:
-        """Read an object; `default` where it is missing or null."""
+        """Return an object, or `default` where it is missing."""
         return Fields(self._value(name, dict, default), f"{self.where}: {name}", self.error)
 
     def texts(self, name: str) -> dict[str, str]:
-        """Read an object of texts; empty where it is missing or null."""
+        """Return an object of strings, empty where it is missing."""
         inner = self.object(name, {})
         return {key: inner.text(key, "") for key in inner}
 
     def objects(self, name: str) -> list[Fields]:
-        """Read an array of objects."""
+        """Return an array of objects."""
         return [
             Fields(item, f"{self.where}: {name}[{i}]", self.error)
-            for i, item in enumerate(self._items(name, dict))
+            for i, item in enumerate(self._items(name, dict, None))
         ]
 
-    def text_array(self, name: str) -> list[str]:
-        """Read an array of texts."""
-        return self._items(name, str)
+    def text_array(self, name: str, default: list[str] | None = None) -> list[str]:
+        """Return an array of strings, or `default` where it is missing."""
+        return [_replace_surrogates(item) for item in self._items(name, str, default)]
 
-    def _items(self, name: str, kind: type) -> list[Any]:
-        items = self._value(name, list, None)
+    def _items(self, name: str, kind: type, default: list[Any] | None) -> list[Any]:
+        items: list[Any] = self._value(name, list, default)
         for i, item in enumerate(items):
-            self._require(item, kind, f"{name}[{i}]")
-        return list(items)
+            self._check(item, kind, f"{name}[{i}]")
+        return items
 
     def _value(self, name: str, kind: type, default: Any) -> Any:
         value = self.values.get(name)
         if value is None and default is not None:
             return default
         if value is None:
-            raise self.error(f"{self.where}: {name} is missing, wanted {_name(kind)}")
-        self._require(value, kind, name)
+            raise self.error(f"{self.where}: {name} is missing, wanted {_KIND_NAMES[kind]}")
+        self._check(value, kind, name)
         return value
 
-    def _require(self, value: Any, kind: type, name: str) -> None:
-        # A JSON boolean is a Python int too, but it is no number.
-        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-            found = _name(type(value))
-            raise self.error(f"{self.where}: {name} is {found}, wanted {_name(kind)}")
+    def _check(self, value: Any, kind: type, name: str) -> None:
+        if type(value) is not kind:  # not isinstance: a boolean is a Python int too
+            raise self.error(
+                f"{self.where}: {name}: found {kind_name(value)}, wanted {_KIND_NAMES[kind]}"
+            )
 
 
-def parse_fields(data: bytes, where: str, error: type[Exception] = ImageError) -> Fields:
-    """Read a document that must be one JSON object."""
-    try:
-        document = json.loads(data)
-    except RecursionError:
-        raise error(f"{where}: nested too deeply for any real document") from None
-    except ValueError as cause:  # bad JSON, bad UTF-8, an integer of thousands of digits
-        # The cause's own text could quote the document, and an auth file holds secrets.
-        at = f" at byte {cause.pos}" if isinstance(cause, json.JSONDecodeError) else ""
-        raise error(f"{where}: not JSON{at}") from None
-    if not isinstance(document, dict):
-        raise error(f"{where}: {_name(type(document))}, wanted one JSON object")
-    return Fields(document, where, error)
+def kind_name(value: object) -> str:
+    """Return the kind of a JSON value, as messages name it."""
+    return _KIND_NAMES.get(type(value), type(value).__name__)
 
 
-def _name(kind: type) -> str:
-    return _JSON_NAMES.get(kind, "null" if kind is type(None) else "number")
+def _replace_surrogates(text: str) -> str:
+    """Return the text with each half of a surrogate pair replaced by U+FFFD."""
+    if text.isascii():
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

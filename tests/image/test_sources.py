@@ -148,7 +148,7 @@ BLOBS = "blobs/sha256/"
     ("change", "error", "message"),
     [
         (lambda f: f.pop("index.json"), ImageError, "index.json"),
-        (spoil("index.json", lambda _: b"[]"), ImageError, "wanted one JSON object"),
+        (spoil("index.json", lambda _: b"[]"), ImageError, "found an array, wanted an object"),
         (spoil("index.json", lambda _: SAMPLE.manifest), ImageError, "wanted a list"),
         (spoil("index.json", lambda d: d + b" " * (4 << 20)), ImageError, "at most 4,194,304"),
         (lambda f: f.pop(BLOBS + HEX["manifest"]), ImageError, HEX["manifest"]),

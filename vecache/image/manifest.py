@@ -114,7 +114,7 @@ def parse_manifest(
     data: bytes, media_type: str, where: str
 ) -> ImageManifest | tuple[Descriptor, ...]:
     """Parse a manifest; a list gives the images that it offers, in its order."""
-    fields = parse_fields(data, where)
+    fields = parse_fields(data, where, ImageError)
     kind = fields.text("mediaType", "") or media_type
     if fields.integer("schemaVersion", 2) != 2:
         raise ImageError(
@@ -156,7 +156,7 @@ def choose_image(choices: Sequence[Descriptor], platform: Platform, where: str) 
 
 def parse_config(data: bytes, n_layers: int, where: str) -> tuple[str, ...]:
     """Parse the diff-ids of an image's config, one for each layer."""
-    rootfs = parse_fields(data, where).object("rootfs")
+    rootfs = parse_fields(data, where, ImageError).object("rootfs")
     diff_ids = rootfs.text_array("diff_ids") if "diff_ids" in rootfs else []
     if len(diff_ids) != n_layers:
         raise ImageError(

@@ -11,12 +11,12 @@ Source: containers/storage store.go makeBigDataBaseName; pkg/chunked/storage_lin
 from __future__ import annotations
 
 import base64
-import json
 import re
 from typing import TYPE_CHECKING, Final, Protocol
 
 from vecache.errors import StoreError
 from vecache.files import read_bounded, store_error
+from vecache.json_fields import load_json, parse_fields
 from vecache.toc.layout import Layout
 
 if TYPE_CHECKING:
@@ -94,18 +94,14 @@ def layer_layout(layer: BigDataOwner) -> Layout:
     data = read_big_data(layer, LAYER_DATA_KEY, _MAX_LAYER_DATA_BYTES)
     if data is None:
         return Layout.DIR
+    path = str(layer.big_data_path(LAYER_DATA_KEY))
     try:
-        document = json.loads(data.decode())
-    except (ValueError, RecursionError):
-        document = ""  # no JSON, and so no object either
-    fields = {} if document is None else document
-    number = fields.get("format") if isinstance(fields, dict) else -1
-    if number is None:  # Go's zero value, as for `{}` and for `null`
-        number = 0
-    if type(number) is int and number in _LAYOUTS:
-        return _LAYOUTS[number]
-    found = data[:60].decode(errors="replace")
-    raise StoreError(
-        f"{layer.big_data_path(LAYER_DATA_KEY)}: found {found!r}, "
-        'wanted {"format": 0} (dir) or {"format": 1} (flat); pull the layer again'
-    )
+        if load_json(data, path, StoreError) is None:  # as Go reads `null`
+            return Layout.DIR
+        return _LAYOUTS[parse_fields(data, path, StoreError).integer("format", 0)]
+    except (StoreError, KeyError):
+        found = data[:60].decode(errors="replace")
+        raise StoreError(
+            f"{path}: found {found!r}, "
+            'wanted {"format": 0} (dir) or {"format": 1} (flat); pull the layer again'
+        ) from None

@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from vecache.errors import ConfigError
 from vecache.files import read_bounded
+from vecache.json_fields import Fields
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -73,25 +74,26 @@ def effective_uid(environ: Mapping[str, str]) -> int:
 def load_config(environ: Mapping[str, str], uid: int) -> StorageConfig:
     """Read storage.conf as Podman would for a user."""
     path, is_own = _config_file(environ, uid)
-    storage = _Table({} if path is None else _read_toml(path), path).table("storage")
-    options = storage.table("options")
-    own_options = options if is_own else _Table({}, path)
-    pull = options.table("pull_options")
-    driver = environ.get("STORAGE_DRIVER") or storage.text("driver") or "overlay"
+    document = Fields({} if path is None else _read_toml(path), str(path), ConfigError)
+    storage = document.object("storage", {})
+    options = storage.object("options", {})
+    own_options = options if is_own else Fields({}, options.where, ConfigError)
+    pull = options.object("pull_options", {})
+    driver = environ.get("STORAGE_DRIVER") or storage.text("driver", "") or "overlay"
     graph_root = _graph_root(storage, environ, uid, is_own=is_own)
-    image_store = storage.text("imagestore") if is_own else ""
+    image_store = _path(storage, "imagestore") if is_own else ""
     if image_store and os.path.abspath(image_store) == str(graph_root):
-        raise ConfigError(f"{path}: [storage] imagestore: {image_store} is the graph root itself")
+        raise ConfigError(f"{storage.where}: imagestore: {image_store} is the graph root itself")
     return StorageConfig(
         driver="overlay" if driver == "overlay2" else driver,
         graph_root=graph_root,
         image_store=Path(os.path.abspath(image_store)) if image_store else None,
-        additional_stores=own_options.paths("additionalimagestores"),
-        use_hard_links=pull.flag("use_hard_links"),
-        enable_partial_images=pull.flag("enable_partial_images"),
-        convert_images=pull.flag("convert_images"),
-        allow_unpredictable=pull.flag("insecure_allow_unpredictable_image_contents"),
-        use_composefs=own_options.table("overlay").flag("use_composefs"),
+        additional_stores=_absolute_paths(own_options, "additionalimagestores"),
+        use_hard_links=_switch(pull, "use_hard_links"),
+        enable_partial_images=_switch(pull, "enable_partial_images"),
+        convert_images=_switch(pull, "convert_images"),
+        allow_unpredictable=_switch(pull, "insecure_allow_unpredictable_image_contents"),
+        use_composefs=_switch(own_options.object("overlay", {}), "use_composefs"),
         path=path,
     )
 
@@ -109,11 +111,11 @@ def _config_file(environ: Mapping[str, str], uid: int) -> tuple[Path | None, boo
     return next((file for file in _MACHINE_FILES if os.path.exists(file)), None), uid == 0
 
 
-def _graph_root(storage: _Table, environ: Mapping[str, str], uid: int, *, is_own: bool) -> Path:
+def _graph_root(storage: Fields, environ: Mapping[str, str], uid: int, *, is_own: bool) -> Path:
     """Find the store: what the file says, else the place where it always is."""
-    chosen = storage.text("graphroot") if is_own else ""
+    chosen = _path(storage, "graphroot") if is_own else ""
     if uid != 0:
-        chosen = chosen or storage.text("rootless_storage_path")
+        chosen = chosen or _path(storage, "rootless_storage_path")
     if chosen:
         known = {**environ, "UID": str(uid), "HOME": _home(environ, uid)}
         # As os.ExpandEnv: a variable that is not set is empty.
@@ -152,42 +154,33 @@ def _read_toml(path: Path) -> dict[str, Any]:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Table:
-    """One table of the file, read with its types checked."""
+def _switch(table: Fields, key: str) -> bool:
+    """Return a switch, which the file holds as the string "true" or "false"."""
+    value = table.values.get(key, False)
+    if not isinstance(value, str | bool):
+        raise ConfigError(
+            f'{table.where}: {key}: found {value!r:.60}, wanted "true" or "false", in quotes'
+        )
+    return value.lower() == "true" if isinstance(value, str) else value
 
-    values: dict[str, Any]
-    path: Path | None
-    name: str = ""
 
-    def _get(self, key: str, wanted: type | tuple[type, ...], what: str) -> Any:
-        value = self.values.get(key)
-        if value is not None and not isinstance(value, wanted):
-            raise ConfigError(
-                f"{self.path}: [{self.name}] {key}: found {value!r:.60}, wanted {what}"
-            )
-        return value
+def _path(table: Fields, key: str) -> str:
+    """Return a path; empty where it is missing."""
+    text = table.text(key, "")
+    if "\0" in text:
+        raise ConfigError(f"{table.where}: {key}: found {text!r:.60}, wanted a path without NUL")
+    return text
 
-    def table(self, key: str) -> _Table:
-        """Return the table under this one; an empty one where it is missing."""
-        name = f"{self.name}.{key}" if self.name else key
-        return _Table(self._get(key, dict, "a table") or {}, self.path, name)
 
-    def text(self, key: str) -> str:
-        """Return a text; empty where it is missing."""
-        return self._get(key, str, "a text in quotes") or ""
-
-    def flag(self, key: str) -> bool:
-        """Return a switch, which the file keeps as the text "true" or "false"."""
-        value = self._get(key, (str, bool), '"true" or "false"')
-        return value.lower() == "true" if isinstance(value, str) else bool(value)
-
-    def paths(self, key: str) -> tuple[Path, ...]:
-        """Return a list of absolute paths, without tables such as `{append=true}`."""
-        values = self._get(key, list, "a list of paths") or []
-        found = [value for value in values if not isinstance(value, dict)]
-        if not all(isinstance(value, str) and os.path.isabs(value) for value in found):
-            raise ConfigError(
-                f"{self.path}: [{self.name}] {key}: found {values!r:.60}, wanted absolute paths"
-            )
-        return tuple(Path(os.path.normpath(value)) for value in found)
+def _absolute_paths(table: Fields, key: str) -> tuple[Path, ...]:
+    """Return a list of absolute paths, without tables such as `{append=true}`."""
+    values = table.values.get(key, [])
+    if isinstance(values, list):
+        paths = [value for value in values if not isinstance(value, dict)]
+        if all(
+            isinstance(path, str) and os.path.isabs(path) and "\0" not in path for path in paths
+        ):
+            return tuple(Path(os.path.normpath(path)) for path in paths)
+    raise ConfigError(
+        f"{table.where}: {key}: found {values!r:.60}, wanted a list of absolute paths"
+    )

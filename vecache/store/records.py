@@ -1,30 +1,28 @@
-"""Say what a graph root records of a layer and of an image.
+"""Read the layers and the images that a graph root lists, under its locks.
 
-Of the records in `layers.json` and `images.json` this reads what a plan needs. A layer flagged
-`incomplete` was never finished, and is left out.
+A graph root lists its layers in `layers.json` and, throw-away ones, in `volatile-layers.json`. With
+a separate image store the layers of images are listed there, between the two; their files are then
+in the image store, their big data is not. A missing list is empty.
 
-Source: containers/storage layers.go Layer; images.go Image.
+Only the fields that a plan needs are read. A layer flagged `incomplete` was never finished, and is
+skipped. A broken list or a field of the wrong type is an error: half a list of layers would give a
+wrong plan silently.
 
-Read the lists of a graph root under its locks.
-
-A graph root lists its layers in `layers.json` and, for throw-away ones, in `volatile-layers.json`;
-with a separate image store the layers of images are listed there, between the two. Their files then
-are in the image store, their big data is not. A list that is missing is empty.
-
-Source: containers/storage layers.go newLayerStore, load.
+Source: containers/storage layers.go Layer, newLayerStore, load; images.go Image.
 """
 
 from __future__ import annotations
 
 import contextlib
+import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from vecache.errors import StoreError
 from vecache.files import read_bounded, store_error
+from vecache.json_fields import Fields, kind_name, load_json
 from vecache.store.bigdata import big_data_file_name
-from vecache.store.fields import Fields, parse_array
 from vecache.store.lock import read_lock
 
 if TYPE_CHECKING:
@@ -42,12 +40,16 @@ __all__ = [
     "list_layers",
     "parse_images",
     "parse_layers",
+    "parse_records",
     "read_text",
 ]
 
 _OVERLAY: Final = "overlay"
 LAYERS: Final = "overlay-layers"
 IMAGES: Final = "overlay-images"
+_MAX_LIST_BYTES: Final = 16 << 20  # some 30,000 layers
+# An id becomes part of a path, so it must not leave its folder.
+_SAFE_ID: Final = re.compile(r"[0-9A-Za-z][0-9A-Za-z_.-]{0,254}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +61,7 @@ class LayerRecord:
     names: tuple[str, ...] = ()  # names given to the layer; rare
     # digests of the tar, of the blob and of the TOC, as far as the store knows them
     diff_digest: str | None = None
-    # digests of the tar, of the blob and of the TOC, as far as the store knows them
     compressed_diff_digest: str | None = None
-    # digests of the tar, of the blob and of the TOC, as far as the store knows them
     toc_digest: str | None = None
     # what the image says the digest of the tar is, where the store could not compute it
     expected_diff_digest: str | None = None
@@ -99,70 +99,6 @@ class ImageRecord:
         return self.store_root / IMAGES / self.id / big_data_file_name(key)
 
 
-def parse_layers(
-    text: str, path: Path, *, store_root: Path, files_root: Path, is_read_only: bool
-) -> Iterator[LayerRecord]:
-    """Parse a list of layers, without the incomplete ones."""
-    for number, values in enumerate(parse_array(text, path)):
-        record = Fields(values, f"{path}: layer {number}")
-        if is_incomplete(record.values):
-            continue
-        flags = Fields(record.take("flags", dict, "an object") or {}, f"{record.where} flags")
-        yield LayerRecord(
-            id=record.safe_id(),
-            parent=record.text("parent"),
-            names=record.texts("names"),
-            diff_digest=record.text("diff-digest"),
-            compressed_diff_digest=record.text("compressed-diff-digest"),
-            toc_digest=record.text("toc-digest"),
-            expected_diff_digest=flags.text("expected-layer-diffid"),
-            diff_size=record.whole("diff-size", default=-1),
-            big_data_names=record.texts("big-data-names"),
-            store_root=store_root,
-            files_root=files_root,
-            is_read_only=is_read_only,
-        )
-
-
-def parse_images(
-    text: str, path: Path, *, store_root: Path, is_read_only: bool
-) -> Iterator[ImageRecord]:
-    """Parse a list of images."""
-    for number, values in enumerate(parse_array(text, path)):
-        record = Fields(values, f"{path}: image {number}")
-        yield ImageRecord(
-            id=record.safe_id(),
-            digest=record.text("digest"),
-            names=record.texts("names"),
-            top_layer=record.text("layer"),
-            big_data_names=record.texts("big-data-names"),
-            store_root=store_root,
-            is_read_only=is_read_only,
-        )
-
-
-def is_incomplete(record: dict[str, Any]) -> bool:
-    """Say whether a layer's record is flagged as one that was never finished."""
-    flags = record.get("flags")
-    return isinstance(flags, dict) and flags.get("incomplete") is True
-
-
-_MAX_LIST_BYTES: Final = 16 << 20  # some 30,000 layers
-
-
-def layer_lists(root: Path, image_store: Path | None) -> list[tuple[Path, Path]]:
-    """Name the files that list a store's layers."""
-    lists = [(root / LAYERS / "layers.json", root)]
-    if image_store is not None:
-        lists.append((image_store / LAYERS / "layers.json", image_store))
-    return [*lists, (root / LAYERS / "volatile-layers.json", root)]
-
-
-def layer_locks(root: Path, image_store: Path | None) -> list[Path]:
-    """Name the lock files that guard a store's lists of layers, in the order to take them."""
-    return [each / LAYERS / "layers.lock" for each in (root, image_store) if each is not None]
-
-
 def list_layers(
     root: Path, image_store: Path | None, *, is_read_only: bool, wait_seconds: float
 ) -> tuple[LayerRecord, ...]:
@@ -188,8 +124,21 @@ def list_images(root: Path, *, is_read_only: bool, wait_seconds: float) -> tuple
     return tuple(parse_images(text, path, store_root=root, is_read_only=is_read_only))
 
 
+def layer_lists(root: Path, image_store: Path | None) -> list[tuple[Path, Path]]:
+    """Name the files that list a store's layers."""
+    lists = [(root / LAYERS / "layers.json", root)]
+    if image_store is not None:
+        lists.append((image_store / LAYERS / "layers.json", image_store))
+    return [*lists, (root / LAYERS / "volatile-layers.json", root)]
+
+
+def layer_locks(root: Path, image_store: Path | None) -> list[Path]:
+    """Name the lock files that guard a store's lists of layers, in the order to take them."""
+    return [each / LAYERS / "layers.lock" for each in (root, image_store) if each is not None]
+
+
 def read_text(path: Path) -> str:
-    """Read a file of records."""
+    """Read a list; the empty string where it is missing."""
     try:
         return read_bounded(path, _MAX_LIST_BYTES).decode()
     except FileNotFoundError:
@@ -197,4 +146,77 @@ def read_text(path: Path) -> str:
     except OSError as error:
         raise store_error(error, path, "the records cannot be read") from error
     except UnicodeDecodeError as error:
-        raise StoreError(f"{path}: no UTF-8 at byte {error.start}") from error
+        raise StoreError(f"{path}: not UTF-8 at byte {error.start}") from error
+
+
+def parse_layers(
+    text: str, path: Path, *, store_root: Path, files_root: Path, is_read_only: bool
+) -> Iterator[LayerRecord]:
+    """Parse a list of layers, without the incomplete ones."""
+    for record in parse_records(text, path, "layer"):
+        if is_incomplete(record):
+            continue
+        flags = record.object("flags", {})
+        yield LayerRecord(
+            id=_record_id(record),
+            parent=record.text("parent", "") or None,
+            names=tuple(record.text_array("names", [])),
+            diff_digest=record.text("diff-digest", "") or None,
+            compressed_diff_digest=record.text("compressed-diff-digest", "") or None,
+            toc_digest=record.text("toc-digest", "") or None,
+            expected_diff_digest=flags.text("expected-layer-diffid", "") or None,
+            diff_size=record.integer("diff-size", -1),
+            big_data_names=tuple(record.text_array("big-data-names", [])),
+            store_root=store_root,
+            files_root=files_root,
+            is_read_only=is_read_only,
+        )
+
+
+def parse_images(
+    text: str, path: Path, *, store_root: Path, is_read_only: bool
+) -> Iterator[ImageRecord]:
+    """Parse a list of images."""
+    for record in parse_records(text, path, "image"):
+        yield ImageRecord(
+            id=_record_id(record),
+            digest=record.text("digest", "") or None,
+            names=tuple(record.text_array("names", [])),
+            top_layer=record.text("layer", "") or None,
+            big_data_names=tuple(record.text_array("big-data-names", [])),
+            store_root=store_root,
+            is_read_only=is_read_only,
+        )
+
+
+def parse_records(text: str, path: Path, what: str) -> list[Fields]:
+    """Parse a list of `what`; an empty text and `null` are empty lists, as for Go."""
+    try:
+        records = load_json(text or "[]", str(path), StoreError)
+    except StoreError as error:
+        raise StoreError(f"{error}; Podman cannot read this list either") from None
+    if records is None:
+        return []
+    if not isinstance(records, list):
+        raise StoreError(f"{path}: found {kind_name(records)}, wanted an array of records")
+    for number, record in enumerate(records):
+        if not isinstance(record, dict):
+            found = kind_name(record)
+            raise StoreError(f"{path}: {what} {number}: found {found}, wanted an object")
+    return [
+        Fields(record, f"{path}: {what} {number}", StoreError)
+        for number, record in enumerate(records)
+    ]
+
+
+def is_incomplete(layer: Fields) -> bool:
+    """Return whether a layer is flagged as never finished."""
+    flags = layer.values.get("flags")  # not a typed read: a wrong type is found when it is parsed
+    return isinstance(flags, dict) and flags.get("incomplete") is True
+
+
+def _record_id(record: Fields) -> str:
+    found = record.text("id", "")
+    if not _SAFE_ID.fullmatch(found):
+        raise StoreError(f"{record.where}: id: found {found!r:.80}, wanted the id of a record")
+    return found

@@ -28,9 +28,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from vecache.errors import LayerNotFoundError, StoreError
 from vecache.files import staged_file, store_error, sync_file, sync_folder
-from vecache.store.fields import Fields, parse_array
 from vecache.store.lock import write_lock
-from vecache.store.records import is_incomplete, layer_lists, layer_locks, read_text
+from vecache.store.records import (
+    is_incomplete,
+    layer_lists,
+    layer_locks,
+    parse_records,
+    read_text,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -103,9 +108,9 @@ def _find_list(store: Store, layer_id: str) -> tuple[Path, str]:
     """Find the file that lists a layer now, and its text."""
     for path, _ in layer_lists(store.root, store.image_store):  # three at most
         text = read_text(path)
-        for record in parse_array(text, path):
-            if record.get("id") == layer_id and not is_incomplete(record):
-                Fields(record, f"{path}: layer {layer_id[:16]}").texts("big-data-names")
+        for record in parse_records(text, path, "layer"):
+            if record.values.get("id") == layer_id and not is_incomplete(record):
+                record.text_array("big-data-names", [])  # an error where the key cannot be added
                 return path, text
     raise LayerNotFoundError(f"{store.root}: layer {layer_id[:16]} is no longer in the store")
 

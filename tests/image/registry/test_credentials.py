@@ -127,10 +127,13 @@ def test_a_later_file_is_read_where_an_earlier_has_nothing(tmp_path: Path) -> No
     ("document", "message"),
     [
         ("{", "not JSON"),
-        ("[]", "array, wanted one JSON object"),
-        ({"auths": []}, "auths is array, wanted object"),
-        ({"auths": {"quay.io": "c2VjcmV0OnNlY3JldA=="}}, "quay.io is text, wanted object"),
-        ({"auths": {"quay.io": {"auth": 5}}}, "auth is integer"),
+        ("[]", "found an array, wanted an object"),
+        ({"auths": []}, "auths: found an array, wanted an object"),
+        (
+            {"auths": {"quay.io": "c2VjcmV0OnNlY3JldA=="}},
+            "quay.io: found a string, wanted an object",
+        ),
+        ({"auths": {"quay.io": {"auth": 5}}}, "auth: found an integer"),
         ({"auths": {"quay.io": {"auth": "secret!"}}}, "auth is not base64"),
         ({"auths": {"quay.io": {"auth": "/////w=="}}}, "auth is not base64"),
         ({"credHelpers": {"quay.io": "../../bin/sh"}}, "not the name of a credential helper"),
@@ -203,7 +206,7 @@ def test_a_helper_answers(helper: Path, script: str, wanted: Credentials | None)
     [
         ("echo secret; echo secret >&2; exit 3", "failed with status 3 for quay.io"),
         ("echo secret", "not JSON"),
-        ("""echo '{"Username": 5}'""", "Username is integer"),
+        ("""echo '{"Username": 5}'""", "Username: found an integer"),
         ("sleep 5", "no answer in 0.2 seconds"),
     ],
 )

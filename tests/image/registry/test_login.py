@@ -138,7 +138,7 @@ def test_a_token_that_expires_is_fetched_again(registry: Registry, time: FakeTim
         (Reply(body=b"{}"), "gave no token that can be sent"),
         (Reply(body=b'{"token":"a\\r\\nX-Evil: 1"}'), "gave no token that can be sent"),
         (Reply(body='{"token":"é"}'.encode()), "gave no token that can be sent"),
-        (Reply(body=b'{"token":5}'), "token is integer"),
+        (Reply(body=b'{"token":5}'), "token: found an integer"),
         (Reply(body=b"<html>"), "not JSON"),
         (Reply(body=b" " * 2_000_000), "more than 1,048,576 bytes"),
         (Reply(503), "status 503; asked 4 times"),

@@ -293,7 +293,8 @@ def raise_for_status(answer: Answer, what: str) -> None:
 
 def _error_codes(answer: Answer) -> list[str]:
     try:
-        errors = parse_fields(answer.read(_MAX_ERROR_BYTES), "error").objects("errors")
+        document = parse_fields(answer.read(_MAX_ERROR_BYTES), "error", RegistryError)
+        errors = document.objects("errors")
         codes = [error.text("code", "") for error in errors[:5]]
     except (VecacheError, InterruptedRequestError):
         return []
