@@ -1,4 +1,4 @@
-"""Protects the few shapes of code that every room relies on, against plain loops."""
+"""Protects the array operations that every room relies on: they equal plain loops."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vecache.arrays import (
+    ArrowExport,
     binary_buffers,
     binary_to_text,
     column,
@@ -16,12 +17,13 @@ from vecache.arrays import (
     ragged_arange,
     slices_to_binary,
 )
+from vecache.errors import ColumnSizeError
 
 RUNS = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 9)), max_size=12)
 
 
 @given(RUNS)
-def test_runs_are_joined(runs: list[tuple[int, int]]) -> None:
+def test_ranges_are_concatenated(runs: list[tuple[int, int]]) -> None:
     starts, lengths = np.array(runs, np.int64).reshape(-1, 2).T
     wanted = [start + step for start, length in runs for step in range(length)]
     assert ragged_arange(starts, lengths).tolist() == wanted
@@ -37,6 +39,14 @@ def test_slices_are_copied(runs: list[tuple[int, int]], data: st.DataObject) -> 
     array.validate(full=True)
     wanted = [text[s : s + n] if ok else None for (s, n), ok in zip(runs, valid, strict=True)]
     assert array.to_pylist() == wanted
+
+
+@pytest.mark.parametrize("lengths", [[2**30, 2**30], [2**31, 0], [2**31, 2**31, 5]])
+def test_slices_beyond_what_a_column_holds_are_refused(lengths: list[int]) -> None:
+    """The sums wrap in 32 bits: to a negative size, and the last one to a size of 5 bytes."""
+    starts = np.zeros(len(lengths), np.int64)
+    with pytest.raises(ColumnSizeError, match=f"found {sum(lengths):,} bytes.*fewer rows"):
+        slices_to_binary(np.zeros(1, np.uint8), starts, np.array(lengths))
 
 
 @given(st.lists(st.none() | st.binary(max_size=5), max_size=12), st.integers(0, 3))
@@ -56,7 +66,7 @@ def test_every_name_can_be_shown(rows: list[bytes | None]) -> None:
             assert text == row.decode(errors="backslashreplace")
 
 
-def test_a_column_is_checked_and_closed() -> None:
+def test_a_column_is_checked_and_made_read_only() -> None:
     with pytest.raises(TypeError, match="list"):
         column("a", [1], np.int64, 1)
     with pytest.raises(TypeError, match="int32"):
@@ -70,3 +80,11 @@ def test_a_column_is_checked_and_closed() -> None:
 def test_first_rows_of_distinct_texts(rows: list[bytes], skip: int) -> None:
     wanted = [row for row, text in enumerate(rows[skip:]) if text not in rows[skip:][:row]]
     assert first_rows(pa.array(rows, pa.binary())[skip:]).tolist() == wanted
+
+
+def test_a_result_is_exported_through_the_arrow_c_stream() -> None:
+    class Result(ArrowExport):
+        def to_arrow(self) -> pa.Table:
+            return pa.table({"n": [1, 2]})
+
+    assert pa.table(Result()).to_pydict() == {"n": [1, 2]}

@@ -1,4 +1,4 @@
-"""Protects reading and writing digests: what is one, what is none, and nothing in between."""
+"""Protects digests: the texts that are digests, those that are not, and both directions."""
 
 from __future__ import annotations
 
@@ -11,8 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vecache.digest import RAW_BYTES, Algorithm, Digests, format_digests, parse_digests
-from vecache.errors import DigestError
+from vecache.digest import (
+    RAW_BYTES,
+    Algorithm,
+    Digests,
+    check_digest,
+    format_digests,
+    is_digest,
+    parse_digests,
+    require_digest,
+)
+from vecache.errors import ColumnSizeError, DigestError, TocError
 
 RULE = {
     Algorithm.SHA256: re.compile(rb"sha256:[0-9a-f]{64}"),
@@ -36,13 +45,13 @@ def texts(draw: st.DrawFn) -> bytes:
     if kind == "cut":
         return text[: draw(st.integers(0, len(text)))]
     if kind == "changed":
-        place = draw(st.integers(0, len(text) - 1))
-        return text[:place] + draw(st.binary(min_size=1, max_size=1)) + text[place + 1 :]
+        at = draw(st.integers(0, len(text) - 1))
+        return text[:at] + draw(st.binary(min_size=1, max_size=1)) + text[at + 1 :]
     return text if kind == "good" else draw(st.binary(max_size=160))
 
 
 @given(st.lists(texts(), max_size=20))
-def test_any_texts_are_read_by_the_rule(rows: list[bytes]) -> None:
+def test_any_texts_are_parsed_by_the_rule(rows: list[bytes]) -> None:
     digests = parse_digests(rows)
     assert digests.algorithm.tolist() == [slow_algorithm(row) for row in rows]
     assert digests.to_text().to_pylist() == rows
@@ -56,7 +65,7 @@ def test_any_texts_are_read_by_the_rule(rows: list[bytes]) -> None:
 
 
 @given(st.lists(st.binary(min_size=32, max_size=32), max_size=9))
-def test_written_and_read_again_is_the_same(rows: list[bytes]) -> None:
+def test_formatted_and_parsed_again_is_the_same(rows: list[bytes]) -> None:
     raw = np.frombuffer(b"".join(rows), np.uint8).reshape(-1, 32)
     text = format_digests(raw)
     assert text.to_pylist() == [f"sha256:{row.hex()}" for row in rows]
@@ -71,7 +80,7 @@ def test_arrow_of_every_text_type_sliced_and_with_nulls(kind: pa.DataType) -> No
     assert parse_digests(pa.chunked_array([array, array])).algorithm.tolist() == [0, 1, 0, 1] * 2
 
 
-def test_other_types_are_the_callers_mistake() -> None:
+def test_other_types_are_a_mistake_of_the_caller() -> None:
     with pytest.raises(TypeError, match="int64"):
         parse_digests(pa.array([1]))
     with pytest.raises(TypeError, match="uint8"):
@@ -80,7 +89,31 @@ def test_other_types_are_the_callers_mistake() -> None:
         Digests.from_raw(np.zeros((2, 3), np.uint8))
 
 
-def test_the_first_text_that_is_no_digest_is_named() -> None:
+def test_the_first_text_that_is_not_a_digest_is_named() -> None:
     with pytest.raises(DigestError, match=r"here, row 1: 'sha256:\\x1b' is not a digest"):
         parse_digests(["", "sha256:\x1b"]).require_valid("here")
     parse_digests(["", "sha256:" + "0" * 64]).require_valid("here")
+
+
+def test_more_digests_than_a_column_holds_are_refused_before_any_is_formatted() -> None:
+    raw = np.broadcast_to(np.zeros((1, 32), np.uint8), (30_246_249, 32))
+    with pytest.raises(ColumnSizeError, match="fewer rows"):
+        format_digests(raw)
+
+
+@given(texts())
+def test_one_text_is_a_digest_by_the_same_rule(text: bytes) -> None:
+    decoded = text.decode("latin-1")
+    assert is_digest(decoded) == (slow_algorithm(text) in RULE)
+    if is_digest(decoded):
+        assert require_digest(decoded, "here") == decoded
+    else:
+        with pytest.raises(DigestError, match=r"^here: .* is not a digest; wanted sha256:"):
+            require_digest(decoded, "here")
+
+
+def test_bytes_with_another_digest_are_refused() -> None:
+    digest = "sha512:" + hashlib.sha512(b"content").hexdigest()
+    check_digest(b"content", digest, "here")
+    with pytest.raises(TocError, match=r"^here: found 7 bytes with the digest sha512:"):
+        check_digest(b"changed", digest, "here", TocError)

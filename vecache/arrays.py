@@ -1,11 +1,9 @@
-"""Names for the arrays that pass between rooms, and the few shapes of code they all need.
+"""Names for the arrays that pass between rooms, and the array operations that all rooms share.
 
-The aliases give dtype, the docstrings give shape. `column` checks a column of a table and closes it
-against writing, `frozen` only closes it. `slices_to_binary` turns (start, length) pairs over one
-buffer into an Arrow binary array without a loop over rows, which is how names leave a mapped file;
-`binary_buffers` looks at one the other way round. `first_rows` numbers what is alike.
-
-Does not hold anything that knows what a layer is.
+The aliases give the dtype, docstrings give the shape. `column` checks a column of a table and makes
+it read-only. `slices_to_binary` gathers (start, length) slices of one buffer into an Arrow binary
+array without a loop over rows: so names are read from a mapped file. `binary_buffers` views an
+Arrow array as numpy.
 """
 
 from __future__ import annotations
@@ -16,10 +14,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from vecache.errors import ColumnSizeError
+
 __all__ = [
     "F64",
     "I64",
-    "MAX_COLUMN_BYTES",
     "U8",
     "U32",
     "U64",
@@ -32,6 +31,7 @@ __all__ = [
     "first_rows",
     "frozen",
     "ragged_arange",
+    "require_column_size",
     "slices_to_binary",
 ]
 
@@ -42,16 +42,14 @@ U64: TypeAlias = npt.NDArray[np.uint64]
 I64: TypeAlias = npt.NDArray[np.int64]
 F64: TypeAlias = npt.NDArray[np.float64]
 BinaryColumn: TypeAlias = Any
-"""A `pyarrow.BinaryArray`: one run of bytes a row. pyarrow ships no types to name it with."""
+"""A `pyarrow.BinaryArray`: bytes of any length a row. pyarrow ships no types to name it with."""
 
-MAX_COLUMN_BYTES = 2**31 - 1
-"""What one Arrow binary column holds: it counts its bytes in 32 bits."""
-
+_MAX_COLUMN_BYTES = 2**31 - 1  # an Arrow binary column counts its bytes in 32 bits
 _ROWS_PER_BLOCK = 1 << 16
 
 
 class ArrowExport:
-    """What has `to_arrow`, offered through the Arrow C stream protocol: pandas, Polars, DuckDB."""
+    """Mixin: offers `to_arrow` as an Arrow C stream, which pandas, Polars and DuckDB read."""
 
     __slots__ = ()
 
@@ -64,20 +62,20 @@ class ArrowExport:
 
 
 def frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return the array itself, closed against writing."""
+    """Make an array read-only and return it."""
     array.flags.writeable = False
     return array
 
 
 def column(name: str, array: object, dtype: npt.DTypeLike, n_rows: int) -> npt.NDArray[Any]:
-    """Check one column of a table (type, then dtype, then shape) and close it against writing.
+    """Check one column of a table (type, then dtype, then shape) and make it read-only.
 
     Parameters
     ----------
     name : str
-        For the message.
+        Name of the column, for messages.
     array : object
-        What should be a 1-D array of `dtype` with `n_rows` rows.
+        Must be a 1-D array of `dtype` with `n_rows` rows.
     dtype : dtype
         The exact dtype wanted.
     n_rows : int
@@ -86,14 +84,14 @@ def column(name: str, array: object, dtype: npt.DTypeLike, n_rows: int) -> npt.N
     Returns
     -------
     (n_rows,) ndarray
-        The same object, with `writeable` off.
+        The same object, read-only.
 
     Raises
     ------
     TypeError
         If it is not an array of that dtype.
     ValueError
-        If the shape is another.
+        If it has another shape.
     """
     if not isinstance(array, np.ndarray):
         raise TypeError(f"{name}: found {type(array).__name__}, wanted a numpy array")
@@ -110,14 +108,14 @@ def ragged_arange(starts: I64, lengths: I64) -> I64:
     Parameters
     ----------
     starts : (n,) int64
-        First value of each run.
+        First value of each range.
     lengths : (n,) int64
-        Length of each run, not negative.
+        Length of each range, not negative.
 
     Returns
     -------
     (sum(lengths),) int64
-        All runs, one after another.
+        All ranges, one after another.
 
     Examples
     --------
@@ -126,28 +124,33 @@ def ragged_arange(starts: I64, lengths: I64) -> I64:
     """
     ends = np.cumsum(lengths)
     total = int(ends[-1]) if len(ends) else 0
-    runs: I64 = np.arange(total, dtype=np.int64) + np.repeat(starts - (ends - lengths), lengths)
-    return runs
+    values: I64 = np.arange(total, dtype=np.int64) + np.repeat(starts - (ends - lengths), lengths)
+    return values
 
 
 def slices_to_binary(
     data: U8, starts: I64, lengths: I64, valid: Bool | None = None
 ) -> BinaryColumn:
-    """Gather runs of bytes from one buffer into an Arrow binary array.
+    """Gather slices of one buffer into an Arrow binary array.
 
     Parameters
     ----------
     data : (n_bytes,) uint8
         The buffer, a mapped file for instance.
     starts, lengths : (n,) int64
-        Each run; the caller has checked that it lies inside `data`.
+        Each slice; the caller has checked that it lies inside `data`.
     valid : (n,) bool, optional
-        Rows that are null in the result have False; their length must be 0.
+        False where the result is null; the length of such a row must be 0.
 
     Returns
     -------
     pyarrow.BinaryArray of n rows
-        A copy of the bytes; `data` can be let go.
+        A copy of the bytes: it does not refer to `data`.
+
+    Raises
+    ------
+    ColumnSizeError
+        If the slices have more than 2 GiB together; nothing is allocated for them.
 
     Examples
     --------
@@ -155,6 +158,7 @@ def slices_to_binary(
     >>> slices_to_binary(text, np.array([4, 0]), np.array([5, 3])).to_pylist()
     [b'hosts', b'etc']
     """
+    require_column_size(int(lengths.sum()))
     offsets = np.zeros(len(starts) + 1, np.int32)
     np.cumsum(lengths, out=offsets[1:])
     gathered = np.empty(int(offsets[-1]), np.uint8)
@@ -168,8 +172,17 @@ def slices_to_binary(
     )
 
 
+def require_column_size(n_bytes: int) -> None:
+    """Refuse more bytes than one Arrow binary column can hold: 32-bit offsets would wrap."""
+    if n_bytes > _MAX_COLUMN_BYTES:
+        raise ColumnSizeError(
+            f"found {n_bytes:,} bytes for one Arrow column, wanted at most {_MAX_COLUMN_BYTES:,}; "
+            "ask for fewer rows at once"
+        )
+
+
 def binary_buffers(array: BinaryColumn) -> tuple[I64, I64, U8]:
-    """Look at an Arrow text or binary array as numpy, without a copy of the bytes.
+    """View an Arrow string or binary array as numpy, without a copy of the bytes.
 
     Parameters
     ----------
@@ -179,7 +192,7 @@ def binary_buffers(array: BinaryColumn) -> tuple[I64, I64, U8]:
     Returns
     -------
     starts, lengths : (n,) int64
-        Where each row's bytes are in `data`; a null row has length 0.
+        Slice of `data` that holds each row; a null row has length 0.
     data : (n_bytes,) uint8
         The array's value buffer.
     """
@@ -221,7 +234,7 @@ def first_rows(texts: BinaryColumn) -> I64:
 
 
 def binary_to_text(array: BinaryColumn) -> Any:
-    r"""Read a binary column as text for people and tables.
+    r"""Convert a binary column to text; bytes that are not UTF-8 become escapes.
 
     Examples
     --------
@@ -230,7 +243,7 @@ def binary_to_text(array: BinaryColumn) -> Any:
     """
     try:
         return array.cast(pa.string())
-    except pa.ArrowInvalid:  # rare enough to go row by row: Linux names are UTF-8 but need not be
+    except pa.ArrowInvalid:  # rare, so row by row: names on Linux need not be UTF-8
         texts = [
             None if b is None else b.decode(errors="backslashreplace") for b in array.to_pylist()
         ]

@@ -1,19 +1,16 @@
-"""Text <-> packed digests, a whole column at a time.
+"""Convert between the text and the packed form of digests, a whole column at a time.
 
 A digest is written `algorithm:hex`; a cache file packs it as the algorithm's name, a colon and the
-raw bytes. `Digests` holds one column of them: the algorithm of each row, and the 32 raw bytes of
-the sha256 ones, which are all but all of them. Other algorithms keep their text and are packed
-when somebody asks.
+raw bytes. `Digests` holds one column: the algorithm of each row, and the 32 raw bytes of the sha256
+rows, which are nearly all of them. Other algorithms keep their text and are packed on demand.
 
-33 bytes a row, and the text where it was given. Hex becomes bytes through one table of all digit
-pairs: `bytes.fromhex` skips white space and takes capitals, and so would accept what is no digest.
+33 bytes a row, and the text where it was given. Hex becomes bytes through one table of all pairs of
+digits: `bytes.fromhex` skips white space and accepts capitals, and so accepts invalid digests.
+
+`is_digest`, `require_digest` and `check_digest` handle one text: everything in an image is named by
+its digest, and is hashed before it is parsed.
 
 Source: github.com/opencontainers/go-digest digest.go Validate, algorithm.go.
-
-Say whether bytes are those that a digest promised.
-
-Everything an image is made of is named by its digest. Bytes are hashed before anybody parses
-them, whatever a server or a file name says they are.
 """
 
 from __future__ import annotations
@@ -27,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from vecache.arrays import binary_buffers, frozen, slices_to_binary
+from vecache.arrays import binary_buffers, frozen, require_column_size
 from vecache.errors import DigestError
 from vecache.text import quoted
 
@@ -57,7 +54,7 @@ EMPTY_SHA256 = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7
 
 
 class Algorithm(IntEnum):
-    """What a digest's text names; the first and the last are no digests."""
+    """The algorithm that a digest's text names. Rows of NONE and INVALID do not hold a digest."""
 
     NONE = 0
     SHA256 = 1
@@ -67,7 +64,7 @@ class Algorithm(IntEnum):
 
     @property
     def prefix(self) -> U8:
-        """(7,) uint8, the name and the colon with which texts and packed digests begin."""
+        """(7,) uint8: the name and the colon that texts and packed digests begin with."""
         return np.frombuffer(f"{self.name.lower()}:".encode(), np.uint8)
 
 
@@ -77,12 +74,13 @@ RAW_BYTES = {Algorithm.SHA256: 32, Algorithm.SHA384: 48, Algorithm.SHA512: 64}
 PREFIX_BYTES = 7
 
 WANTED_DIGEST = "wanted sha256:, sha384: or sha512: and lower-case hex of the full length"
-"""What to say of a text that is no digest."""
+"""The end of messages about a text that is not a digest."""
 
 _HEX = np.frombuffer("".join(f"{i:02x}" for i in range(256)).encode(), np.uint16)
 _BAD = 0x100
-_BYTE = np.full(1 << 16, _BAD, np.uint16)  # two digits of hex, as they lie -> the byte, or _BAD
+_BYTE = np.full(1 << 16, _BAD, np.uint16)  # two ASCII digits read as one uint16 -> byte or _BAD
 _BYTE[_HEX] = np.arange(256)
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128}")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -92,12 +90,12 @@ class Digests:
     Attributes
     ----------
     algorithm : (n,) uint8
-        `Algorithm` of each row: NONE for an empty text or a null, INVALID for a text that is no
+        `Algorithm` of each row: NONE for an empty text or a null, INVALID for a text that is not a
         digest.
     raw : (n, 32) uint8, C-contiguous
         Raw bytes of the sha256 rows; zeros in all others.
     text : pyarrow.BinaryArray of n rows, or None
-        The text as it was given; None where the column came packed.
+        The text as it was given; None where the column was given as raw bytes.
     """
 
     algorithm: U8
@@ -123,7 +121,7 @@ class Digests:
         TypeError
             If it is not an array of uint8.
         ValueError
-            If the shape is another.
+            If it has another shape.
         """
         if not isinstance(raw, np.ndarray) or raw.dtype != np.uint8:
             raise TypeError("packed digests: wanted a uint8 array of shape (n, 32)")
@@ -134,18 +132,18 @@ class Digests:
 
     @property
     def is_sha256(self) -> Bool:
-        """(n,) bool, rows with a sha256 digest."""
+        """(n,) bool: rows with a sha256 digest."""
         mask: Bool = self.algorithm == Algorithm.SHA256
         return mask
 
     @property
     def is_present(self) -> Bool:
-        """(n,) bool, rows with any text at all, a digest or not."""
+        """(n,) bool: rows with any text, a digest or not."""
         mask: Bool = self.algorithm != Algorithm.NONE
         return mask
 
     def take(self, rows: I64 | Bool) -> Digests:
-        """Pick rows, as `ndarray[rows]` does.
+        """Select rows, as `ndarray[rows]` does.
 
         Parameters
         ----------
@@ -168,7 +166,7 @@ class Digests:
         Parameters
         ----------
         algorithm : Algorithm
-            One of those with a length in `RAW_BYTES`.
+            SHA256, SHA384 or SHA512.
 
         Returns
         -------
@@ -182,13 +180,13 @@ class Digests:
         return rows, np.hstack([np.broadcast_to(algorithm.prefix, (len(rows), PREFIX_BYTES)), raw])
 
     def to_text(self) -> BinaryColumn:
-        """Give the column as text."""
+        """Return the column as an Arrow binary array of texts."""
         if self.text is not None:
             return self.text
         return format_digests(self.raw).cast(pa.binary())
 
     def require_valid(self, what: str) -> None:
-        """Raise for the first row that holds a text which is no digest."""
+        """Raise a `DigestError` that names the first row whose text is not a digest."""
         bad = np.flatnonzero(self.algorithm == Algorithm.INVALID)
         if len(bad) and self.text is not None:
             raise DigestError(
@@ -197,7 +195,7 @@ class Digests:
             )
 
     def _decode(self, rows: I64, algorithm: Algorithm) -> U8:
-        assert self.text is not None  # only sha256 comes packed
+        assert self.text is not None  # only sha256 digests are given as raw bytes
         starts, _, data = binary_buffers(self.text)
         n_text = PREFIX_BYTES + 2 * RAW_BYTES[algorithm]
         return _read_hex(_fixed_width(data, starts[rows], n_text)).astype(np.uint8)
@@ -210,7 +208,7 @@ class Digests:
 
 
 def parse_digests(texts: Sequence[str | bytes | None] | BinaryColumn) -> Digests:
-    """Read a column of digest texts.
+    """Parse a column of digest texts; null counts as empty, and what is not a digest as INVALID.
 
     Examples
     --------
@@ -236,7 +234,7 @@ def parse_digests(texts: Sequence[str | bytes | None] | BinaryColumn) -> Digests
 
 
 def format_digests(raw: U8) -> BinaryColumn:
-    """Write sha256 digests as text.
+    """Format sha256 digests as text.
 
     Parameters
     ----------
@@ -247,13 +245,18 @@ def format_digests(raw: U8) -> BinaryColumn:
     -------
     pyarrow.StringArray
         n rows, `sha256:` and 64 hex digits.
+
+    Raises
+    ------
+    ColumnSizeError
+        If there are more than 30,246,248 rows: their text is over 2 GiB. Nothing is allocated.
     """
+    require_column_size(len(raw) * (PREFIX_BYTES + 64))
     text = np.empty((len(raw), PREFIX_BYTES + 64), np.uint8)
     text[:, :PREFIX_BYTES] = Algorithm.SHA256.prefix
     text[:, PREFIX_BYTES:] = _HEX[raw].view(np.uint8).reshape(len(raw), 64)
-    starts = np.arange(len(raw), dtype=np.int64) * text.shape[1]
-    lengths = np.full(len(raw), text.shape[1], np.int64)
-    return slices_to_binary(text.reshape(-1), starts, lengths).cast(pa.string())
+    offsets = np.arange(len(raw) + 1, dtype=np.int32) * np.int32(text.shape[1])
+    return pa.StringArray.from_buffers(len(raw), pa.py_buffer(offsets), pa.py_buffer(text))
 
 
 def _as_binary(texts: Any) -> BinaryColumn:
@@ -263,21 +266,13 @@ def _as_binary(texts: Any) -> BinaryColumn:
         texts = pa.array([t.encode() if isinstance(t, str) else t for t in texts], pa.binary())
     if pa.types.is_null(texts.type):
         texts = texts.cast(pa.binary())
-    if not any(
-        check(texts.type)
-        for check in (
-            pa.types.is_string,
-            pa.types.is_binary,
-            pa.types.is_large_string,
-            pa.types.is_large_binary,
-        )
-    ):
+    if texts.type not in (pa.string(), pa.binary(), pa.large_string(), pa.large_binary()):
         raise TypeError(f"digests: found Arrow type {texts.type}, wanted string or binary")
     return texts.cast(pa.binary())
 
 
 def _read_hex(text: U8) -> npt.NDArray[np.uint16]:
-    """(n, n_raw) uint16: the bytes that the hex behind the prefix means, _BAD where it is none."""
+    """(n, n_raw) uint16: the bytes that the hex after the prefix stands for, _BAD where not hex."""
     values: npt.NDArray[np.uint16] = _BYTE[
         np.ascontiguousarray(text[:, PREFIX_BYTES:]).view(np.uint16)
     ]
@@ -285,7 +280,7 @@ def _read_hex(text: U8) -> npt.NDArray[np.uint16]:
 
 
 def _fixed_width(data: U8, starts: I64, width: int) -> U8:
-    """(n, width) uint8: runs of one width, without an index where they touch."""
+    """(n, width) uint8: slices of one width; a view where they are adjacent."""
     if not len(starts):
         return np.empty((0, width), np.uint8)
     first = int(starts[0])
@@ -295,11 +290,8 @@ def _fixed_width(data: U8, starts: I64, width: int) -> U8:
     return np.ascontiguousarray(windows[starts])
 
 
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128}")
-
-
 def is_digest(text: str) -> bool:
-    """Tell whether a text is a digest of a known algorithm.
+    """Return whether a text is a digest of a known algorithm.
 
     Examples
     --------
@@ -310,7 +302,7 @@ def is_digest(text: str) -> bool:
 
 
 def require_digest(text: str, where: str) -> str:
-    """Give a digest back if it is one; it is then also safe as a file name or in a URL."""
+    """Return the text if it is a digest; it is then also safe in a file name or a URL."""
     if not is_digest(text):
         raise DigestError(f"{where}: {text[:100]!r} is not a digest; {WANTED_DIGEST}")
     return text
@@ -319,11 +311,11 @@ def require_digest(text: str, where: str) -> str:
 def check_digest(
     data: bytes, digest: str, where: str, error: type[Exception] = DigestError
 ) -> None:
-    """Hash bytes and compare."""
+    """Hash bytes and raise `error` if they do not have a (valid) digest."""
     algorithm = digest.partition(":")[0]
     found = f"{algorithm}:{hashlib.new(algorithm, data).hexdigest()}"
     if found != digest:
         raise error(
-            f"{where}: its {len(data):,} bytes have the digest {found}, wanted {digest}; "
+            f"{where}: found {len(data):,} bytes with the digest {found}, wanted {digest}; "
             "the copy is damaged or was changed, fetch it again"
         )

@@ -1,11 +1,11 @@
-"""What can be wrong with input, as one small tree.
+"""The exceptions of this package, as one tree under `VecacheError`.
 
 Everything that outside bytes, files, stores or registries can cause is a `VecacheError`, and each
-class is a builtin error too, so callers who do not know this package can still catch it. Mistakes
-of a caller (a wrong type, an impossible option) raise plain `TypeError` or `ValueError`.
+class is a builtin exception too, so that callers who do not know this package can catch it. A
+caller's own mistake (a wrong type, an impossible option) raises plain `TypeError` or `ValueError`.
 
-Each message says what is wrong, where (file, section, byte offset) and, where there is
-something to do, what to do. `exit_code` is what the command line returns for it.
+A message says what was found, what was wanted, where (file, section, byte offset) and, where there
+is something to do, what to do. `exit_code` is what the command line returns for the error.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import os
 
 __all__ = [
+    "ColumnSizeError",
     "ConfigError",
     "DatasetError",
     "DigestError",
@@ -37,36 +38,31 @@ __all__ = [
 
 
 class VecacheError(Exception):
-    """The root of every error that input can cause."""
+    """The base class of every error that input can cause.
+
+    Attributes
+    ----------
+    exit_code : int
+        What the command line returns for it: 1 where something asked for by name is not there, 3
+        for all else.
+    """
 
     exit_code: ClassVar[int] = 3
 
     def __str__(self) -> str:
-        # KeyError shows the repr of its argument; a message for people stays as it was written.
+        # KeyError would show the repr of the message, with its quotes and escapes.
         return str(self.args[0]) if self.args else type(self).__name__
 
 
 class FormatError(VecacheError, ValueError):
-    """A cache file breaks the format.
-
-    Parameters
-    ----------
-    reason : str
-        What was found and what was wanted.
-    section : str
-        Part of the file: `header`, `bloom`, `sizes`, `tags`, `vdata` or `fnames`.
-    offset : int
-        Byte offset in the file of the field or row that is wrong.
-    path : str or os.PathLike, optional
-        The file, where there is one.
-    """
+    """A cache file breaks the format."""
 
     def __init__(
         self,
-        reason: str,
+        reason: str,  # what was found and what was wanted
         *,
-        section: str,
-        offset: int,
+        section: str,  # `header`, `bloom`, `sizes`, `tags`, `vdata` or `fnames`
+        offset: int,  # byte offset in the file of the field or row that is wrong
         path: str | os.PathLike[str] | None = None,
     ) -> None:
         self.reason = reason
@@ -93,16 +89,20 @@ class VersionError(VecacheError, ValueError):
     """The file is of another version, which containers/storage treats as "no cache"."""
 
 
+class ColumnSizeError(VecacheError, ValueError):
+    """A result has more bytes than one Arrow column can hold."""
+
+
 class DigestError(VecacheError, ValueError):
-    """A text is not a digest, or digests that must be alike are not."""
+    """A text is not a digest, or digests that must be equal differ."""
 
 
 class TocError(VecacheError, ValueError):
-    """A table of contents breaks a rule, or is not what its digest promised."""
+    """A table of contents breaks a rule, or does not have the digest that was promised."""
 
 
 class StoreError(VecacheError, OSError):
-    """A graph root cannot be read, or is not one."""
+    """A graph root cannot be read, or a folder is not one."""
 
 
 class ConfigError(VecacheError, ValueError):
@@ -116,7 +116,7 @@ class LayerNotFoundError(VecacheError, KeyError):
 
 
 class DatasetError(VecacheError, ValueError):
-    """A folder is no data set that `vecache export` wrote, or is damaged."""
+    """A folder is not a data set that `vecache export` wrote, or is damaged."""
 
 
 class PathNotFoundError(VecacheError, KeyError):
@@ -130,14 +130,14 @@ class ImageError(VecacheError, ValueError):
 
 
 class ImageNotFoundError(ImageError, KeyError):
-    """An image that was asked for by name is not there."""
+    """An image that was asked for by name does not exist."""
 
     exit_code = 1
 
 
 class RegistryError(ImageError, ConnectionError):
-    """A registry could not be asked, or refused."""
+    """A registry could not be reached, or refused."""
 
 
 class MissingExtraError(VecacheError, ImportError):
-    """A package is not installed that only some users need."""
+    """An optional dependency is not installed."""

@@ -22,7 +22,7 @@ from tests.golden import (
 )
 from vecache.cache.reader import CacheFile
 from vecache.digest import Algorithm
-from vecache.errors import LimitError, StoreError
+from vecache.errors import ColumnSizeError, StoreError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -147,7 +147,7 @@ def test_names_over_two_gigabytes_are_refused_before_any_is_read() -> None:
     name = struct.pack("<I", 1 << 20) + bytes(1 << 20)
     tag = b"sha256:" + bytes(32) + struct.pack("<QQ", 0, 1)
     cache = CacheFile.parse(oracle.OracleCache([tag], b"\x00", name, 55, 39).pack())
-    with pytest.raises(LimitError, match="fewer rows"):
+    with pytest.raises(ColumnSizeError, match="fewer rows"):
         cache.names(np.zeros(2049, np.int64))
 
 

@@ -34,12 +34,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vecache.arrays import MAX_COLUMN_BYTES, frozen, slices_to_binary
+from vecache.arrays import frozen, slices_to_binary
 from vecache.cache.bloom import BloomFilter
 from vecache.cache.format import LOCATION_BYTES, NAME_HEAD_BYTES, parse_header, tag_dtype
 from vecache.cache.locations import Section, name_lengths, parse_locations
 from vecache.digest import PREFIX_BYTES, RAW_BYTES, Algorithm
-from vecache.errors import LimitError
 from vecache.files import map_file
 from vecache.text import html_table
 
@@ -343,7 +342,7 @@ class CacheFile:
         ------
         ValueError
             If no whole name stands there.
-        LimitError
+        ColumnSizeError
             If the names together exceed what one Arrow column holds, 2 GiB.
         """
         n_bytes = name_lengths(self.data, self._section("fnames"), name_offset)
@@ -351,14 +350,6 @@ class CacheFile:
         if ((n_bytes < 0) & ~is_null).any():
             raise ValueError("name_offset: wanted offsets that locate() gave, found others")
         n_bytes[is_null] = 0
-        if int(n_bytes.sum()) > MAX_COLUMN_BYTES:
-            raise LimitError(
-                f"names: found {int(n_bytes.sum())} bytes, wanted at most {MAX_COLUMN_BYTES}; "
-                "ask for fewer rows at once",
-                section="fnames",
-                offset=self.header.fnames_offset,
-                path=self.path,
-            )
         return slices_to_binary(self.fnames, name_offset + NAME_HEAD_BYTES, n_bytes, ~is_null)
 
     def _section(self, name: str) -> Section:

@@ -161,7 +161,7 @@ class LookupResult:
 
         Raises
         ------
-        LimitError
+        ColumnSizeError
             If the names together exceed what one Arrow column holds, 2 GiB.
         """
         hit = np.flatnonzero(self.layer >= 0)

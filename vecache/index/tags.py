@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vecache.arrays import MAX_COLUMN_BYTES, slices_to_binary
+from vecache.arrays import slices_to_binary
 from vecache.cache.format import LOCATION_BYTES, NAME_HEAD_BYTES
 from vecache.cache.locations import Locations, Section, parse_locations
 from vecache.digest import PREFIX_BYTES, RAW_BYTES, Algorithm
-from vecache.errors import LimitError
 from vecache.index.address_view import AddressView
 
 if TYPE_CHECKING:
@@ -158,7 +157,7 @@ class LayerMaps:
 
         Raises
         ------
-        LimitError
+        ColumnSizeError
             If they exceed together what one Arrow column holds, 2 GiB.
         """
         is_named = name_offset >= 0
@@ -167,13 +166,6 @@ class LayerMaps:
         layer_no, name_offset = layer_no[is_named], name_offset[is_named]
         lengths[is_named] = self.name_lengths(layer_no, name_offset)
         starts[is_named] = self._fnames.start[layer_no] + name_offset + NAME_HEAD_BYTES
-        if int(lengths.sum()) > MAX_COLUMN_BYTES:
-            raise LimitError(
-                f"names: found {int(lengths.sum()):,} bytes, wanted at most {MAX_COLUMN_BYTES:,}; "
-                "ask for fewer digests at once",
-                section="fnames",
-                offset=0,
-            )
         return slices_to_binary(self._window.bytes, starts, lengths, is_named)
 
     def _place_of(self, layer_no: I64, tag_row: I64) -> I64:
