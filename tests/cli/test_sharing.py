@@ -1,4 +1,4 @@
-"""`overlap`, `gather`, `rm` and `export`: figures in every form, for people and for programs."""
+"""`overlap`, `gather`, `rm` and `export` give the same figures as text, JSON and tables."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def run_json(capsys: pytest.CaptureFixture[str], *words: str) -> Any:
 
 
 def make_tocs(folder: Path, n_layers: int) -> None:
-    """Layers that all have one file in common, and one that they have alone."""
+    """Layers that all have one file in common, and one that is exclusive."""
     folder.mkdir()
     for number in range(n_layers):
         files = [
@@ -59,7 +59,7 @@ def test_overlap_documents_hold_the_matrices(
     assert document["excluded"] == []
 
 
-def test_overlap_prints_a_matrix_that_says_what_it_shows(
+def test_overlap_prints_a_matrix_with_a_title(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     text = run(capsys, "overlap", "--store", STORE)
@@ -79,7 +79,7 @@ def test_overlap_prints_a_matrix_that_says_what_it_shows(
         ("containment", "How much of each row its column has, by chunks", "55.9 %"),
     ],
 )
-def test_overlap_shows_the_metric_that_was_asked_for(
+def test_overlap_shows_the_requested_metric(
     metric: str, title: str, cell: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["overlap", "--store", STORE, "--by", "image", "--grain", "chunk"]
@@ -108,9 +108,7 @@ def test_overlap_writes_every_pair(tmp_path: Path, capsys: pytest.CaptureFixture
     assert csv.read_csv(tmp_path / "pairs.csv").num_rows == len(expected)
 
 
-def test_layers_that_do_not_count_are_named(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_excluded_layers_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = copy_store("dir", tmp_path)
     toc_path(root, layer_ids("dir")[0]).unlink()
     text = run(capsys, "overlap", "--store", str(root))
@@ -137,14 +135,14 @@ def test_gather_documents_hold_the_steps(capsys: pytest.CaptureFixture[str]) -> 
     ]
 
 
-def test_rm_says_what_goes_what_stays_and_what_it_costs(
+def test_rm_prints_what_goes_what_remains_and_what_it_costs(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     text = run(capsys, "rm", "app2", "--store", STORE, "--reflink", "no")
-    assert "Nothing is removed. 1 layer and 1 image would go, 4 images would stay." in text
+    assert "Nothing is removed. 1 layer and 1 image would go, 4 images would remain." in text
     assert "Freed here, without reflinks  983 kB, all files of these layers" in text
-    assert "886 kB, the files that no layer that stays has" in text
-    assert "4008ba2865b7  983 kB  886 kB" in text
+    assert "886 kB, the files that no remaining layer has" in text
+    assert "4008ba2865b7  983 kB     886 kB" in text
     assert "cf738b6d7c37  image localhost:5001/small/dirs:latest needs it" in text
     assert "localhost:5001/small/app2:latest  886 kB   886 kB  479 kB" in text
 
@@ -172,19 +170,17 @@ def test_rm_leaves_the_store_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixt
     assert {path: path.read_bytes() for path in root.rglob("*") if path.is_file()} == before
 
 
-def test_rm_of_what_is_not_there_is_not_found(capsys: pytest.CaptureFixture[str]) -> None:
+def test_rm_of_an_unknown_name_is_not_found(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["rm", "nothing", "--store", STORE]) == 1
-    assert "nor is it a layer's id" in capsys.readouterr().err
+    assert "no layer has that id either" in capsys.readouterr().err
 
 
-def test_layers_without_a_toc_are_freed_too(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_rm_counts_layers_without_a_toc(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = copy_store("dir", tmp_path)
     toc_path(root, layer_ids("dir")[4]).unlink()
     text = run(capsys, "rm", "app2", "--store", str(root))
     assert "1 layer without a table of contents, 1.0" in text
-    assert "4008ba2865b7  unknown  unknown" in text
+    assert "4008ba2865b7  unknown    unknown" in text
 
 
 @pytest.mark.parametrize("ending", ["parquet", "csv", "arrow"])
@@ -218,7 +214,7 @@ def _without_reflinks(words: list[str]) -> list[str]:
     return [] if words == ["overlap"] else ["--reflink", "no"]
 
 
-def test_export_to_a_name_that_says_nothing_is_refused(
+def test_export_refuses_an_unknown_ending_and_a_folder_with_other_files(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run(capsys, "export", "--store", STORE, "-o", str(tmp_path / "tags.txt"), code=2)
@@ -229,9 +225,7 @@ def test_export_to_a_name_that_says_nothing_is_refused(
 
 
 @needs_debian
-def test_real_layers_share_what_they_share(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_overlap_of_real_layers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = run(capsys, "overlap", "--store", str(debian_store(tmp_path)))
     assert "5 layers, 0 images, 934 MB in files." in text
     assert "#4  8d666a2dca60  208 MB  199 MB  9.32 MB  4.42 kB  2.57 kB        ·   281 kB" in text

@@ -1,16 +1,16 @@
 """Show what removing layers or images would free, and what pulling them again would cost.
 
-Nothing is removed. An image is named as Podman names it, a layer by its id or the beginning of it.
-An image takes its layers along, except those that another image needs or another layer stands on.
-A layer takes along all that stands on it and every image that needs it; layers below it stay.
+Nothing is removed. An image is named as for Podman, a layer by its id or the beginning of it. With
+an image go its layers, except those that a remaining image needs or that are below a remaining
+layer. With a layer go all layers above it and every image that has one of them, and none below it.
 
 What a removal frees depends on the store. Where every layer has its own copies of its files, all
-of their bytes are freed. Where layers share blocks (reflinks) or files (hard links), only contents
-that no other layer holds are. Both are shown.
+their bytes are freed. Where layers share blocks (reflinks) or files (hard links), only contents
+that no remaining layer holds are freed. Both are shown.
 
-AGAIN is what is no longer here of an image that is pulled again alone, uncompressed; IN TURN the
-same, after the images above it were pulled. FETCH is what comes over the wire for it alone, as
-`vecache plan` plans it.
+AGAIN is what a new pull of the image alone no longer finds here, in uncompressed bytes; IN TURN is
+the same after the images above it were pulled. FETCH is what `vecache plan` expects over the
+network for the image alone.
 """
 
 from __future__ import annotations
@@ -42,19 +42,19 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Say what the verb understands."""
+    """Add the verb's arguments to its parser."""
     parser.add_argument(
         "names",
         metavar="LAYER-or-IMAGE",
         nargs="+",
-        help="what would be removed, all of it together",
+        help="what would be removed, together",
     )
     add_pull(parser)
     add_output(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do it, print it, and return the exit code."""
+    """Run the verb, print its result, and return the exit code."""
     from vecache.sharing.removal import what_if
 
     contents, store = load_contents(args.store)
@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
 def _plan_fetch(
     removal: Removal, store: Store | None, args: argparse.Namespace
 ) -> list[int | None]:
-    """Bytes over the wire for each image that goes, pulled again alone; None where unknown."""
+    """Return the bytes that a pull of each removed image alone would fetch; None where unknown."""
     from vecache.image.open import open_image
     from vecache.index.layers_cache import LayersCache
     from vecache.index.load import BuildCache
@@ -94,7 +94,7 @@ def _plan_fetch(
         try:
             stored = open_image(f"containers-storage:{image.record.id}", store=store)
             fetch.append(plan_with(stored, cache, options).fetch_bytes)
-        except VecacheError:  # its manifest is not kept, say: the other figures still stand
+        except VecacheError:  # such as no manifest in the store: the other figures are still valid
             fetch.append(None)
     return fetch
 
@@ -103,8 +103,8 @@ def _table(removal: Removal, fetch: list[int | None]) -> Any:
     import pyarrow as pa
 
     table = removal.to_arrow()
-    planned = dict(zip((image.record.id for image in removal.images), fetch, strict=True))
-    column = [planned.get(image.record.id, 0) for image in removal.contents.images]
+    planned = iter(fetch)
+    column = [next(planned) if removed else 0 for removed in table["is_removed"].to_pylist()]
     return table.append_column("fetch_bytes", pa.array(column, pa.int64()))
 
 
@@ -112,7 +112,7 @@ def _document(removal: Removal, fetch: list[int | None], *, shares: bool) -> dic
     layers = zip(
         removal.layer_ids,
         removal.layer_bytes.tolist(),
-        removal.layer_freed_bytes.tolist(),
+        removal.exclusive_bytes.tolist(),
         strict=True,
     )
     return {
@@ -127,24 +127,27 @@ def _document(removal: Removal, fetch: list[int | None], *, shares: bool) -> dic
             for layer, stored, freed in layers
         ],
         "unknown_layers": removal.unknown_ids,
-        "kept_layers": [{"layer": each.layer_id, "reason": each.reason} for each in removal.kept],
+        "kept_layers": [
+            {"layer": layer, "reason": reason} for layer, reason in removal.remaining.items()
+        ],
         "images": _table(removal, fetch).to_pylist(),
     }
 
 
 def _text(removal: Removal, fetch: list[int | None], *, shares: bool, screen: Screen) -> str:
     n_layers = len(removal.layer_ids) + len(removal.unknown_ids)
-    n_stay = len(removal.contents.images) - len(removal.images)
+    n_others = len(removal.contents.images) - len(removal.images)
     going = f"{count(n_layers, 'layer')} and {count(len(removal.images), 'image')} would go"
     parts = [
-        f"Nothing is removed. {going}, {count(n_stay, 'image')} would stay.",
+        f"Nothing is removed. {going}, {count(n_others, 'image')} would remain.",
         render_facts(_facts(removal, shares=shares), screen),
     ]
     if n_layers:
         parts.append(_layers(removal, screen))
-    if removal.kept:
-        stay = [(each.layer_id[:12], each.reason) for each in removal.kept]
-        parts.append(f"{screen.paint('Layers that stay', 'bold')}:\n{render_facts(stay, screen)}")
+    if removal.remaining:
+        facts = [(layer_id[:12], reason) for layer_id, reason in removal.remaining.items()]
+        title = screen.paint("Layers that remain", "bold")
+        parts.append(f"{title}:\n{render_facts(facts, screen)}")
     if removal.images:
         parts.append(_images(removal, fetch, screen))
     return "\n\n".join(parts)
@@ -152,9 +155,7 @@ def _text(removal: Removal, fetch: list[int | None], *, shares: bool, screen: Sc
 
 def _facts(removal: Removal, *, shares: bool) -> list[tuple[str, str]]:
     copies = f"{human_bytes(removal.stored_bytes)}, all files of these layers"
-    unique = (
-        f"{human_bytes(removal.freed_bytes)}, the {removal.grain}s that no layer that stays has"
-    )
+    unique = f"{human_bytes(removal.freed_bytes)}, the {removal.grain}s that no remaining layer has"
     if shares:
         how = "reflinks" if removal.grain == "chunk" else "hard links"
         facts = [(f"Freed here, with {how}", unique), ("Freed where layers share nothing", copies)]
@@ -172,16 +173,15 @@ def _layers(removal: Removal, screen: Screen) -> str:
         *zip(
             (layer_id[:12] for layer_id in removal.layer_ids),
             map(human_bytes, removal.layer_bytes.tolist()),
-            map(human_bytes, removal.layer_freed_bytes.tolist()),
+            map(human_bytes, removal.exclusive_bytes.tolist()),
             strict=True,
         ),
         *((layer_id[:12], "unknown", "unknown") for layer_id in removal.unknown_ids),
     ]
-    columns = (Column("LAYER"), Column("BYTES", "right"), Column("ALONE", "right"))
+    columns = (Column("LAYER"), Column("BYTES", "right"), Column("EXCLUSIVE", "right"))
     title = screen.paint("Layers that go", "bold")
-    return f"{title}; ALONE is what no other layer has, not even one that goes:\n" + render_table(
-        columns, rows, screen
-    )
+    note = "EXCLUSIVE is what no other layer has, not even another that goes"
+    return f"{title}; {note}:\n{render_table(columns, rows, screen)}"
 
 
 def _images(removal: Removal, fetch: list[int | None], screen: Screen) -> str:
@@ -199,7 +199,5 @@ def _images(removal: Removal, fetch: list[int | None], screen: Screen) -> str:
         Column("FETCH", "right"),
     )
     title = screen.paint("Images that go", "bold")
-    return (
-        f"{title}; AGAIN is a new pull of one alone, IN TURN after those above it:\n"
-        + render_table(columns, rows, screen)
-    )
+    note = "AGAIN is a new pull of one alone, IN TURN after those above it"
+    return f"{title}; {note}:\n{render_table(columns, rows, screen)}"

@@ -1,27 +1,22 @@
-"""Which layers and images go when some are removed? What Podman can do, and no more.
+"""Compute what removing layers or images would free, and what pulling them again would cost.
 
-1. Removing an image removes its layers from the top down, as long as no other image has the layer
-   on its own way down and no other layer stands on it. What stays, stays for a reason, and the
-   reason is reported.
-2. Removing a layer that others stand on is impossible. So a layer that is named goes together
-   with all that stand on it, and with every image that needs one of them. The layers below stay.
+Nothing is removed. What goes follows the rules of Podman:
 
-Knows nothing of bytes; loops over layers and images, of which there are thousands at most.
+1. A named layer goes with all layers above it, and with every image that has one of them.
+2. A named image goes with its layers, from the top down, except a layer that a remaining image has
+   or that a remaining layer has as its parent. Each exception is reported with the reason.
 
-What would a removal free, and what would it cost to pull again? Arithmetic, nothing is removed.
+Its bytes are counted in two ways, because the store decides which of them are freed:
 
-Which layers and images go, `removed.py` says. Their bytes are counted twice over, since it depends
-on the store what is freed:
+- `stored_bytes`: all files of the removed layers, copies and holes included. This is freed where
+  each layer has its own copies, in a store without reflinks and hard links.
+- `freed_bytes`: contents that no remaining layer holds. This is freed where copies share blocks,
+  and it is what a later pull cannot find locally any more.
 
-- `stored_bytes`: all files of the removed layers, every copy, holes too. So much is freed where
-  each layer has its own copies: a store without reflinks and hard links.
-- `freed_bytes`: contents that no remaining layer holds. So much is freed where copies share their
-  blocks, and so much is lost: what a later pull cannot find here any more.
-
-An image costs `pull_bytes` when it is pulled again alone, and `in_turn_bytes` after those removed
-images that stand before it in the store. Both are uncompressed bytes of contents that are no longer
-here, the least that a pull fetches; `vecache plan` says what Podman does. All `in_turn_bytes`
-together, and `orphaned_bytes` of removed layers that no image has, are `freed_bytes`.
+Pulling an image again costs `pull_bytes` if it is the only one, and `in_turn_bytes` after those
+removed images that are before it in the store. Both are uncompressed bytes of freed contents, and a
+lower bound: `vecache plan` computes what Podman fetches. The sum of `in_turn_bytes`, plus
+`orphaned_bytes` of removed layers that no image has, is `freed_bytes`.
 """
 
 from __future__ import annotations
@@ -32,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from vecache.arrays import ArrowExport, column
 from vecache.errors import ImageNotFoundError, LayerNotFoundError
 from vecache.sharing.contents import check_grain
 from vecache.sharing.sources import read_contents
@@ -39,70 +35,220 @@ from vecache.store.find import find_image, find_layer
 from vecache.text import html_table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-    from collections.abc import Set as AbstractSet
+    from collections.abc import Collection, Iterable, Mapping
 
-    from vecache.arrays import I64, Bool
+    from vecache.arrays import I64
     from vecache.sharing.contents import ContentImage, Contents, Grain
     from vecache.sharing.intersections import Intersections
 
-__all__ = ["KeptLayer", "Removal", "find_removed", "what_if"]
+__all__ = ["Removal", "what_if"]
 
 
-@dataclass(frozen=True, slots=True)
-class KeptLayer:
-    """A layer of a removed image that stays."""
+@dataclass(frozen=True, eq=False, repr=False)
+class Removal(ArrowExport):
+    """What a removal would free, and what pulling again would cost.
 
-    layer_id: str  # which one
-    reason: str  # who needs it, for people
+    Layers without a TOC count in `unknown_bytes` only.
+
+    Attributes
+    ----------
+    contents : Contents
+        The store as it is.
+    grain : {"file", "chunk"}
+        The contents that are compared.
+    layer_ids : tuple of n_layers str
+        The layers that go, in store order, except those without a TOC.
+    images : tuple of n_images ContentImage
+        The images that go, in store order.
+    remaining : dict of str to str
+        Ids of the layers of named images that remain, with the reason, in store order.
+    stored_bytes : int
+        Bytes of all files of the layers that go, every copy.
+    freed_bytes : int
+        Bytes of contents that no remaining layer holds.
+    unknown_ids : tuple of str
+        The layers that go and have no TOC.
+    unknown_bytes : int
+        Their size as tar archives, as far as the store has recorded it.
+    layer_bytes : (n_layers,) int64
+        Bytes of all files of each layer, every copy.
+    exclusive_bytes : (n_layers,) int64
+        Bytes of contents that no other layer of the store holds, removed layers included.
+    pull_bytes : (n_images,) int64
+        Bytes to pull each image again, and no other.
+    in_turn_bytes : (n_images,) int64
+        Bytes to pull each image again after those before it.
+    orphaned_bytes : int
+        Freed bytes that belong to none of the images.
+    """
+
+    contents: Contents
+    grain: Grain
+    layer_ids: tuple[str, ...]
+    images: tuple[ContentImage, ...]
+    remaining: Mapping[str, str]
+    stored_bytes: int
+    freed_bytes: int
+    unknown_ids: tuple[str, ...]
+    unknown_bytes: int
+    layer_bytes: I64
+    exclusive_bytes: I64
+    pull_bytes: I64
+    in_turn_bytes: I64
+    orphaned_bytes: int
+
+    def __post_init__(self) -> None:
+        column("layer_bytes", self.layer_bytes, np.int64, len(self.layer_ids))
+        column("exclusive_bytes", self.exclusive_bytes, np.int64, len(self.layer_ids))
+        column("pull_bytes", self.pull_bytes, np.int64, len(self.images))
+        column("in_turn_bytes", self.in_turn_bytes, np.int64, len(self.images))
+
+    def to_arrow(self) -> Any:
+        """Export what pulling each image of the store would cost afterwards.
+
+        Returns
+        -------
+        pyarrow.Table
+            One row an image, in store order: `image`, `image_id`, `is_removed`, `pull_bytes`,
+            `in_turn_bytes`. An image that remains costs nothing.
+        """
+        images = self.contents.images
+        removed = {image.record.id for image in self.images}
+        is_removed = np.array([image.record.id in removed for image in images], np.bool_)
+        pull_bytes, in_turn_bytes = np.zeros((2, len(images)), np.int64)
+        pull_bytes[is_removed] = self.pull_bytes
+        in_turn_bytes[is_removed] = self.in_turn_bytes
+        return pa.table(
+            {
+                "image": pa.array([image.label for image in images], pa.string()),
+                "image_id": pa.array([image.record.id for image in images], pa.string()),
+                "is_removed": is_removed,
+                "pull_bytes": pull_bytes,
+                "in_turn_bytes": in_turn_bytes,
+            }
+        )
+
+    def __repr__(self) -> str:
+        return (
+            f"<Removal: {len(self.layer_ids):,} layers, {len(self.images):,} images, "
+            f"{self.stored_bytes:,} bytes stored, {self.freed_bytes:,} bytes freed>"
+        )
+
+    def _repr_html_(self) -> str:
+        labels = [image.label for image in self.images]
+        return html_table(
+            repr(self)[1:-1],
+            ("image", "pull bytes", "in turn bytes"),
+            zip(labels, self.pull_bytes.tolist(), self.in_turn_bytes.tolist(), strict=True),
+            n_rows=len(labels),
+        )
 
 
-def find_removed(
-    contents: Contents, remove: Iterable[str]
-) -> tuple[AbstractSet[str], tuple[ContentImage, ...], tuple[KeptLayer, ...]]:
-    """Find what goes and what stays, before any bytes are counted."""
-    named_images, named_layers = _find_named(contents, remove)
-    gone = _with_all_above(contents, named_layers)
-    images = tuple(
-        image
-        for image in contents.images
-        if image.record.id in named_images or not gone.isdisjoint(image.layer_ids)
+def what_if(source: Any, remove: Iterable[str], grain: Grain = "file") -> Removal:
+    """Compute what removing layers or images would free and what pulling them again would cost.
+
+    Parameters
+    ----------
+    source : LayersCache, Contents, or anything `read_contents` takes
+        The store, which is not changed.
+    remove : iterable of str
+        Names or ids of images, ids of layers. Ids can be abbreviated.
+    grain : {"file", "chunk"}
+        The contents that are compared. Without reflinks, a pull reuses whole files only.
+
+    Returns
+    -------
+    Removal
+        What goes, what remains, and the bytes.
+
+    Raises
+    ------
+    LayerNotFoundError
+        If a name is neither that of an image nor that of a layer.
+    ImageError, StoreError
+        If a name is ambiguous.
+    StoreError, DatasetError
+        If the source cannot be read.
+    ValueError
+        If `grain` has another value.
+
+    Examples
+    --------
+    >>> from importlib.resources import files
+    >>> what_if(files("vecache") / "sample" / "store", ["app2", "dirs"])
+    <Removal: 2 layers, 2 images, 983,345 bytes stored, 886,060 bytes freed>
+    """
+    if isinstance(remove, str):
+        raise TypeError("remove: found one str, wanted an iterable of them")
+    check_grain(grain)
+    contents = read_contents(source)
+    gone, images, remaining = _find_removed(contents, remove)
+    is_gone = np.array([layer.id in gone for layer in contents.layers], np.bool_)
+    sets = contents.intersections("layer", grain)
+    freed = sets.take(np.flatnonzero(sets.all_in(is_gone)))
+    freed_bytes = int(freed.n_bytes.sum())
+    single = freed.take(np.flatnonzero(freed.set_sizes == 1))
+    exclusive_bytes = np.zeros(len(contents.layers), np.int64)
+    np.add.at(exclusive_bytes, single.member, single.n_bytes)
+    layer_bytes = np.array([layer.files.logical_bytes for layer in contents.layers], np.int64)
+    pull_bytes, in_turn_bytes = _pull_costs(contents, images, freed)
+    unknown = [layer.record for layer in contents.excluded if layer.id in gone]
+    return Removal(
+        contents=contents,
+        grain=grain,
+        layer_ids=tuple(layer.id for layer in contents.layers if layer.id in gone),
+        images=images,
+        remaining=remaining,
+        stored_bytes=int(layer_bytes[is_gone].sum()),
+        freed_bytes=freed_bytes,
+        unknown_ids=tuple(record.id for record in unknown),
+        unknown_bytes=sum(max(record.diff_size, 0) for record in unknown),
+        layer_bytes=layer_bytes[is_gone],
+        exclusive_bytes=exclusive_bytes[is_gone],
+        pull_bytes=pull_bytes,
+        in_turn_bytes=in_turn_bytes,
+        orphaned_bytes=freed_bytes - int(in_turn_bytes.sum()),
     )
-    going = {image.record.id for image in images}
-    needed = {
-        layer_id: image.label
-        for image in contents.images
-        if image.record.id not in going
-        for layer_id in image.layer_ids
-    }
-    kept: dict[str, str] = {}
+
+
+def _find_removed(
+    contents: Contents, remove: Iterable[str]
+) -> tuple[set[str], tuple[ContentImage, ...], dict[str, str]]:
+    """Return the layers and images that go, and why other layers of named images remain."""
+    named_images, named_layers = _find_named(contents, remove)
     parents = {record.id: record.parent for record in contents.records}
-    # Only an image that was named takes its layers along. Top down, over all of them at once: a
-    # layer goes when the last one that stands on it has gone.
-    candidates = {
-        layer_id
-        for image in images
-        if image.record.id in named_images
-        for layer_id in image.layer_ids
-        if layer_id not in gone
-    }
-    depth = {layer_id: _depth(layer_id, parents) for layer_id in candidates}
-    for layer_id in sorted(candidates, key=depth.__getitem__, reverse=True):
-        above = [
-            each for each, parent in parents.items() if parent == layer_id and each not in gone
-        ]
-        if layer_id in needed:
-            kept[layer_id] = f"image {needed[layer_id]} needs it"
-        elif above:
-            kept[layer_id] = f"layer {above[0][:12]} stands on it"
+    children: dict[str, list[str]] = {}
+    for layer_id, parent in parents.items():
+        if parent is not None:
+            children.setdefault(parent, []).append(layer_id)
+    gone = _with_descendants(named_layers, children)
+    images: list[ContentImage] = []
+    candidates: set[str] = set()
+    needed_by: dict[str, str] = {}
+    for image in contents.images:
+        is_named = image.record.id in named_images
+        if is_named:  # an image that only goes with one of its layers leaves the others
+            candidates.update(image.layer_ids)
+        if is_named or not gone.isdisjoint(image.layer_ids):
+            images.append(image)
         else:
-            gone.add(layer_id)
-    order = [record.id for record in contents.records if record.id in kept]
-    return gone, images, tuple(KeptLayer(layer_id, kept[layer_id]) for layer_id in order)
+            needed_by.update(dict.fromkeys(image.layer_ids, image.label))
+    candidates -= gone
+    gone |= _removable(candidates - needed_by.keys(), gone, parents, children)
+    remaining = {}
+    for layer_id in parents:
+        if layer_id in candidates and layer_id not in gone:
+            above = next((each for each in children.get(layer_id, []) if each not in gone), "")
+            remaining[layer_id] = (
+                f"image {needed_by[layer_id]} needs it"
+                if layer_id in needed_by
+                else f"layer {above[:12]} is above it"
+            )
+    return gone, tuple(images), remaining
 
 
 def _find_named(contents: Contents, remove: Iterable[str]) -> tuple[set[str], set[str]]:
-    """Ids of the images, and of the layers, that are named."""
+    """Return the ids of the images and of the layers that are named."""
     image_records = [image.record for image in contents.images]
     images, layers = set(), set()
     for name in remove:
@@ -114,200 +260,55 @@ def _find_named(contents: Contents, remove: Iterable[str]) -> tuple[set[str], se
         try:
             layers.add(find_layer(contents.records, name).id)
         except LayerNotFoundError:
-            raise LayerNotFoundError(f"{no_image}; nor is it a layer's id") from None
+            raise LayerNotFoundError(f"{no_image}; no layer has that id either") from None
     return images, layers
 
 
-def _with_all_above(contents: Contents, layers: set[str]) -> set[str]:
-    """Add every layer that stands on one of these, however far up."""
-    above: dict[str, list[str]] = {}
-    for record in contents.records:
-        if record.parent is not None:
-            above.setdefault(record.parent, []).append(record.id)
+def _with_descendants(layer_ids: Iterable[str], children: Mapping[str, list[str]]) -> set[str]:
+    """Return these layers and all above them."""
     found: set[str] = set()
-    waiting = sorted(layers)
+    waiting = list(layer_ids)
     while waiting:  # layers, not rows
         layer_id = waiting.pop()
-        if layer_id not in found:
+        if layer_id not in found:  # a damaged store may have a layer above itself
             found.add(layer_id)
-            waiting += above.get(layer_id, [])
+            waiting += children.get(layer_id, [])
     return found
 
 
-def _depth(layer_id: str, parents: dict[str, str | None]) -> int:
-    seen: set[str] = set()
-    at: str | None = layer_id
-    while at is not None and at not in seen:  # a damaged store may have a layer below itself
-        seen.add(at)
-        at = parents.get(at)
-    return len(seen)
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Removal:
-    """What a removal would do.
-
-    Attributes
-    ----------
-    contents : Contents
-        The store as it is.
-    grain : {"file", "chunk"}
-        Whether contents are files or chunks.
-    layer_ids : tuple of str
-        The layers that would go, in store order.
-    images : tuple of ContentImage
-        The images that would go, in store order.
-    kept : tuple of KeptLayer
-        Layers of these images that would stay.
-    stored_bytes, freed_bytes : int
-        See above. Layers without a TOC count nothing in either.
-    unknown_ids : tuple of str
-        Layers that would go and have no TOC.
-    unknown_bytes : int
-        Their size as tar archives, where the store knows it.
-    layer_bytes, layer_freed_bytes : (n_layer_ids,) int64
-        Of each layer that would go: bytes of its files, every copy; and bytes that no other layer
-        of the store holds, remaining or not.
-    pull_bytes, in_turn_bytes : (n_images,) int64
-        What pulling each removed image again would cost, alone and one after the other.
-    orphaned_bytes : int
-        Contents that go and that none of these images has.
-    """
-
-    contents: Contents
-    grain: Grain
-    layer_ids: tuple[str, ...]
-    images: tuple[ContentImage, ...]
-    kept: tuple[KeptLayer, ...]
-    stored_bytes: int
-    freed_bytes: int
-    unknown_ids: tuple[str, ...]
-    unknown_bytes: int
-    layer_bytes: I64
-    layer_freed_bytes: I64
-    pull_bytes: I64
-    in_turn_bytes: I64
-    orphaned_bytes: int
-
-    def to_arrow(self) -> Any:
-        """Export what pulling each image of the store would cost afterwards.
-
-        Returns
-        -------
-        pyarrow.Table
-            One row an image, in store order: `image`, `image_id`, `is_removed`, `pull_bytes`,
-            `in_turn_bytes`; an image that stays costs nothing.
-        """
-        cost = {
-            image.record.id: (alone, in_turn)
-            for image, alone, in_turn in zip(
-                self.images, self.pull_bytes.tolist(), self.in_turn_bytes.tolist(), strict=True
-            )
-        }
-        images = self.contents.images
-        costs = [cost.get(image.record.id, (0, 0)) for image in images]
-        return pa.table(
-            {
-                "image": pa.array([image.label for image in images], pa.string()),
-                "image_id": pa.array([image.record.id for image in images], pa.string()),
-                "is_removed": pa.array([image.record.id in cost for image in images], pa.bool_()),
-                "pull_bytes": pa.array([alone for alone, _ in costs], pa.int64()),
-                "in_turn_bytes": pa.array([in_turn for _, in_turn in costs], pa.int64()),
-            }
-        )
-
-    def __repr__(self) -> str:
-        return (
-            f"<Removal: {len(self.layer_ids):,} layers and {len(self.images):,} images go, "
-            f"{self.freed_bytes:,} of {self.stored_bytes:,} bytes are nowhere else>"
-        )
-
-    def _repr_html_(self) -> str:
-        return html_table(
-            repr(self)[1:-1],
-            ("image", "pulled again alone", "after those above"),
-            (
-                (image.label, alone, in_turn)
-                for image, alone, in_turn in zip(
-                    self.images, self.pull_bytes.tolist(), self.in_turn_bytes.tolist(), strict=True
-                )
-            ),
-            n_rows=len(self.images),
-        )
-
-
-def what_if(source: Any, remove: Iterable[str], grain: Grain = "file") -> Removal:
-    """Say what removing layers or images would free and cost.
-
-    Parameters
-    ----------
-    source : LayersCache, Contents, or anything `read_contents` takes
-        The store; it stays as it is.
-    remove : iterable of str
-        Names or ids of images, ids of layers; the beginning of an id will do.
-    grain : {"file", "chunk"}
-        What counts as one content: without reflinks a pull reuses whole files only.
-
-    Returns
-    -------
-    Removal
-        What goes, what stays, and the bytes.
-
-    Raises
-    ------
-    LayerNotFoundError
-        If a name is neither an image's nor a layer's.
-    ImageError, StoreError
-        If a name fits several.
-    StoreError, DatasetError
-        If the source cannot be read.
-    """
-    if isinstance(remove, str):
-        raise TypeError("what_if wants several names, not one text")
-    check_grain(grain)
-    contents = read_contents(source)
-    layer_ids, images, kept = find_removed(contents, remove)
-    is_gone = np.array([layer.id in layer_ids for layer in contents.layers], np.bool_)
-    sets = contents.intersections("layer", grain)
-    lost = sets.take(np.flatnonzero(sets.all_in(is_gone)))
-    pull, in_turn = _pull_costs(contents, images, lost)
-    freed = int(lost.n_bytes.sum())
-    unknown = [each.record for each in contents.excluded if each.record.id in layer_ids]
-    own = lost.take(np.flatnonzero(lost.set_sizes == 1))
-    exclusive_bytes = np.zeros(len(contents.layers), np.int64)
-    np.add.at(exclusive_bytes, own.member, own.n_bytes)
-    layer_bytes = np.array([layer.files.logical_bytes for layer in contents.layers], np.int64)
-    known = [layer.id for layer in contents.layers if layer.id in layer_ids]
-    return Removal(
-        contents=contents,
-        grain=grain,
-        layer_ids=tuple(known),
-        images=images,
-        kept=kept,
-        stored_bytes=int(layer_bytes[is_gone].sum()),
-        freed_bytes=freed,
-        unknown_ids=tuple(record.id for record in unknown),
-        unknown_bytes=sum(max(record.diff_size, 0) for record in unknown),
-        layer_bytes=layer_bytes[is_gone],
-        layer_freed_bytes=exclusive_bytes[is_gone],
-        pull_bytes=pull,
-        in_turn_bytes=in_turn,
-        orphaned_bytes=freed - int(in_turn.sum()),
-    )
+def _removable(
+    candidates: Collection[str],
+    gone: Collection[str],
+    parents: Mapping[str, str | None],
+    children: Mapping[str, list[str]],
+) -> set[str]:
+    """Return the candidates that have only such layers above them, and layers that are gone."""
+    n_above = {
+        layer_id: sum(each not in gone for each in children.get(layer_id, []))
+        for layer_id in candidates
+    }
+    removable: set[str] = set()
+    waiting = [layer_id for layer_id, n in n_above.items() if n == 0]
+    while waiting:  # from the top down, each layer once
+        layer_id = waiting.pop()
+        removable.add(layer_id)
+        parent = parents.get(layer_id)
+        if parent in n_above:
+            n_above[parent] -= 1
+            if n_above[parent] == 0:
+                waiting.append(parent)
+    return removable
 
 
 def _pull_costs(
-    contents: Contents, images: Sequence[ContentImage], lost: Intersections
+    contents: Contents, images: tuple[ContentImage, ...], freed: Intersections
 ) -> tuple[I64, I64]:
-    """Bytes of lost contents that each image needs: alone, and after those before it."""
-    alone, in_turn = [], []
-    is_back: Bool = np.zeros(len(lost), np.bool_)
-    for image in images:  # images, not rows
-        of_image = set(image.layer_ids)
-        is_needed = lost.any_in(
-            np.array([layer.id in of_image for layer in contents.layers], np.bool_)
-        )
-        alone.append(int(lost.n_bytes[is_needed].sum()))
-        in_turn.append(int(lost.n_bytes[is_needed & ~is_back].sum()))
-        is_back |= is_needed
-    return np.array(alone, np.int64), np.array(in_turn, np.int64)
+    """Sum the freed bytes that each image needs: (n_images,) alone, and after those before it."""
+    # Every image that has a freed content goes: each of them has one of the layers that go.
+    by_image = freed.regroup(*contents.image_numbers(), len(contents.images))
+    pull_bytes, in_turn_bytes = np.zeros((2, len(contents.images)), np.int64)
+    np.add.at(pull_bytes, by_image.member, by_image.expand(by_image.n_bytes))
+    np.add.at(in_turn_bytes, by_image.member[by_image.start[:-1]], by_image.n_bytes)
+    removed = {image.record.id for image in images}
+    rows = [row for row, image in enumerate(contents.images) if image.record.id in removed]
+    return pull_bytes[rows], in_turn_bytes[rows]
