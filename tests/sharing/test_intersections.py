@@ -45,7 +45,7 @@ def test_small_blocks_give_the_same(
 ) -> None:
     whole = golden.contents.intersections("image", "chunk")
     sums = matrix.pair_sums(whole)
-    monkeypatch.setattr(content_table, "_ROWS_PER_STRETCH", n_rows)
+    monkeypatch.setattr(content_table, "_ROWS_PER_BLOCK", n_rows)
     monkeypatch.setattr(intersections, "_ROWS_PER_BLOCK", n_rows)
     monkeypatch.setattr(matrix, "_PAIRS_PER_BLOCK", n_rows)
     monkeypatch.setattr(matrix, "_SETS_PER_BLOCK", n_rows)
@@ -60,7 +60,7 @@ def test_hashes_that_collide_cost_rows_and_no_answer(
     golden: Golden, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sums = matrix.pair_sums(golden.contents.intersections("layer", "file"))
-    monkeypatch.setattr(intersections, "_member_marks", lambda n: np.ones(n, np.uint64))
+    monkeypatch.setattr(intersections, "_member_hashes", lambda n: np.ones(n, np.uint64))
     collided = golden.contents.intersections("layer", "file")
     for again, once in zip(matrix.pair_sums(collided), sums, strict=True):
         assert (again == once).all()

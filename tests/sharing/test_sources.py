@@ -26,7 +26,9 @@ from vecache.digest import parse_digests
 from vecache.errors import StoreError, TocError
 from vecache.image.open import open_image
 from vecache.index.layers_cache import LayersCache
+from vecache.sharing.exclusive import repeated_files, shares
 from vecache.sharing.keys import content_keys
+from vecache.sharing.matrix import overlap
 from vecache.sharing.occurrences import OccurrenceKind, find_occurrences
 from vecache.sharing.sources import read_contents
 from vecache.store.graphroot import open_store
@@ -181,16 +183,52 @@ def test_layers_without_a_good_toc_are_excluded_with_the_reason(tmp_path: Path) 
     ]
 
 
-def test_a_toc_that_claims_too_much_is_excluded() -> None:
-    """Sums must stay exact; four exabytes are no layer."""
-    huge = [
-        {"type": "reg", "name": "a", "size": 1 << 62, "digest": "sha256:" + "ab" * 32}
-        for _ in range(3)
+def toc_of(files: list[tuple[int, int]]) -> Toc:
+    """A TOC of files, each given by a number for its digest and by its size."""
+    entries = [
+        {"type": "reg", "name": f"file{number}", "size": size, "digest": f"sha256:{number:064x}"}
+        for number, size in files
     ]
-    toc = Toc.parse(json.dumps({"version": 1, "entries": huge}).encode())
-    contents = read_contents({"huge": toc})
+    return Toc.parse(json.dumps({"version": 1, "entries": entries}).encode())
+
+
+def test_a_toc_that_claims_bytes_beyond_int64_is_excluded() -> None:
+    contents = read_contents({"huge": toc_of([(1, 1 << 62)] * 3)})
     assert contents.layers == ()
-    assert "claims 1.38e+19 bytes" in contents.excluded[0].reason
+    assert "claims 13,835,058,055,282,163,712 bytes" in contents.excluded[0].reason
+
+
+@pytest.mark.parametrize("sizes", [[2**53 + 1], [2**53 - 1, 2], [2**53, *[1] * 6]])
+def test_a_layer_with_more_bytes_than_a_float_counts_is_excluded(sizes: list[int]) -> None:
+    """The sum in floats would be 2**53 itself."""
+    toc = toc_of(list(enumerate(sizes)))
+    contents = read_contents({"large": toc, "empty": toc_of([])})
+    assert [each.id for each in contents.excluded] == ["large"]
+    assert [layer.id for layer in contents.layers] == ["empty"]
+
+
+def test_layers_with_as_many_bytes_as_a_float_counts_are_summed_exactly() -> None:
+    one, other = toc_of([(1, 2**53 - 2), (2, 1)]), toc_of([(2, 1)])
+    contents = read_contents({"one": one, "other": other, "empty": toc_of([]), "more": other})
+    assert [each.id for each in contents.excluded] == ["more"]
+    assert overlap(contents).bytes.tolist() == [[2**53 - 1, 1, 0], [1, 1, 0], [0, 0, 0]]
+    assert shares(contents).bytes.tolist() == [2**53 - 1, 1, 0]
+
+
+def test_a_digest_with_two_sizes_counts_once_with_the_smallest() -> None:
+    """Only a damaged TOC has two; no number of small copies makes a large one overflow a sum."""
+    one, other = toc_of([(1, 2**52), (2, 7), (2, 5)]), toc_of([(1, 1)] * 5000)
+    contents = read_contents({"one": one, "other": other})
+    assert overlap(contents).bytes.tolist() == [[6, 1], [1, 1]]
+    assert repeated_files(contents).repeated_bytes.tolist() == [5000, 5]
+
+
+def test_paths_of_a_toc_that_lost_its_files_are_unknown(tmp_path: Path) -> None:
+    path = tmp_path / "layer.json"
+    path.write_bytes(golden_toc("dir", layer_ids("dir")[0]))
+    contents = read_contents(tmp_path)
+    path.write_bytes(b'{"version":1,"entries":[]}')
+    assert set(repeated_files(contents).path) == {None}
 
 
 def test_an_empty_layer_is_a_layer() -> None:

@@ -1,11 +1,15 @@
-"""Which contents does a layer hold, and who holds each content? Two tables, one from the other.
+"""One row for each distinct content of a layer; and, merged, one for each content of all layers.
 
-`ContentTable` is the first answer, at one grain: the distinct contents of one layer, in order of
-their keys. 48 bytes a row, and the source of every figure in this room.
+`ContentTable` holds the distinct files or chunks of one layer, sorted by key; 48 bytes a row.
 
-`merge_tables` gives the second. It sorts the keys of all layers, so that the members of a content
-stand side by side. All at once would take another 100 bytes a row; so it goes by the first byte of
-the key, a stretch of about a million rows at a time.
+`merge_tables` is the outer join of these tables on the key. It adds to each key the numbers of its
+members, the layers that have it:
+
+1. The keys are cut by their first byte into blocks of about a million rows, since a sort of all
+   rows at once would take another 100 bytes for each.
+2. The rows of all layers that fall into a block are concatenated, in the order of the layers.
+3. A stable sort by key brings equal keys together; the layer numbers of each run of equal keys are
+   its members, in ascending order.
 """
 
 from __future__ import annotations
@@ -25,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ContentTable", "MergedContents", "merge_tables"]
 
-_ROWS_PER_STRETCH = 1 << 20
+_ROWS_PER_BLOCK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -39,7 +43,7 @@ class ContentTable:
     size : (n,) int64
         Bytes of one copy, more than 0.
     n_copies : (n,) int64
-        How often the layer has it.
+        Copies in the layer.
     """
 
     key: U8
@@ -54,39 +58,35 @@ class ContentTable:
         column("n_copies", self.n_copies, np.int64, len(self.key))
 
     @classmethod
-    def from_rows(cls, key: U8, size: I64, n_copies: I64 | None = None) -> ContentTable:
-        """Count equal contents once.
+    def from_rows(cls, key: U8, size: I64) -> ContentTable:
+        """Count the copies of each content.
 
         Parameters
         ----------
-        key : (m, 32) uint8
+        key : (m, 32) uint8, C-contiguous
             In any order, repeats allowed.
         size : (m,) int64
-            Bytes. Of rows with one key the first counts: only a damaged TOC has two sizes.
-        n_copies : (m,) int64, optional
-            How often each row counts as a copy; once by default.
+            Bytes. Only a damaged TOC has two sizes for one key; then the smallest counts.
 
         Returns
         -------
         ContentTable
-            One row a key.
+            One row for each distinct key.
         """
         order, is_first = order_keys(key)
         first = np.flatnonzero(is_first)
-        if n_copies is None:
-            n_copies = np.ones(len(key), np.int64)
-        summed = np.add.reduceat(n_copies[order], first) if len(first) else n_copies
-        return cls(key[order[first]], size[order[first]], summed)
+        smallest = np.minimum.reduceat(size[order], first) if len(first) else size
+        return cls(key[order[first]], smallest, np.diff(np.append(first, len(key))))
 
     @property
     def n_bytes(self) -> int:
-        """Bytes, each content once."""
-        return int(self.size.sum())
+        """Bytes, each content once; exact beyond int64."""
+        return _exact_sum(self.size, np.ones_like(self.n_copies))
 
     @property
     def logical_bytes(self) -> int:
-        """Bytes with all copies."""
-        return int((self.size * self.n_copies).sum())
+        """Bytes of all copies; exact beyond int64."""
+        return _exact_sum(self.size, self.n_copies)
 
     def __len__(self) -> int:
         return len(self.size)
@@ -97,20 +97,21 @@ class ContentTable:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class MergedContents:
-    """A stretch of contents in order of their keys, each with those who hold it.
+    """A block of the contents of all members, in ascending order of the key.
 
     Attributes
     ----------
     key : (n, 32) uint8
-        See `keys.py`.
+        Each once.
     size : (n,) int64
-        Bytes, as the first member has them.
+        Bytes of one copy. Where members have different sizes the smallest counts: so the bytes of
+        all copies never exceed what the members have, which is checked to fit.
     n_copies : (n,) int64
-        Copies in all members together.
+        Copies in all members.
     member_start : (n + 1,) int64
-        Its members are the rows from `member_start[i]` to before `member_start[i + 1]`.
+        The members of content i are the rows from `member_start[i]` up to `member_start[i + 1]`.
     member : (n_rows,) int64
-        Places in the sequence that was joined, ascending for each content.
+        Indices into the merged sequence of tables, ascending for each content.
     """
 
     key: U8
@@ -123,32 +124,37 @@ class MergedContents:
         return len(self.size)
 
 
-def merge_tables(content_table: Sequence[ContentTable]) -> Iterator[MergedContents]:
-    """Find who holds each content."""
-    n_rows = sum(map(len, content_table))
-    n_stretches = min(256, n_rows // _ROWS_PER_STRETCH + 1)
-    edges = np.linspace(0, 256, n_stretches + 1).astype(np.int64)
-    bounds = np.zeros((len(content_table), len(edges)), np.int64)
-    for row, each in zip(bounds, content_table, strict=True):  # layers, not rows
-        row[:] = np.searchsorted(each.key[:, 0].astype(np.int64), edges)
-    for stretch in range(n_stretches):  # bounds the memory
-        starts, ends = bounds[:, stretch], bounds[:, stretch + 1]
+def merge_tables(tables: Sequence[ContentTable]) -> Iterator[MergedContents]:
+    """Merge the tables of several members, block by block; no block is empty."""
+    n_rows = sum(map(len, tables))
+    n_blocks = min(256, n_rows // _ROWS_PER_BLOCK + 1)
+    first_byte = np.linspace(0, 256, n_blocks + 1).astype(np.int64)
+    bounds = np.zeros((len(tables), len(first_byte)), np.int64)
+    for row, table in zip(bounds, tables, strict=True):  # layers, not rows
+        row[:] = np.searchsorted(table.key[:, 0].astype(np.int64), first_byte)
+    for starts, ends in zip(bounds.T[:-1], bounds.T[1:], strict=True):
         if (ends > starts).any():
-            yield _join(content_table, starts, ends)
+            yield _merge_block(tables, starts, ends)
 
 
-def _join(content_table: Sequence[ContentTable], starts: I64, ends: I64) -> MergedContents:
-    slices = [slice(start, end) for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
-    parts = list(zip(content_table, slices, strict=True))
-    key = np.concatenate([each.key[rows] for each, rows in parts])
-    size = np.concatenate([each.size[rows] for each, rows in parts])
-    n_copies = np.concatenate([each.n_copies[rows] for each, rows in parts])
+def _merge_block(tables: Sequence[ContentTable], starts: I64, ends: I64) -> MergedContents:
+    """Merge the rows from `starts[i]` up to `ends[i]` of table i."""
+    parts = list(zip(tables, map(slice, starts.tolist(), ends.tolist()), strict=True))
+    key = np.concatenate([table.key[rows] for table, rows in parts])
+    size = np.concatenate([table.size[rows] for table, rows in parts])
+    n_copies = np.concatenate([table.n_copies[rows] for table, rows in parts])
     order, is_first = order_keys(key)
     first = np.flatnonzero(is_first)
     return MergedContents(
         key=key[order[first]],
-        size=size[order[first]],
+        size=np.minimum.reduceat(size[order], first),
         n_copies=np.add.reduceat(n_copies[order], first),
         member_start=np.append(first, len(order)),
-        member=np.repeat(np.arange(len(content_table)), ends - starts)[order],
+        member=np.repeat(np.arange(len(tables)), ends - starts)[order],
     )
+
+
+def _exact_sum(size: I64, n_copies: I64) -> int:
+    """Sum size * n_copies in two halves, neither of which can overflow below 2**31 copies."""
+    high, low = size >> 32, size & 0xFFFFFFFF
+    return (int(high @ n_copies) << 32) + int(low @ n_copies)

@@ -1,14 +1,18 @@
-"""Who shares what, in its shortest form: the sets of members that have contents in common.
+"""Sets of members that share exactly these contents, as an UpSet plot counts them.
 
-Of a million contents most are held by the same few sets of layers: all that only the base layer
-has, all that it shares with one other. So contents with equal members are one row here, with their
-number and bytes, and every figure of this room is a sum over rows: a few thousand, as a rule.
+A member is a layer or an image. Most of a million contents have one of a few sets of members: all
+that only the base layer has, all that it shares with one other. So one row here is a set of
+members, with the number and bytes of the contents that these members have and no other has. There
+are some thousand rows as a rule, and every figure of this package about sharing is a sum over them.
 
-1. `from_tables` joins the keys of all layers and counts the contents of each set of members.
-2. `regroup` replaces layers by the images that have them, which may make sets equal.
+1. `from_tables` merges the contents of all members (`content_table.py`); each content is a set of
+   one content.
+2. Equal sets become one row, and their numbers and bytes are added up. To find equal sets, each
+   member gets a 64-bit number, a set is hashed as the sum of its members' numbers, and the sets are
+   sorted by hash; neighbours of equal hash are then compared in full.
+3. `regroup` replaces each layer by the images that have it, and repeats step 2.
 
-Sets are recognised by a hash, which is the sum of one number a member, and compared in full where
-it is equal. In the worst case each content is a row of its own, and nothing is lost but time.
+In the worst case each content stays a row of its own, which costs time and no exactness.
 24 bytes a set, and 8 for each of its members.
 """
 
@@ -35,20 +39,20 @@ _ROWS_PER_BLOCK = 1 << 22
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Intersections:
-    """Sets of members, each with what exactly they hold in common.
+    """Sets of members, each with the contents that exactly these members have.
 
     Attributes
     ----------
     n_members : int
-        Holders are numbered from 0 to before this.
+        Members are numbered from 0.
     start : (n_sets + 1,) int64
-        The members of set i are the rows from `start[i]` to before `start[i + 1]`; one at least.
+        The members of set i are the rows from `start[i]` up to `start[i + 1]`; at least one.
     member : (n_rows,) int64
         Numbers of members, ascending in each set.
     n_contents : (n_sets,) int64
-        How many contents all of the set hold, and nobody else.
+        Contents that all members of the set have, and no other member.
     n_bytes : (n_sets,) int64
-        Bytes of those contents, each once.
+        Bytes of these contents, each once.
     """
 
     n_members: int
@@ -64,23 +68,20 @@ class Intersections:
         column("n_bytes", self.n_bytes, np.int64, len(self.n_contents))
 
     @classmethod
-    def from_tables(cls, content_table: Sequence[ContentTable]) -> Intersections:
-        """Find the sets among layers, or whatever holds contents."""
-        return _merge(
-            len(content_table),
-            (
-                _grouped(
-                    cls(
-                        len(content_table),
-                        joined.member_start,
-                        joined.member,
-                        np.ones(len(joined), np.int64),
-                        joined.size,
-                    )
-                )
-                for joined in merge_tables(content_table)
-            ),
+    def from_tables(cls, tables: Sequence[ContentTable]) -> Intersections:
+        """Find the sets of the members that have these contents, one table a member."""
+        n_members = len(tables)
+        blocks = (
+            cls(
+                n_members,
+                merged.member_start,
+                merged.member,
+                np.ones(len(merged), np.int64),
+                merged.size,
+            )
+            for merged in merge_tables(tables)
         )
+        return _combine(n_members, map(_unite_equal, blocks))
 
     @property
     def set_sizes(self) -> I64:
@@ -88,7 +89,7 @@ class Intersections:
         return np.diff(self.start)
 
     def expand(self, per_set: I64) -> I64:
-        """Repeat one number a set for each of its members.
+        """Repeat a value of each set for each of its members.
 
         Parameters
         ----------
@@ -104,37 +105,37 @@ class Intersections:
         return repeated
 
     def all_in(self, is_chosen: Bool) -> Bool:
-        """Say of each set whether all of its members are among the chosen.
+        """Return which sets have no member outside the chosen ones.
 
         Parameters
         ----------
         is_chosen : (n_members,) bool
-            The chosen.
+            The chosen members.
 
         Returns
         -------
         (n_sets,) bool
-            True where nobody else holds the set's contents.
+            True where no other member has the set's contents.
         """
         return self._reduce(np.logical_and, is_chosen)
 
     def any_in(self, is_chosen: Bool) -> Bool:
-        """Say of each set whether one of its members is among the chosen.
+        """Return which sets have a member among the chosen ones.
 
         Parameters
         ----------
         is_chosen : (n_members,) bool
-            The chosen.
+            The chosen members.
 
         Returns
         -------
         (n_sets,) bool
-            True where the chosen hold the set's contents.
+            True where a chosen member has the set's contents.
         """
         return self._reduce(np.logical_or, is_chosen)
 
     def take(self, sets: I64) -> Intersections:
-        """Pick sets.
+        """Select sets by number.
 
         Parameters
         ----------
@@ -155,33 +156,29 @@ class Intersections:
             self.n_bytes[sets],
         )
 
-    def regroup(self, owner_start: I64, owner: I64, n_owners: int) -> Intersections:
-        """Replace each member by its owners, such as a layer by the images that have it.
+    def regroup(self, group_start: I64, group: I64, n_groups: int) -> Intersections:
+        """Replace each member by its groups, such as a layer by the images that have it.
 
         Parameters
         ----------
-        owner_start : (n_members + 1,) int64
-            The owners of member i are the rows from `owner_start[i]` to before
-            `owner_start[i + 1]`.
-        owner : (n,) int64
-            Numbers of owners.
-        n_owners : int
-            How many owners there are.
+        group_start : (n_members + 1,) int64
+            The groups of member i are the rows from `group_start[i]` up to `group_start[i + 1]`.
+        group : (n,) int64
+            Numbers of groups.
+        n_groups : int
+            Groups are numbered from 0.
 
         Returns
         -------
         Intersections
-            Sets of owners. What has no owner is left out.
+            Sets of groups. Sets without a group are dropped.
         """
-        n_owned = np.diff(owner_start)
-        row_ends = np.cumsum(n_owned[self.member])
-        return _merge(
-            n_owners,
-            (
-                _owned(self.take(sets), owner_start, owner, n_owners)
-                for sets in _blocks(np.append(0, row_ends)[self.start])
-            ),
+        n_rows = np.append(0, np.cumsum(np.diff(group_start)[self.member]))[self.start]
+        blocks = (
+            _replace_members(self.take(sets), group_start, group, n_groups)
+            for sets in _blocks(n_rows)
         )
+        return _combine(n_groups, map(_unite_equal, blocks))
 
     def _reduce(self, how: np.ufunc, is_chosen: Bool) -> Bool:
         if not len(self):
@@ -203,67 +200,69 @@ def _starts(sizes: I64) -> I64:
     return np.append(0, np.cumsum(sizes)).astype(np.int64)
 
 
-def _blocks(ends: I64) -> Iterator[I64]:
-    """Cut sets into blocks of about 4 million rows, given the rows before each and in all."""
-    cuts = np.arange(0, int(ends[-1]) + _ROWS_PER_BLOCK, _ROWS_PER_BLOCK)
-    edges = np.unique(np.append(np.searchsorted(ends[:-1], cuts), [0, len(ends) - 1]))
+def _blocks(n_rows: I64) -> Iterator[I64]:
+    """Cut sets into blocks of about 4 million rows; (n_sets + 1,) rows before each and in all."""
+    cuts = np.arange(0, int(n_rows[-1]) + _ROWS_PER_BLOCK, _ROWS_PER_BLOCK)
+    edges = np.unique(np.append(np.searchsorted(n_rows[:-1], cuts), [0, len(n_rows) - 1]))
     for low, high in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
         yield np.arange(low, high)
 
 
-def _owned(sets: Intersections, owner_start: I64, owner: I64, n_owners: int) -> Intersections:
-    """Replace members by owners; a set owned twice by one owner has it once."""
-    n_owned = np.diff(owner_start)[sets.member]
-    set_no = np.repeat(sets.expand(np.arange(len(sets))), n_owned)
-    owners = owner[ragged_arange(owner_start[sets.member], n_owned)]
-    pair = np.sort(set_no * max(n_owners, 1) + owners)  # np.unique is ten times slower
+def _replace_members(
+    sets: Intersections, group_start: I64, group: I64, n_groups: int
+) -> Intersections:
+    """Replace members by their groups; a group of several members is in a set once."""
+    n_groups_of = np.diff(group_start)[sets.member]
+    set_no = np.repeat(sets.expand(np.arange(len(sets))), n_groups_of)
+    groups = group[ragged_arange(group_start[sets.member], n_groups_of)]
+    pair = np.sort(set_no * max(n_groups, 1) + groups)  # np.unique is ten times slower
     is_first = np.ones(len(pair), np.bool_)
     is_first[1:] = pair[1:] != pair[:-1]
-    set_no, owners = np.divmod(pair[is_first], max(n_owners, 1))
+    set_no, groups = np.divmod(pair[is_first], max(n_groups, 1))
     sizes = np.bincount(set_no, minlength=len(sets))
-    kept = np.flatnonzero(sizes)
-    owned = Intersections(
-        n_owners, _starts(sizes[kept]), owners, sets.n_contents[kept], sets.n_bytes[kept]
+    some = np.flatnonzero(sizes)
+    return Intersections(
+        n_groups, _starts(sizes[some]), groups, sets.n_contents[some], sets.n_bytes[some]
     )
-    return _grouped(owned)
 
 
-def _merge(n_members: int, parts: Iterable[Intersections]) -> Intersections:
-    """Make one table of several, with equal sets as one row."""
+def _combine(n_members: int, parts: Iterable[Intersections]) -> Intersections:
+    """Concatenate sets of the same members, and make equal sets one row."""
     listed = list(parts)
     none = np.zeros(0, np.int64)
-    merged = Intersections(
-        n_members,
-        _starts(np.concatenate([none, *(part.set_sizes for part in listed)])),
-        np.concatenate([none, *(part.member for part in listed)]),
-        np.concatenate([none, *(part.n_contents for part in listed)]),
-        np.concatenate([none, *(part.n_bytes for part in listed)]),
+    return _unite_equal(
+        Intersections(
+            n_members,
+            _starts(np.concatenate([none, *(part.set_sizes for part in listed)])),
+            np.concatenate([none, *(part.member for part in listed)]),
+            np.concatenate([none, *(part.n_contents for part in listed)]),
+            np.concatenate([none, *(part.n_bytes for part in listed)]),
+        )
     )
-    return _grouped(merged)
 
 
-def _grouped(sets: Intersections) -> Intersections:
+def _unite_equal(sets: Intersections) -> Intersections:
     """Make equal sets one row, in the order of their hashes."""
     if not len(sets):
         return sets
-    mark = np.add.reduceat(_member_marks(sets.n_members)[sets.member], sets.start[:-1])
-    ordered = sets.take(np.argsort(mark, kind="stable"))
-    first = np.flatnonzero(_differs_from_previous(ordered, np.sort(mark)))
-    grouped = ordered.take(first)
+    set_hash = np.add.reduceat(_member_hashes(sets.n_members)[sets.member], sets.start[:-1])
+    ordered = sets.take(np.argsort(set_hash, kind="stable"))
+    first = np.flatnonzero(_differs_from_previous(ordered, np.sort(set_hash)))
+    united = ordered.take(first)
     return Intersections(
         sets.n_members,
-        grouped.start,
-        grouped.member,
+        united.start,
+        united.member,
         np.add.reduceat(ordered.n_contents, first),
         np.add.reduceat(ordered.n_bytes, first),
     )
 
 
-def _differs_from_previous(sets: Intersections, mark: U64) -> Bool:
+def _differs_from_previous(sets: Intersections, set_hash: U64) -> Bool:
     """(n_sets,) bool: False where a set has exactly the members of the one before."""
     sizes = sets.set_sizes
     differs = np.ones(len(sets), np.bool_)
-    differs[1:] = (mark[1:] != mark[:-1]) | (sizes[1:] != sizes[:-1])
+    differs[1:] = (set_hash[1:] != set_hash[:-1]) | (sizes[1:] != sizes[:-1])
     alike = np.flatnonzero(~differs)
     if len(alike):  # of equal size, so the set before ends where this one begins
         rows = ragged_arange(sets.start[alike], sizes[alike])
@@ -272,7 +271,7 @@ def _differs_from_previous(sets: Intersections, mark: U64) -> Bool:
     return differs
 
 
-def _member_marks(n_members: int) -> U64:
+def _member_hashes(n_members: int) -> U64:
     """(n_members,) uint64: well-mixed numbers, the same on every run (splitmix64)."""
     z = np.arange(1, n_members + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

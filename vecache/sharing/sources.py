@@ -1,18 +1,19 @@
-"""Where do the figures come from? From TOCs, each read once.
+"""Read the contents of layers from their TOCs.
 
-`read_contents` takes a store, its loaded caches, an image, a folder of TOCs or a data set, whatever
-there is; all other functions of this room take the same. Reading is most of the work, so who wants
-several figures reads once and passes on the `Contents`.
+`read_contents` takes a store, its loaded caches, an image, a folder of TOCs or a data set, as all
+functions of this package do that take a source. Reading takes most of the time: to get several
+figures, read once and pass the `Contents` to each function.
 
-A layer that vanishes while its store is read, or whose TOC is broken, is left out with the reason:
-one bad layer never stops the rest. So is one whose TOC claims more bytes than any disk holds, since
-it would spoil every sum.
+One bad layer never stops the rest. A layer that vanishes while its store is read, or whose TOC is
+broken, is excluded, with the reason. So is a layer whose TOC claims more bytes than a sum could
+hold exactly.
 """
 
 from __future__ import annotations
 
 import os
-from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,12 +27,7 @@ from vecache.image.model import Image
 from vecache.index.layers_cache import LayersCache
 from vecache.index.load import ExcludedLayer
 from vecache.sharing.content_table import ContentTable
-from vecache.sharing.contents import (
-    MAX_BYTES,
-    ContentImage,
-    ContentLayer,
-    Contents,
-)
+from vecache.sharing.contents import MAX_BYTES, ContentImage, ContentLayer, Contents
 from vecache.sharing.dataset import is_dataset, open_dataset
 from vecache.sharing.keys import find_keys
 from vecache.sharing.occurrences import OccurrenceKind, find_occurrences, layer_tags
@@ -41,53 +37,56 @@ from vecache.store.records import LAYERS, LayerRecord
 from vecache.toc.parse import MAX_TOC_BYTES, Toc
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from vecache.arrays import U8
+    from vecache.image.model import ImageLayer
     from vecache.toc.entries import Entries
 
 __all__ = ["find_store", "layer_chain", "read_contents"]
 
 
 def read_contents(source: Any, *, progress: Callable[[int, int], object] | None = None) -> Contents:
-    """Read what layers hold, from whatever knows their TOCs.
+    """Read the contents of layers from any source of their TOCs.
 
     Parameters
     ----------
     source : Contents, Store, LayersCache, Image, mapping of str to Toc, or path
         A path is a graph root, a data set that `export_dataset` wrote, or a folder of `*.json`
-        files, each of them a TOC and named after its file. Contents are given back as they are.
+        files, each of them the TOC of a layer named after the file. Contents are returned as they
+        are.
     progress : callable, optional
-        Called after each layer with how many are done, and how many there are.
+        Called after each layer with the number of layers read and the number of all.
 
     Returns
     -------
     Contents
-        Layers in the order of the source. A layer without a good TOC stands in `excluded`.
+        Layers in the order of the source. Layers without a usable TOC are in `excluded`.
 
     Raises
     ------
     StoreError
         If the records of a store, or the folder, cannot be read.
     ImageError
-        If the image is at a place that cannot be read.
+        If the image cannot be read.
     DatasetError
         If the data set cannot be read.
     TypeError
-        If the source is something else.
+        If the source is of another type.
     """
     match source:
         case Contents():
             return source
         case Store():
-            return _read(_StoreToc(), source.layers(), _images_of(source), progress)
+            return _read(_TocSource(_read_stored), source.layers(), _images_of(source), progress)
         case LayersCache():
             images = () if source.store is None else _images_of(source.store)
-            return _read(_StoreToc(), source.records, images, progress)
+            return _read(_TocSource(_read_stored), source.records, images, progress)
         case Image():
-            return _read(_ImageToc(source), _image_records(source), (), progress)
-        case dict():
-            return _read(_KnownToc(source), map(LayerRecord, source), (), progress)
+            layers = {layer.diff_id: layer for layer in source.layers}  # one may be there twice
+            return _read(_TocSource(partial(_read_pulled, layers)), _records(layers), (), progress)
+        case Mapping():
+            return _read(_TocSource(partial(_read_given, source)), _records(source), (), progress)
         case str() | os.PathLike():
             return _read_path(Path(source), progress)
     raise TypeError(
@@ -96,11 +95,23 @@ def read_contents(source: Any, *, progress: Callable[[int, int], object] | None 
 
 
 def find_store(path: Path) -> Store | None:
-    """Open the store at a path, if that is what it is."""
+    """Open the store at a path; None where there is a data set or a folder of TOCs."""
     is_root = (path / LAYERS).is_dir()
     if not is_root and (is_dataset(path) or _toc_files(path)):
         return None
     return open_store(path)
+
+
+def layer_chain(top: str | None, parents: Mapping[str, str | None]) -> tuple[str, ...]:
+    """List the layers of an image from the base up, given the parent of each layer.
+
+    The list ends where a layer is missing from `parents`, or comes again.
+    """
+    chain: dict[str, None] = {}
+    while top is not None and top in parents and top not in chain:
+        chain[top] = None
+        top = parents[top]
+    return tuple(reversed(chain))
 
 
 def _read_path(path: Path, progress: Callable[[int, int], object] | None) -> Contents:
@@ -110,55 +121,51 @@ def _read_path(path: Path, progress: Callable[[int, int], object] | None) -> Con
     if is_dataset(path):
         return open_dataset(path, progress=progress)
     files = _toc_files(path)
-    return _read(_FolderToc(files), map(LayerRecord, files), (), progress)
+    return _read(_TocSource(partial(_read_file, files)), _records(files), (), progress)
 
 
 def _toc_files(path: Path) -> dict[str, Path]:
-    """Find the TOCs of a folder, by the names that their layers get."""
+    """Return the TOC files of a folder by the id of their layer."""
     return {file.name.removesuffix(".json"): file for file in sorted(path.glob("*.json"))}
 
 
-def _images_of(store: Store) -> Iterable[ContentImage]:
+def _records(layer_ids: Iterable[str]) -> list[LayerRecord]:
+    return [LayerRecord(layer_id) for layer_id in layer_ids]
+
+
+def _images_of(store: Store) -> list[ContentImage]:
     parents = {record.id: record.parent for record in store.layers()}
     return [ContentImage(image, layer_chain(image.top_layer, parents)) for image in store.images()]
 
 
-def layer_chain(top: str | None, parents: Mapping[str, str | None]) -> tuple[str, ...]:
-    """List the layers of an image."""
-    chain: dict[str, None] = {}
-    while top is not None and top in parents and top not in chain:
-        chain[top] = None
-        top = parents[top]
-    return tuple(reversed(chain))
-
-
 def _read(
     source: _TocSource,
-    records: Iterable[LayerRecord],
+    records: Sequence[LayerRecord],
     images: Iterable[ContentImage],
     progress: Callable[[int, int], object] | None,
 ) -> Contents:
-    listed = tuple(records)
     layers: list[ContentLayer] = []
     excluded: list[ExcludedLayer] = []
-    room = MAX_BYTES
-    for number, record in enumerate(listed, 1):  # layers, not rows
-        found = _read_layer(source, record, room)
-        if isinstance(found, ContentLayer):
-            layers.append(found)
-            room -= max(found.files.logical_bytes, found.chunks.logical_bytes)
+    max_bytes = MAX_BYTES
+    for number, record in enumerate(records, 1):  # layers, not rows
+        layer = _read_layer(source, record, max_bytes)
+        if isinstance(layer, ContentLayer):
+            layers.append(layer)
+            max_bytes -= max(layer.files.logical_bytes, layer.chunks.logical_bytes)
         else:
-            excluded.append(found)
+            excluded.append(layer)
         if progress is not None:
-            progress(number, len(listed))
-    present = {record.id for record in listed}
-    kept = tuple(image for image in images if present.issuperset(image.layer_ids))
-    return Contents(tuple(layers), tuple(excluded), kept, source)
+            progress(number, len(records))
+    present = {record.id for record in records}
+    complete = tuple(image for image in images if present.issuperset(image.layer_ids))
+    return Contents(tuple(layers), tuple(excluded), complete, source)
 
 
-def _read_layer(source: _TocSource, record: LayerRecord, room: int) -> ContentLayer | ExcludedLayer:
+def _read_layer(
+    source: _TocSource, record: LayerRecord, max_bytes: int
+) -> ContentLayer | ExcludedLayer:
     try:
-        entries = source.entries(record)
+        entries = source.read(record)
         if entries is None:
             return ExcludedLayer(record, "no TOC")
         occurrences = find_occurrences(entries)
@@ -168,77 +175,62 @@ def _read_layer(source: _TocSource, record: LayerRecord, room: int) -> ContentLa
         ContentTable.from_rows(occurrences.key[mask], occurrences.size[mask])
         for mask in (occurrences.is_in_files, occurrences.is_in_chunks)
     )
-    for content_table in (files, chunks):
-        claimed = float((content_table.size.astype(np.float64) * content_table.n_copies).sum())
-        if claimed > room:
-            return ExcludedLayer(record, f"its TOC claims {claimed:.3g} bytes of content")
+    claimed = max(files.logical_bytes, chunks.logical_bytes)
+    if claimed > max_bytes:
+        return ExcludedLayer(
+            record,
+            f"its TOC claims {claimed:,} bytes of content, wanted at most {max_bytes:,}: sums of "
+            f"bytes are exact up to {MAX_BYTES:,}",
+        )
     return ContentLayer(record, files, chunks)
 
 
-class _TocSource(ABC):
-    """Finds paths by reading a layer's TOC once more: names are not kept, they are most of it."""
+class _TocSource:
+    """Reads a layer's TOC anew for its paths and tags: in memory they would be the largest part."""
 
-    @abstractmethod
-    def entries(self, record: LayerRecord) -> Entries | None:
-        """Read a layer's TOC; None where it has none."""
+    def __init__(self, read: Callable[[LayerRecord], Entries | None]) -> None:
+        self.read = read  # returns None where the layer has no TOC
 
     def tags(self, records: Sequence[LayerRecord]) -> Iterator[tuple[Any, U8]]:
         for record in records:  # layers, not rows
-            entries = self.entries(record)
+            entries = self.read(record)
             if entries is None:
                 raise TocError(f"layer {record.id}: its TOC has gone")
             yield layer_tags(entries, record.id)
 
     def find_paths(self, record: LayerRecord, key: U8) -> list[str | None]:
-        entries = self.entries(record)
+        entries = self.read(record)
         if entries is None:
             return [None] * len(key)
         occurrences = find_occurrences(entries)
-        row = find_keys(occurrences.key, key)  # files stand before chunks
-        is_file = (row >= 0) & (occurrences.kind[row] == OccurrenceKind.FILE)
-        names = entries.name.take(pa.array(occurrences.entry_row[row], mask=~is_file))
+        is_file = occurrences.kind == OccurrenceKind.FILE
+        row = find_keys(occurrences.key[is_file], key)
+        entry_row = np.append(occurrences.entry_row[is_file], -1)[row]  # row -1 is the appended one
+        names = entries.name.take(pa.array(entry_row, mask=row < 0))
         paths: list[str | None] = binary_to_text(names).to_pylist()
         return paths
 
 
-class _StoreToc(_TocSource):
-    def entries(self, record: LayerRecord) -> Entries | None:
-        data = read_big_data(record, TOC_KEY, MAX_TOC_BYTES)
-        if data is None:
-            return None
-        return Toc.parse(data, path=record.big_data_path(TOC_KEY)).entries
+def _read_stored(record: LayerRecord) -> Entries | None:
+    data = read_big_data(record, TOC_KEY, MAX_TOC_BYTES)
+    if data is None:
+        return None
+    return Toc.parse(data, path=record.big_data_path(TOC_KEY)).entries
 
 
-class _FolderToc(_TocSource):
-    def __init__(self, files: Mapping[str, Path]) -> None:
-        self._files = files
-
-    def entries(self, record: LayerRecord) -> Entries | None:
-        path = self._files[record.id]
-        try:
-            data = read_bounded(path, MAX_TOC_BYTES)
-        except OSError as error:
-            raise TocError(f"{path}: {error.strerror}") from error
-        return Toc.parse(data, path=path).entries
+def _read_file(files: Mapping[str, Path], record: LayerRecord) -> Entries:
+    path = files[record.id]
+    try:
+        data = read_bounded(path, MAX_TOC_BYTES)
+    except OSError as error:
+        raise TocError(f"{path}: {error.strerror}") from error
+    return Toc.parse(data, path=path).entries
 
 
-class _KnownToc(_TocSource):
-    def __init__(self, tocs: Mapping[str, Toc]) -> None:
-        self._tocs = tocs
-
-    def entries(self, record: LayerRecord) -> Entries | None:
-        return self._tocs[record.id].entries
+def _read_given(tocs: Mapping[str, Toc], record: LayerRecord) -> Entries:
+    return tocs[record.id].entries
 
 
-class _ImageToc(_TocSource):
-    def __init__(self, image: Image) -> None:
-        self._layers = {layer.diff_id: layer for layer in image.layers}
-
-    def entries(self, record: LayerRecord) -> Entries | None:
-        layer = self._layers[record.id]
-        return None if layer.toc_format is None else layer.toc.entries
-
-
-def _image_records(image: Image) -> Sequence[LayerRecord]:
-    # An image may have one layer twice, an empty one for instance.
-    return [LayerRecord(diff_id) for diff_id in dict.fromkeys(x.diff_id for x in image.layers)]
+def _read_pulled(layers: Mapping[str, ImageLayer], record: LayerRecord) -> Entries | None:
+    layer = layers[record.id]
+    return None if layer.toc_format is None else layer.toc.entries
