@@ -156,7 +156,7 @@ def test_what_is_no_file_in_a_folder_of_tocs_is_not_waited_for(tmp_path: Path) -
 
 
 def test_a_folder_that_is_nothing_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="is this a graph root"):
+    with pytest.raises(StoreError, match="not a graph root"):
         read_contents(tmp_path)
     with pytest.raises(StoreError):
         read_contents(tmp_path / "missing")

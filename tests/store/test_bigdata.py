@@ -1,4 +1,4 @@
-"""Big data must be found under the names Podman gives it, and never lead out of its folder."""
+"""Big data is found under the file names that Podman gives it, and only in its folder."""
 
 from __future__ import annotations
 
@@ -43,16 +43,16 @@ def layer(golden_copy: Path) -> LayerRecord:
         (LAYER_DATA_KEY, "=enN0ZC1jaHVua2VkLWxheWVyLWRhdGE="),
         ("Manifest", "=TWFuaWZlc3Q="),
         ("é.x", "=w6kueA=="),
-        ("toC", "toC"),  # upstream stops before it looks at the last letter
+        ("toC", "toC"),  # upstream does not count the last character
         ("=", "="),
     ],
 )
-def test_file_names_are_upstreams(key: str, name: str) -> None:
+def test_file_names_are_those_of_upstream(key: str, name: str) -> None:
     assert big_data_file_name(key) == name
 
 
 @pytest.mark.parametrize("key", ["", ".", "..", "../", "a/", "x\0", "--?"])
-def test_a_key_that_names_no_plain_file_is_refused(key: str) -> None:
+def test_a_key_that_cannot_name_a_file_is_refused(key: str) -> None:
     with pytest.raises(ValueError, match="big data"):
         big_data_file_name(key)
 
@@ -87,7 +87,7 @@ def test_a_missing_item_or_layer_is_none(layer: LayerRecord) -> None:
     assert read_big_data(layer, TOC_KEY) is None
 
 
-def test_what_is_too_large_or_no_file_is_an_error(layer: LayerRecord) -> None:
+def test_an_item_that_is_too_large_or_not_a_file_is_an_error(layer: LayerRecord) -> None:
     size = layer.big_data_path(TOC_KEY).stat().st_size
     assert len(read_big_data(layer, TOC_KEY, size) or b"") == size
     with pytest.raises(StoreError, match=f"{size:,} bytes, more than the {size - 1:,}"):
@@ -118,7 +118,9 @@ def test_layouts_of_the_golden_stores(name: str) -> None:
         *((f'{{"format":{bad}}}', None) for bad in ("2", "-1", "true", "0.0", '"1"', "[1]")),
     ],
 )
-def test_what_the_layer_data_may_say(layer: LayerRecord, text: str, wanted: Layout | None) -> None:
+def test_the_layer_data_names_the_layout(
+    layer: LayerRecord, text: str, wanted: Layout | None
+) -> None:
     path = layer.big_data_path(LAYER_DATA_KEY)
     path.write_bytes(text.encode("latin-1"))
     if wanted is not None:

@@ -1,4 +1,4 @@
-"""storage.conf must lead to the store that Podman itself would use."""
+"""storage.conf leads to the store that Podman itself would use."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def machine_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path
 
 @pytest.fixture
 def environ(tmp_path: Path, machine_files: tuple[Path, Path]) -> dict[str, str]:
-    del machine_files  # asked for so that no test sees the real ones
+    del machine_files  # used so that no test sees the real ones
     return {"HOME": str(tmp_path / "home"), "USER": "ann"}
 
 
@@ -48,7 +48,7 @@ def write_own(tmp_path: Path, environ: dict[str, str]) -> Callable[[str], Path]:
     return write
 
 
-def test_without_any_file_the_store_is_where_it_always_is(environ: dict[str, str]) -> None:
+def test_without_any_file_the_store_is_the_default_one(environ: dict[str, str]) -> None:
     root = load_config(environ, 0)
     assert (root.graph_root, root.driver, root.path) == (
         Path("/var/lib/containers/storage"),
@@ -139,7 +139,7 @@ def test_storage_driver_overrides_the_file(
     assert load_config({**environ, "STORAGE_DRIVER": "vfs"}, 0).driver == "vfs"
 
 
-def test_whose_store_a_user_gets(
+def test_a_user_gets_their_own_store(
     environ: dict[str, str],
     write_own: Callable[[str], Path],
     machine_files: tuple[Path, Path],
@@ -164,7 +164,7 @@ def test_whose_store_a_user_gets(
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("[storage]\ndriver = \n", "line 2"),
         ("storage = 3\n", "storage"),
@@ -182,7 +182,7 @@ def test_whose_store_a_user_gets(
     ],
 )
 def test_a_broken_file_is_named(
-    environ: dict[str, str], tmp_path: Path, text: str, told: str
+    environ: dict[str, str], tmp_path: Path, text: str, message: str
 ) -> None:
     path = tmp_path / "storage.conf"
     path.write_text(text)
@@ -190,10 +190,10 @@ def test_a_broken_file_is_named(
     with pytest.raises(ConfigError) as caught:
         load_config(environ, 0)
     assert str(path) in str(caught.value)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
-def test_what_is_no_file_is_named(environ: dict[str, str], tmp_path: Path) -> None:
+def test_a_folder_or_pipe_is_refused_by_name(environ: dict[str, str], tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     for path in (tmp_path, pipe):
@@ -213,13 +213,13 @@ def test_any_bytes_are_a_config_or_an_error(
         assert load_config(environ, USER).graph_root.is_absolute()
 
 
-def test_podman_unshare_keeps_the_users_store() -> None:
+def test_podman_unshare_does_not_change_the_users_store() -> None:
     assert effective_uid({"_CONTAINERS_ROOTLESS_UID": "1000"}) == 1000
     assert effective_uid({"_CONTAINERS_ROOTLESS_UID": "no"}) == os.geteuid()
     assert effective_uid({}) == os.geteuid()
 
 
-def test_a_user_without_home_is_told(machine_files: tuple[Path, Path]) -> None:
+def test_a_user_without_home_is_an_error(machine_files: tuple[Path, Path]) -> None:
     del machine_files
     with pytest.raises(ConfigError, match="set HOME"):
         load_config({}, 987_654_321)

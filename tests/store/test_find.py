@@ -1,4 +1,4 @@
-"""A name must mean the image that Podman would take it for."""
+"""A name refers to the image that Podman would use."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ IMAGES = (
         (f"pinned/one@{DIGEST}", "f1"),
     ],
 )
-def test_what_a_name_means(name: str, wanted: str) -> None:
+def test_each_form_of_a_name_finds_its_image(name: str, wanted: str) -> None:
     assert find_image(IMAGES, name).id[:2] == wanted
 
 
@@ -74,24 +74,26 @@ def test_what_a_name_means(name: str, wanted: str) -> None:
         *("localhost/base", f"debian@{DIGEST}", "f" * 64, "one", "example/tool"),
     ],
 )
-def test_what_means_nothing(name: str) -> None:
+def test_a_name_without_an_image_is_an_error(name: str) -> None:
     with pytest.raises(ImageNotFoundError, match="not in the store"):
         find_image(IMAGES, name)
 
 
 @pytest.mark.parametrize("name", ["tool", "tool:latest"])
-def test_what_means_several(name: str) -> None:
-    with pytest.raises(ImageError, match=r"fits 2 images \(registry.example/x/tool:latest, other"):
+def test_a_name_of_several_images_is_an_error_that_lists_them(name: str) -> None:
+    with pytest.raises(
+        ImageError, match=r"matches 2 images \(registry.example/x/tool:latest, other"
+    ):
         find_image(IMAGES, name)
 
 
-def test_the_beginning_of_an_id_must_fit_one_image() -> None:
-    with pytest.raises(ImageError, match="fits 2 images"):
+def test_the_beginning_of_an_id_must_match_one_image() -> None:
+    with pytest.raises(ImageError, match="matches 2 images"):
         find_image([image("abcd1"), image("abcd2")], "abcd")
 
 
-def test_near_names_are_offered() -> None:
-    with pytest.raises(ImageNotFoundError, match=r"near names: .*docker\.io/library/debian:"):
+def test_similar_names_are_suggested() -> None:
+    with pytest.raises(ImageNotFoundError, match=r"similar names: .*docker\.io/library/debian:"):
         find_image(IMAGES, "debain")
     with pytest.raises(ImageNotFoundError, match="podman images lists them"):
         find_image(IMAGES, "zzzzzzzz")
@@ -99,7 +101,7 @@ def test_near_names_are_offered() -> None:
         find_image((), "base")
 
 
-def test_golden_names() -> None:
+def test_all_forms_of_the_golden_names_find_their_image() -> None:
     store = open_store(GOLDEN_SMALL / "stores" / "dir")
     for each in store.images():
         (full,) = each.names

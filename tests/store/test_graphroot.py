@@ -1,4 +1,4 @@
-"""A store must show what Podman would see in it, and what is no store must say so."""
+"""A store shows what Podman would see in it, and an error says what is not a store."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ def configure(text: str) -> None:
     Path(os.environ["CONTAINERS_STORAGE_CONF"]).write_text(text)
 
 
-def test_what_is_no_graph_root_says_what_to_do(tmp_path: Path) -> None:
+def test_what_is_not_a_graph_root_is_refused_with_advice(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"no such folder.*--store"):
         open_store(tmp_path / "none")
     file = tmp_path / "file"
     file.touch()
-    with pytest.raises(StoreError, match="is no folder"):
+    with pytest.raises(StoreError, match="not a folder"):
         open_store(file)
     with pytest.raises(StoreError, match="Not a directory"):
         open_store(file / "below")
-    with pytest.raises(StoreError, match=r"is this a graph root\? it has no overlay-layers/"):
+    with pytest.raises(StoreError, match="not a graph root: it has no overlay-layers/"):
         open_store(tmp_path)
     (tmp_path / "vfs-layers").mkdir()
     with pytest.raises(StoreError, match="only vfs-layers/: of another driver"):
         open_store(tmp_path)
 
 
-def test_a_store_that_may_not_be_read_says_how(golden_copy: Path) -> None:
+def test_a_store_without_read_permission_is_refused_with_advice(golden_copy: Path) -> None:
     script = (
         "import os, sys\n"
         "from vecache.store.graphroot import open_store\n"
@@ -69,7 +69,7 @@ def test_an_empty_store_is_a_store(tmp_path: Path) -> None:
     assert sorted(each.name for each in tmp_path.iterdir()) == ["home", "overlay-layers"]
 
 
-def test_without_a_path_it_is_the_machines_own(make_store: MakeStore) -> None:
+def test_the_default_is_the_store_of_storage_conf(make_store: MakeStore) -> None:
     root = make_store([{"id": A}])
     configure(f"[storage]\ngraphroot = '{root}'\n")
     assert [layer.id for layer in open_store().layers()] == [A]
@@ -86,7 +86,7 @@ def test_volatile_layers_come_after_and_repeated_ids_are_dropped(make_store: Mak
     assert layers[1].diff_size == 1
 
 
-def test_additional_stores_belong_to_the_machines_own(make_store: MakeStore) -> None:
+def test_only_the_store_of_storage_conf_has_additional_stores(make_store: MakeStore) -> None:
     root = make_store([{"id": A}], [{"id": A, "names": ["x:1"]}])
     more = make_store(
         [{"id": A, "diff-size": 9}, {"id": B}], [{"id": B, "names": ["y:1"]}], name="more"
@@ -110,7 +110,9 @@ def test_additional_stores_belong_to_the_machines_own(make_store: MakeStore) -> 
         open_store()
 
 
-def test_an_image_store_keeps_layers_files_but_not_their_big_data(make_store: MakeStore) -> None:
+def test_an_image_store_holds_the_files_of_layers_but_not_their_big_data(
+    make_store: MakeStore,
+) -> None:
     root = make_store([{"id": A}], [{"id": A}])
     images = make_store([{"id": B}], [{"id": B}], name="images")
     (root / "overlay-layers" / "volatile-layers.json").write_text(f'[{{"id":"{C}"}}]')
@@ -139,7 +141,7 @@ def test_golden_images_have_their_layers_bottom_first(name: str) -> None:
             assert above.parent == below.id
 
 
-def test_image_layers_that_do_not_end(make_store: MakeStore) -> None:
+def test_a_chain_of_layers_with_a_loop_or_a_hole_is_an_error(make_store: MakeStore) -> None:
     root = make_store(
         [{"id": A, "parent": B}, {"id": B, "parent": A}, {"id": C, "parent": "d" * 64}],
         [{"id": "1", "layer": A}, {"id": "2", "layer": C}, {"id": "3"}],
@@ -153,7 +155,7 @@ def test_image_layers_that_do_not_end(make_store: MakeStore) -> None:
     assert store.image_layers(none) == ()
 
 
-def test_layers_are_found_by_what_names_them(golden_copy: Path) -> None:
+def test_layers_are_found_by_id_prefix_and_digest(golden_copy: Path) -> None:
     store = open_store(golden_copy)
     first, second, *_ = store.layers()
     assert store.find_layers([second.id[:7], first.id]) == (second, first)
@@ -164,25 +166,25 @@ def test_layers_are_found_by_what_names_them(golden_copy: Path) -> None:
     for bad in ("ffff", "", "sha256:"):
         with pytest.raises(LayerNotFoundError, match="none of the store's 5 layers"):
             store.find_layers([bad])
-    with pytest.raises(TypeError, match="several"):
+    with pytest.raises(TypeError, match="found one str"):
         store.find_layers(first.id)
 
 
-def test_the_beginning_of_an_id_must_fit_one_layer(make_store: MakeStore) -> None:
+def test_the_beginning_of_an_id_must_match_one_layer(make_store: MakeStore) -> None:
     store = open_store(make_store([{"id": "ab1"}, {"id": "ab2", "names": ["top"]}]))
-    with pytest.raises(StoreError, match=r"fits 2 layers \(ab1, ab2\)"):
+    with pytest.raises(StoreError, match=r"matches 2 layers \(ab1, ab2\)"):
         store.find_layers(["ab"])
     assert store.find_layers(["top"])[0].id == "ab2"
 
 
-def test_each_answer_is_fresh(golden_copy: Path) -> None:
+def test_each_call_reads_the_store_again(golden_copy: Path) -> None:
     store = open_store(golden_copy)
     assert len(store.layers()) == 5
     (golden_copy / "overlay-layers" / "layers.json").write_text("[]")
     assert store.layers() == ()
 
 
-def test_reading_leaves_the_store_as_it_was(golden_copy: Path) -> None:
+def test_reading_changes_nothing_in_the_store(golden_copy: Path) -> None:
     (golden_copy / "overlay-layers" / "layers.lock").unlink()
 
     def snapshot() -> set[tuple[Path, int, int]]:
@@ -197,7 +199,7 @@ def test_reading_leaves_the_store_as_it_was(golden_copy: Path) -> None:
     assert snapshot() == before
 
 
-def test_a_store_shows_itself(golden_copy: Path) -> None:
+def test_repr_and_html_count_layers_and_images(golden_copy: Path) -> None:
     store = open_store(golden_copy)
     n_bytes = sum(layer.diff_size for layer in store.layers())
     counts = f"5 layers of {n_bytes:,} bytes, 5 images"

@@ -30,13 +30,13 @@ sys.stdin.read()
 
 @contextlib.contextmanager
 def held_elsewhere(path: Path, kind: str) -> Iterator[int]:
-    """Let another process hold the lock; gives its id."""
+    """Hold the lock in another process; yield its id."""
     command = [sys.executable, "-c", HOLDER, str(path), kind]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as member:
-        assert member.stdout is not None
-        assert member.stdout.readline() == b"held\n"
-        yield member.pid
-        member.communicate()
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        yield holder.pid
+        holder.communicate()
 
 
 @pytest.fixture
@@ -57,10 +57,10 @@ def test_readers_share(lock: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["read", "write"])
-def test_a_writer_waits_for_all_and_names_the_member(lock: Path, kind: str) -> None:
+def test_a_writer_waits_for_all_others_and_names_the_process(lock: Path, kind: str) -> None:
     with (
         held_elsewhere(lock, kind) as pid,
-        pytest.raises(StoreError, match=rf"process {pid} \(.+\) holds"),
+        pytest.raises(StoreError, match=rf"process {pid} \(.+\) still holds"),
         write_lock(lock, wait_seconds=0.01),
     ):
         pytest.fail("the lock was taken twice")
@@ -74,10 +74,10 @@ def test_a_reader_waits_for_a_writer(lock: Path) -> None:
         pytest.raises(StoreError, match="holds the lock"),
         read_lock(lock, wait_seconds=0.01),
     ):
-        pytest.fail("a reader came in beside a writer")
+        pytest.fail("read while a writer held the lock")
 
 
-def test_a_lock_is_taken_when_the_member_ends(lock: Path) -> None:
+def test_a_lock_is_taken_when_the_other_process_ends(lock: Path) -> None:
     with contextlib.ExitStack() as stack:
         command = [
             sys.executable,
@@ -86,22 +86,22 @@ def test_a_lock_is_taken_when_the_member_ends(lock: Path) -> None:
             str(lock),
             "write",
         ]
-        member = stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE))
-        assert member.stdout is not None
-        assert member.stdout.readline() == b"held\n"
+        holder = stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE))
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
         assert stack.enter_context(read_lock(lock, wait_seconds=30))
 
 
 def test_two_writers_of_one_process_exclude_each_other(lock: Path) -> None:
     with (
         write_lock(lock, wait_seconds=0),
-        pytest.raises(StoreError, match="another process holds"),
+        pytest.raises(StoreError, match="another process still holds"),
         write_lock(lock, wait_seconds=0.01),
     ):
         pytest.fail("the lock was taken twice")
 
 
-def test_closing_another_descriptor_does_not_drop_the_lock(lock: Path) -> None:
+def test_closing_another_descriptor_does_not_release_the_lock(lock: Path) -> None:
     # With the older kind of lock it would, and a second process could come in.
     attempt = (
         "import fcntl, sys; f = open(sys.argv[1], 'r+b'); "
@@ -116,26 +116,39 @@ def test_closing_another_descriptor_does_not_drop_the_lock(lock: Path) -> None:
     assert subprocess.run([sys.executable, "-c", attempt, str(lock)], check=False).returncode == 0
 
 
-def test_without_a_lock_file_reading_goes_on_and_makes_none(tmp_path: Path) -> None:
+def test_reading_needs_no_lock_file_and_creates_none(tmp_path: Path) -> None:
     with read_lock(tmp_path / "none.lock") as is_held:
         assert not is_held
     assert not (tmp_path / "none.lock").exists()
 
 
-def test_a_file_system_without_locks(lock: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_locks_a_file_system_can_only_be_read(
+    lock: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(*_: object) -> None:
         raise OSError(37, "No locks available")
 
     monkeypatch.setattr(fcntl, "fcntl", refuse)
     with read_lock(lock) as is_held:
         assert not is_held
-    with pytest.raises(StoreError, match="knows no locks"), write_lock(lock):
+    with pytest.raises(StoreError, match="has no locks"), write_lock(lock):
         pytest.fail("written without a lock")
 
 
-def test_a_lock_that_cannot_be_opened_for_writing(tmp_path: Path) -> None:
+def test_a_lock_that_cannot_be_opened_for_writing_is_an_error(tmp_path: Path) -> None:
     with (
         pytest.raises(StoreError, match="cannot be locked"),
         write_lock(tmp_path / "no" / "layers.lock"),
     ):
         pytest.fail("written without a lock")
+
+
+def test_a_lock_that_is_a_symbolic_link_is_never_written(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"x")
+    (tmp_path / "layers.lock").symlink_to(victim)
+    with (
+        pytest.raises(StoreError, match="cannot be locked for writing: Too many levels of symb"),
+        write_lock(tmp_path / "layers.lock"),
+    ):
+        pytest.fail("the target of the link was locked")

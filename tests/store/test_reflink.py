@@ -1,4 +1,4 @@
-"""The answer must be what the kernel does, and the question must leave no trace."""
+"""The result is what the kernel does, and the attempt leaves no trace."""
 
 from __future__ import annotations
 
@@ -44,22 +44,22 @@ def test_it_leaves_nothing_and_agrees_with_a_real_attempt(tmp_path: Path) -> Non
 
 def test_memory_cannot_reflink() -> None:
     if file_system_type(Path("/dev/shm")) != "tmpfs":
-        pytest.skip("/dev/shm is no tmpfs here")
+        pytest.skip("/dev/shm is not a tmpfs here")
     assert not can_reflink("/dev/shm")
 
 
-def test_a_file_stands_for_its_folder(tmp_path: Path) -> None:
+def test_a_file_counts_as_its_folder(tmp_path: Path) -> None:
     file = tmp_path / "layers.json"
     file.touch()
     assert can_reflink(file) == can_reflink(tmp_path)
 
 
-def test_no_folder_is_an_error(tmp_path: Path) -> None:
+def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="No such file"):
         can_reflink(tmp_path / "none")
 
 
-def test_a_reflink_that_works_is_a_yes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reflink_that_works_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fcntl, "ioctl", lambda *_: 0)
     assert can_reflink(tmp_path)
 
@@ -95,5 +95,5 @@ def test_file_systems_are_read_from_the_mounts(tmp_path: Path, folder: str, kind
     assert file_system_type(Path(folder), mounts) == kind
 
 
-def test_without_a_list_of_mounts_there_is_no_type(tmp_path: Path) -> None:
+def test_without_a_list_of_mounts_the_type_is_unknown(tmp_path: Path) -> None:
     assert file_system_type(Path("/"), tmp_path / "none") == ""

@@ -1,4 +1,4 @@
-"""Writing must never lose, break or half-write anything that Podman relies on."""
+"""Writing never loses or breaks anything that Podman relies on, and writes all or nothing."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tests.store.conftest import MakeStore
 
 A, B = "a" * 64, "b" * 64
-# Numbers, order, spaces and strangers as no writer of JSON would write them again.
+# Numbers, order, spaces and unknown fields as no JSON writer would write them again.
 ODD = (
     f'[ {{"id":"{A}", "big-data-names":[ "x" ] ,"zz":1.50, "n":12345678901234567890123,\n'
     ' "e":1E+2,"s":"\\u00e9\\/ é","created":"2026-11-24T02:55:49.5570152Z","a":{"b":[]}},\n'
@@ -86,7 +86,7 @@ def test_a_listed_item_is_replaced_without_touching_the_list(golden_copy: Path) 
     assert read_big_data(layer, CACHE_KEY) == b"better"
 
 
-def test_the_lock_keeps_what_follows_its_first_64_bytes(golden_copy: Path) -> None:
+def test_only_the_first_64_bytes_of_the_lock_are_written(golden_copy: Path) -> None:
     lock = golden_copy / "overlay-layers" / "layers.lock"
     lock.write_bytes(b"x" * 70)
     store = open_store(golden_copy)
@@ -106,7 +106,7 @@ def test_every_other_byte_of_the_list_stays(make_store: MakeStore, layer_no: int
     assert "new-key" in store.layers()[layer_no].big_data_names
 
 
-def test_a_volatile_layer_is_listed_where_it_stands(make_store: MakeStore) -> None:
+def test_a_volatile_layer_is_updated_in_its_own_list(make_store: MakeStore) -> None:
     root = make_store([{"id": A}])
     lists = root / "overlay-layers" / "layers.json"
     volatile = lists.with_name("volatile-layers.json")
@@ -132,7 +132,9 @@ def test_an_image_store_is_locked_and_signed_too(make_store: MakeStore, tmp_path
         assert len((each / "overlay-layers" / "layers.lock").read_bytes()) == 64
 
 
-def test_nothing_is_written_where_it_must_not(golden_copy: Path, make_store: MakeStore) -> None:
+def test_nothing_is_written_to_another_store_or_under_a_bad_key(
+    golden_copy: Path, make_store: MakeStore
+) -> None:
     other = open_store(make_store([{"id": A}]))
     store = open_store(golden_copy)
     before = files_of(golden_copy)
@@ -161,7 +163,21 @@ def test_additional_stores_are_never_written(
     assert files_of(golden_copy) == before
 
 
-def test_a_layer_removed_meanwhile_is_not_brought_back(golden_copy: Path) -> None:
+def test_a_layer_folder_that_is_a_symbolic_link_is_never_written(
+    golden_copy: Path, tmp_path: Path
+) -> None:
+    store = open_store(golden_copy)
+    layer = store.layers()[-1]
+    folder = layer.big_data_path(CACHE_KEY).parent
+    target = folder.rename(tmp_path / "elsewhere")
+    folder.symlink_to(target)
+    before = files_of(tmp_path)
+    with pytest.raises(StoreError, match="found a symbolic link, wanted a folder"):
+        write_big_data(store, layer, CACHE_KEY, b"x")
+    assert files_of(tmp_path) == before
+
+
+def test_a_layer_that_was_removed_meanwhile_is_not_restored(golden_copy: Path) -> None:
     store = open_store(golden_copy)
     layer = store.layers()[-1]
     lists = golden_copy / "overlay-layers" / "layers.json"
@@ -174,7 +190,7 @@ def test_a_layer_removed_meanwhile_is_not_brought_back(golden_copy: Path) -> Non
         assert files_of(golden_copy) == before
 
 
-def test_a_broken_list_is_left_alone(golden_copy: Path) -> None:
+def test_a_broken_list_is_not_changed(golden_copy: Path) -> None:
     store = open_store(golden_copy)
     layer = store.layers()[0]
     for broken in ("[{", f'[{{"id":"{layer.id}","big-data-names":7}}]'):
@@ -234,21 +250,21 @@ def test_a_failed_replacement_keeps_the_old_item(
     assert files_of(golden_copy) == before
 
 
-def test_a_writer_waits_its_turn_and_gives_up(golden_copy: Path) -> None:
+def test_a_writer_waits_for_the_lock_until_the_deadline(golden_copy: Path) -> None:
     store = open_store(golden_copy, lock_wait_seconds=0.01)
     layer = store.layers()[-1]
     before = files_of(golden_copy)
-    member = (
+    holder = (
         "import fcntl, sys; f = open(sys.argv[1], 'r+b'); fcntl.lockf(f, fcntl.LOCK_EX); "
         "print('held', flush=True); sys.stdin.read()"
     )
-    command = [sys.executable, "-c", member, str(golden_copy / "overlay-layers" / "layers.lock")]
+    command = [sys.executable, "-c", holder, str(golden_copy / "overlay-layers" / "layers.lock")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"held\n"
         with pytest.raises(StoreError, match=f"process {process.pid}"):
             write_big_data(store, layer, CACHE_KEY, b"x")
-        with pytest.raises(StoreError, match="holds the lock"):
+        with pytest.raises(StoreError, match="still holds the lock"):
             store.layers()
         process.communicate()
     assert files_of(golden_copy) == before
@@ -290,7 +306,7 @@ def test_concurrent_writers_lose_nothing(golden_copy: Path) -> None:
     assert not list(golden_copy.rglob(".tmp-*"))
 
 
-def test_a_kill_at_any_moment_breaks_nothing(golden_copy: Path) -> None:
+def test_a_kill_at_any_moment_leaves_a_sound_store(golden_copy: Path) -> None:
     script = (
         "import itertools, sys\n"
         "from vecache.store.graphroot import open_store\n"
@@ -315,7 +331,7 @@ def test_a_kill_at_any_moment_breaks_nothing(golden_copy: Path) -> None:
             data = read_big_data(layers[-1], key)
             assert data, f"{key} is listed but is not there"
             assert not key.startswith("round") or data == b"x" * 5000
-    write_big_data(store, store.layers()[-1], "after-all", b"1")  # the lock died with its member
+    write_big_data(store, store.layers()[-1], "after-all", b"1")  # the kernel released the lock
     assert "after-all" in store.layers()[-1].big_data_names
 
 

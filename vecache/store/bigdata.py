@@ -1,9 +1,9 @@
-"""Find and read the larger items of a layer or an image: cache, TOC, manifest.
+"""Find and read the big data of a layer or an image: its cache, its TOC, its manifest.
 
-A big-data item is a file in the folder of its layer or image. Its name is its key, or `=` and the
-key in base64 where the key has other letters than `.`, `0-9`, `a-z`. The files are replaced by
-rename, never written in place, so reading one needs no lock; a layer may vanish at any time, and
-then its items are missing like any other.
+A big-data item is a file in the folder of its layer or image. The file's name is the item's key, or
+`=` and the key in base64 where the key has characters other than `.`, `0-9`, `a-z`. The files are
+replaced by renaming, never written in place, so reading one needs no lock. A layer may be removed
+at any time; its items are missing then.
 
 Source: containers/storage store.go makeBigDataBaseName; pkg/chunked/storage_linux.go.
 """
@@ -40,28 +40,25 @@ TOC_KEY: Final = "zstd-chunked-manifest"
 """Key of a layer's TOC, for both formats (upstream: bigDataKey)."""
 
 LAYER_DATA_KEY: Final = "zstd-chunked-layer-data"
-"""Key of the item that names the layout (upstream: chunkedLayerDataKey)."""
+"""Key of the item that holds the layout (upstream: chunkedLayerDataKey)."""
 
 MAX_BIG_DATA_BYTES: Final = 1 << 30
-"""More than any cache file or TOC that containers/storage itself would take."""
+"""More than containers/storage itself would accept of a cache file or a TOC."""
 
 _MAX_LAYER_DATA_BYTES: Final = 1 << 16
 _LAYOUTS: Final = {0: Layout.DIR, 1: Layout.FLAT}  # upstream: DifferOutputFormat
 
 
 class BigDataOwner(Protocol):
-    """What has big data: a `LayerRecord` or an `ImageRecord`."""
+    """An owner of big data: a `LayerRecord` or an `ImageRecord`."""
 
     def big_data_path(self, key: str) -> Path:
-        """Return the path of an item, whether it is there or not."""
+        """Return the path of an item, which may not exist."""
         ...
 
 
 def big_data_file_name(key: str) -> str:
-    """Name the file of a big-data item.
-
-    Upstream looks at all letters but stops before the end only where one is left to read: a key
-    whose last letter alone is odd keeps its name. So does it here, to find the same files.
+    """Return the name of the file of a big-data item.
 
     Examples
     --------
@@ -69,17 +66,18 @@ def big_data_file_name(key: str) -> str:
     ('manifest', '=Y2h1bmtlZC1tYW5pZmVzdC1jYWNoZQ==')
     """
     name = key
+    # Not the last character: upstream's loop has ended when it could count it.
     if not re.fullmatch("[.0-9a-z]*", key[:-1]):
         name = "=" + base64.b64encode(key.encode()).decode()
     if name in ("", ".", "..") or "/" in name or "\0" in name:
-        raise ValueError(f"big data: {key!r} cannot be the key of a file")
+        raise ValueError(f"big data: found key {key!r}, which cannot name a file")
     return name
 
 
 def read_big_data(
     owner: BigDataOwner, key: str, max_bytes: int = MAX_BIG_DATA_BYTES
 ) -> bytes | None:
-    """Read one big-data item whole."""
+    """Read a whole big-data item; None where it is missing, or its layer was removed."""
     path = owner.big_data_path(key)
     try:
         return read_bounded(path, max_bytes)
@@ -90,10 +88,10 @@ def read_big_data(
 
 
 def layer_layout(layer: BigDataOwner) -> Layout:
-    """Say in which layout a layer's files stand."""
+    """Return the layout of a layer's files."""
     data = read_big_data(layer, LAYER_DATA_KEY, _MAX_LAYER_DATA_BYTES)
     if data is None:
-        return Layout.DIR
+        return Layout.DIR  # a layer from before composefs
     path = str(layer.big_data_path(LAYER_DATA_KEY))
     try:
         if load_json(data, path, StoreError) is None:  # as Go reads `null`

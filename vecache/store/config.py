@@ -1,18 +1,18 @@
-"""Find out from storage.conf where a store is, and how Podman uses it.
+"""Read from storage.conf where the store is and how Podman uses it.
 
-The first of these files that exists is read, and no other:
+Only the first of these files that exists is read:
 
-1. `$CONTAINERS_STORAGE_CONF`, where it is set (no other file is looked for, even if it is missing);
+1. `$CONTAINERS_STORAGE_CONF`, where it is set (even if it is missing, no other file is read);
 2. for a user: `$XDG_CONFIG_HOME/containers/storage.conf` (`~/.config/...`);
 3. `/etc/containers/storage.conf`;
 4. `/usr/share/containers/storage.conf`.
 
-A user's Podman takes little from the last two, which are the machine's: the driver, the pull
-options and `rootless_storage_path`; the rest of them is about root's store. In a user's own file
-`graphroot` comes before `rootless_storage_path`. Without any of them the store is where it always
-is: `/var/lib/containers/storage`, `~/.local/share/containers/storage` for a user.
+Podman run by a user takes only the driver, the pull options and `rootless_storage_path` from the
+last two, which are the machine's; the rest of them describes root's store. In a user's own file
+`graphroot` comes before `rootless_storage_path`. The default store is `/var/lib/containers/storage`
+for root and `~/.local/share/containers/storage` for a user.
 
-Does not read `registries.conf`, `$STORAGE_OPTS` or options that have no part in a pull's cost.
+`registries.conf`, `$STORAGE_OPTS` and options without influence on a pull's cost are not read.
 
 Source: containers/storage types/options.go loadStoreOptionsFromConfFile, getRootlessStorageOpts;
 types/utils.go expandEnvPath.
@@ -48,31 +48,31 @@ _MAX_CONFIG_BYTES: Final = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class StorageConfig:
-    """What storage.conf says of the store and of pulls."""
+    """The settings of storage.conf for the store and for pulls."""
 
-    # `overlay`, the only one that keeps TOCs, unless the file or `$STORAGE_DRIVER` says another
-    driver: str
+    driver: str  # `overlay`, the only driver with TOCs, by default; `$STORAGE_DRIVER` overrides it
     graph_root: Path  # the store
-    image_store: Path | None  # where images' layers are kept, if not in the graph root
+    image_store: Path | None  # where images' layers are, if not in the graph root
     additional_stores: tuple[Path, ...]  # graph roots that are only read
-    use_hard_links: bool  # the pull options of these names
-    enable_partial_images: bool  # the pull options of these names
-    convert_images: bool  # the pull options of these names
-    # the pull option `insecure_allow_unpredictable_image_contents`, which partial pulls of eStargz
-    # layers need
+    # Pull options. Partial pulls of eStargz layers need `allow_unpredictable`, which is the option
+    # `insecure_allow_unpredictable_image_contents`.
+    use_hard_links: bool
+    enable_partial_images: bool
+    convert_images: bool
     allow_unpredictable: bool
-    use_composefs: bool  # whether layers are kept in the flat layout
+    use_composefs: bool  # whether new layers get the flat layout
     path: Path | None  # the file that was read; None if there is none
 
 
 def effective_uid(environ: Mapping[str, str]) -> int:
-    """Say whose store Podman would use."""
+    """Return the id of the user whose store Podman would use."""
+    # Inside `podman unshare` everybody seems to be root; the variable holds the user's own id.
     outside = environ.get("_CONTAINERS_ROOTLESS_UID", "")
     return int(outside) if re.fullmatch("[0-9]{1,10}", outside) else os.geteuid()
 
 
 def load_config(environ: Mapping[str, str], uid: int) -> StorageConfig:
-    """Read storage.conf as Podman would for a user."""
+    """Read storage.conf as Podman run by a user would; the defaults where there is no file."""
     path, is_own = _config_file(environ, uid)
     document = Fields({} if path is None else _read_toml(path), str(path), ConfigError)
     storage = document.object("storage", {})
@@ -99,7 +99,7 @@ def load_config(environ: Mapping[str, str], uid: int) -> StorageConfig:
 
 
 def _config_file(environ: Mapping[str, str], uid: int) -> tuple[Path | None, bool]:
-    """Find the file, and whether all of it is meant for this user."""
+    """Return the file to read, and whether all of it applies to this user."""
     named = environ.get("CONTAINERS_STORAGE_CONF")
     if named:
         return (Path(named) if os.path.lexists(named) else None), True
@@ -112,13 +112,13 @@ def _config_file(environ: Mapping[str, str], uid: int) -> tuple[Path | None, boo
 
 
 def _graph_root(storage: Fields, environ: Mapping[str, str], uid: int, *, is_own: bool) -> Path:
-    """Find the store: what the file says, else the place where it always is."""
+    """Return the store that the file names, or the default one."""
     chosen = _path(storage, "graphroot") if is_own else ""
     if uid != 0:
         chosen = chosen or _path(storage, "rootless_storage_path")
     if chosen:
         known = {**environ, "UID": str(uid), "HOME": _home(environ, uid)}
-        # As os.ExpandEnv: a variable that is not set is empty.
+        # As Go's os.ExpandEnv does: a variable that is not set is empty.
         chosen = re.sub(r"\$(?:\{(\w+)\}|(\w+))", lambda m: known.get(m[1] or m[2], ""), chosen)
     elif uid == 0:
         chosen = _MACHINE_ROOT
@@ -129,7 +129,7 @@ def _graph_root(storage: Fields, environ: Mapping[str, str], uid: int, *, is_own
 
 
 def _home(environ: Mapping[str, str], uid: int) -> str:
-    """Return the user's home folder, from the password file where the environment is silent."""
+    """Return the user's home folder: `$HOME`, or what the password file says."""
     if environ.get("HOME"):
         return environ["HOME"]
     try:
@@ -141,7 +141,7 @@ def _home(environ: Mapping[str, str], uid: int) -> str:
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
-    """Read a file of TOML; a device such as /dev/null counts as empty."""
+    """Read a TOML file; a device such as /dev/null counts as empty."""
     try:
         data = b"" if stat.S_ISCHR(path.stat().st_mode) else read_bounded(path, _MAX_CONFIG_BYTES)
         return tomllib.loads(data.decode())

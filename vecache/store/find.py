@@ -1,16 +1,16 @@
-"""Find the image or the layer that somebody means.
+"""Find the image or the layer of a store that a name, an id or a digest refers to.
 
-Images are looked up as Podman looks up local ones, the first that fits:
+An image is looked up as Podman looks up local ones. The first rule that matches decides:
 
-1. a whole id (64 digits, `sha256:` before it or not), or the digest of a manifest;
+1. a whole id (64 digits, with or without `sha256:`), or the digest of a manifest;
 2. a full name; a short one as `localhost/NAME`, then as `docker.io/[library/]NAME`. `:latest` is
    added where there is no tag, and a tag before a digest is ignored;
 3. the beginning of an id, three digits or more;
-4. for short names: the last parts of a full name, such as `small/base` or `base`.
+4. for short names: the end of a full name, such as `small/base` or `base`.
 
-What fits several images is an error that lists them; what fits none is one that lists near names.
+If several images match, the error lists them; if none does, it lists similar names.
 
-Does not read `registries.conf`: no aliases, no search registries.
+`registries.conf` is not read, so there are no aliases and no search registries.
 
 Source: containers/common libimage/runtime.go LookupImage; distribution/reference normalize.go.
 """
@@ -30,31 +30,31 @@ if TYPE_CHECKING:
 
 __all__ = ["find_image", "find_layer"]
 
-_MIN_PREFIX_LETTERS = 3
+_MIN_PREFIX_LENGTH = 3
 
 
 def find_image(images: Sequence[ImageRecord], name: str) -> ImageRecord:
-    """Find the image that a name means."""
+    """Find the image that a name, an id or a digest refers to."""
     repository, tag, digest = _split_name(name)
     bare = name.removeprefix("sha256:")
     if re.fullmatch("[0-9a-f]{64}", bare):
         found = [i for i in images if i.id == bare] or [
             i for i in images if _has_digest(i, f"sha256:{bare}")
         ]
-        return _only(found[:1], images, name)
+        return _require_one(found[:1], images, name)
     for full in _full_repositories(repository):
         for image in images:
-            if _is_called(image, full, tag, digest):
+            if _has_name(image, full, tag, digest):
                 return image
-    by_id = [i for i in images if len(bare) >= _MIN_PREFIX_LETTERS and i.id.startswith(bare)]
+    by_id = [i for i in images if len(bare) >= _MIN_PREFIX_LENGTH and i.id.startswith(bare)]
     if by_id or not _is_short(repository):
-        return _only(by_id, images, name)
-    ends = [i for i in images if _is_called(i, repository, tag, digest, is_end=True)]
-    return _only(ends, images, name)
+        return _require_one(by_id, images, name)
+    ends = [i for i in images if _has_name(i, repository, tag, digest, is_end=True)]
+    return _require_one(ends, images, name)
 
 
 def find_layer(layers: Sequence[LayerRecord], name: str) -> LayerRecord:
-    """Find the layer that an id, the beginning of one, a name or a digest means."""
+    """Find the layer that an id, the beginning of one, a name or a digest refers to."""
     for layer in layers:
         digests = (layer.diff_digest, layer.compressed_diff_digest, layer.toc_digest)
         if name == layer.id or name in layer.names or name in digests:
@@ -68,53 +68,55 @@ def find_layer(layers: Sequence[LayerRecord], name: str) -> LayerRecord:
     if len(found) > 1:
         listed = ", ".join(layer.id[:16] for layer in found[:5])
         raise StoreError(
-            f"layer {name!r}: fits {len(found)} layers ({listed}); give more of the id"
+            f"layer {name!r}: matches {len(found)} layers ({listed}); use more of the id"
         )
     return found[0]
 
 
-def _only(found: Sequence[ImageRecord], images: Sequence[ImageRecord], name: str) -> ImageRecord:
-    """Return the one image that was found, or say why there is no such one."""
+def _require_one(
+    found: Sequence[ImageRecord], images: Sequence[ImageRecord], name: str
+) -> ImageRecord:
+    """Return the only image that was found, or raise an error that lists what there is."""
     if len(found) == 1:
         return found[0]
     if found:
         listed = ", ".join(image.names[0] if image.names else image.id[:16] for image in found[:5])
-        raise ImageError(f"image {name!r}: fits {len(found)} images ({listed}); say which one")
-    near = _near_names(images, name)
+        raise ImageError(f"image {name!r}: matches {len(found)} images ({listed}); use a full name")
     hint = "podman images lists them" if images else "the store has no images"
-    if near:
-        hint = f"near names: {', '.join(near)}"
+    suggestions = _similar_names(images, name)
+    if suggestions:
+        hint = f"similar names: {', '.join(suggestions)}"
     raise ImageNotFoundError(f"image {name!r}: not in the store; {hint}")
 
 
-def _near_names(images: Sequence[ImageRecord], name: str) -> list[str]:
-    """List up to three full names of which all, or the last part, is much like the name."""
+def _similar_names(images: Sequence[ImageRecord], name: str) -> list[str]:
+    """Return up to three full names that are similar to the name, whole or in their last part."""
     known: dict[str, str] = {}
     for full in (full for image in images for full in image.names):
         last = full.rpartition("/")[2]
         for form in (full, last, last.partition(":")[0]):
             known.setdefault(form, full)
-    near = difflib.get_close_matches(name, known, n=3)
-    return list(dict.fromkeys(known[form] for form in near))
+    similar = difflib.get_close_matches(name, known, n=3)
+    return list(dict.fromkeys(known[form] for form in similar))
 
 
 def _split_name(name: str) -> tuple[str, str, str]:
     """Split a name into repository, tag (`latest` where none is given) and digest."""
     rest, _, digest = name.partition("@")
     repository, colon, tag = rest.rpartition(":")
-    if not colon or "/" in tag:  # that colon stood before a port
+    if not colon or "/" in tag:  # the colon of a port
         repository, tag = rest, "latest"
     return repository, tag, digest
 
 
 def _is_short(repository: str) -> bool:
-    """Say whether a repository comes without a registry's host."""
+    """Return whether a repository has no host of a registry."""
     host, slash, _ = repository.partition("/")
     return not slash or not (host == "localhost" or "." in host or ":" in host)
 
 
 def _full_repositories(repository: str) -> list[str]:
-    """List the full repositories that a name may stand for, the likeliest first."""
+    """Return the full repositories that a name may stand for, the first one preferred."""
     if _is_short(repository):
         library = "" if "/" in repository else "library/"
         return [f"localhost/{repository}", f"docker.io/{library}{repository}"]
@@ -124,21 +126,21 @@ def _full_repositories(repository: str) -> list[str]:
     return [repository]
 
 
-def _is_called(
+def _has_name(
     image: ImageRecord, repository: str, tag: str, digest: str, *, is_end: bool = False
 ) -> bool:
-    """Say whether one of an image's names is of this repository, with this tag or digest."""
+    """Return whether one of an image's names is this repository, with this tag or digest."""
     if digest and not _has_digest(image, digest):
         return False
     for name in image.names:
-        own, own_tag, own_digest = _split_name(name)
-        if own != repository and not (is_end and own.endswith(f"/{repository}")):
+        found, found_tag, found_digest = _split_name(name)
+        if found != repository and not (is_end and found.endswith(f"/{repository}")):
             continue
-        if digest or (own_tag == tag and not own_digest):
+        if digest or (found_tag == tag and not found_digest):
             return True
     return False
 
 
 def _has_digest(image: ImageRecord, digest: str) -> bool:
-    """Say whether an image has a manifest of this digest."""
+    """Return whether an image has a manifest with this digest."""
     return digest == image.digest or f"manifest-{digest}" in image.big_data_names

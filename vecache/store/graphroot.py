@@ -1,8 +1,8 @@
-"""Open a graph root, and answer what it holds.
+"""Open a graph root and read its layers and images.
 
-`open_store` checks that there is a store to read; `Store` answers from its files each time it is
-asked, under the store's lock, since Podman may work on it at any moment. Layers and images of the
-primary store come first, then those of the additional ones, which are never written to.
+`open_store` checks that there is a store to read. A `Store` reads its files again at each call,
+under the store's lock, since Podman may change them at any moment. Layers and images of the primary
+store come first, then those of the additional ones, which are never written.
 
 Source: containers/storage store.go load, getLayerStoreLocked, readAllLayerStores.
 """
@@ -34,20 +34,20 @@ __all__ = ["Store", "open_store"]
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Store:
-    """A containers-storage graph root, and the additional ones read beside it.
+    """A containers-storage graph root and the additional ones that are read with it.
 
     Attributes
     ----------
     root : pathlib.Path
         The graph root.
     config : StorageConfig
-        What storage.conf says; its own `graph_root` may be another.
+        The settings of storage.conf, whose `graph_root` may be another one.
     image_store : pathlib.Path or None
-        Where images' layers are kept, if not in `root`.
+        Where images' layers are, if not in `root`.
     additional_stores : tuple of pathlib.Path
         Graph roots that are only read.
     lock_wait_seconds : float
-        How long to wait for Podman to let go of the lock.
+        How long to wait for Podman to release the lock.
     """
 
     root: Path
@@ -62,15 +62,15 @@ class Store:
         Returns
         -------
         tuple of LayerRecord
-            Without incomplete layers; of two with one id the first.
+            Without incomplete layers; if several have the same id, the first one.
 
         Raises
         ------
         StoreError
-            If a file is broken, or a writer holds a lock for too long.
+            If a list is broken, or a writer holds its lock for too long.
         """
         found: dict[str, LayerRecord] = {}
-        for root in self._roots():
+        for root in (self.root, *self.additional_stores):
             records = list_layers(
                 root,
                 self.image_store if root == self.root else None,
@@ -87,15 +87,15 @@ class Store:
         Returns
         -------
         tuple of ImageRecord
-            Of two with one id the first.
+            If several have the same id, the first one.
 
         Raises
         ------
         StoreError
-            If a file is broken, or a writer holds a lock for too long.
+            If a list is broken, or a writer holds its lock for too long.
         """
         found: dict[str, ImageRecord] = {}
-        for root in filter(None, (self.image_store, *self._roots())):
+        for root in filter(None, (self.image_store, self.root, *self.additional_stores)):
             records = list_images(
                 root,
                 is_read_only=self._is_read_only(root, IMAGES),
@@ -106,7 +106,7 @@ class Store:
         return tuple(found.values())
 
     def find_image(self, name: str) -> ImageRecord:
-        """Find the image that a name, an id or a digest means, as Podman would.
+        """Find the image that a name, an id or a digest refers to, as Podman would.
 
         Parameters
         ----------
@@ -121,9 +121,9 @@ class Store:
         Raises
         ------
         ImageNotFoundError
-            If there is none; the message lists near names.
+            If there is none; the message lists similar names.
         ImageError
-            If there are several.
+            If several images match.
         StoreError
             If the store cannot be read.
         """
@@ -140,22 +140,22 @@ class Store:
         Returns
         -------
         tuple of LayerRecord
-            One a prefix, in the same order.
+            One for each prefix, in the same order.
 
         Raises
         ------
         LayerNotFoundError
-            If a prefix fits no layer.
+            If a prefix matches no layer.
         StoreError
-            If one fits several, or the store cannot be read.
+            If one matches several, or the store cannot be read.
         """
         if isinstance(prefixes, str):
-            raise TypeError("find_layers wants several prefixes, not one text")
+            raise TypeError("find_layers wants an iterable of prefixes, found one str")
         layers = self.layers()
         return tuple(find.find_layer(layers, prefix) for prefix in prefixes)
 
     def image_layers(self, image: ImageRecord) -> tuple[LayerRecord, ...]:
-        """List the layers of an image, the bottom one first.
+        """Return the layers of an image, the bottom one first.
 
         Parameters
         ----------
@@ -165,12 +165,12 @@ class Store:
         Returns
         -------
         tuple of LayerRecord
-            Its layers; none for an image without any.
+            Empty for an image without layers.
 
         Raises
         ------
         StoreError
-            If one of them is not in the store (any more), or a layer is its own parent.
+            If one of them is not in the store (any more), or is below itself.
         """
         by_id = {layer.id: layer for layer in self.layers()}
         chain: list[LayerRecord] = []
@@ -187,16 +187,13 @@ class Store:
             wanted = layer.parent
         return tuple(reversed(chain))
 
-    def _roots(self) -> tuple[Path, ...]:
-        return (self.root, *self.additional_stores)
-
     def _is_read_only(self, root: Path, folder: str) -> bool:
         return root in self.additional_stores or not os.access(root / folder, os.W_OK)
 
     def _counts(self) -> str:
-        hasty = replace(self, lock_wait_seconds=min(self.lock_wait_seconds, 0.5))
+        impatient = replace(self, lock_wait_seconds=min(self.lock_wait_seconds, 0.5))
         try:
-            layers, images = hasty.layers(), hasty.images()
+            layers, images = impatient.layers(), impatient.images()
         except VecacheError as error:
             return f"cannot be read now: {error}"
         n_bytes = sum(max(layer.diff_size, 0) for layer in layers)
@@ -219,15 +216,15 @@ def open_store(
     Parameters
     ----------
     path : str or os.PathLike, optional
-        The graph root; the machine's own, as storage.conf names it, where it is left out. Only
-        the machine's own comes with the additional stores and the image store of storage.conf.
+        The graph root; by default the one of storage.conf, which also comes with the additional
+        stores and the image store of that file.
     lock_wait_seconds : float
-        How long each later reading may wait for a writer.
+        How long each later read may wait for a writer.
 
     Returns
     -------
     Store
-        A store without layers is one too, if Podman has made it.
+        It may have no layers.
 
     Raises
     ------
@@ -239,11 +236,11 @@ def open_store(
     config = load_config(os.environ, effective_uid(os.environ))
     root = config.graph_root if path is None else Path(os.path.abspath(path))
     _check_graph_root(root)
-    if not _is_same(root, config.graph_root):
+    if os.path.realpath(root) != os.path.realpath(config.graph_root):
         return Store(root, config, lock_wait_seconds=lock_wait_seconds)
     for folder in (*config.additional_stores, *filter(None, [config.image_store])):
         if not folder.is_dir():
-            raise StoreError(f"{folder}: {config.path} names it as a store, but it is no folder")
+            raise StoreError(f"{folder}: {config.path} names it as a store, but it is not a folder")
     return Store(
         root,
         config,
@@ -253,12 +250,8 @@ def open_store(
     )
 
 
-def _is_same(one: Path, other: Path) -> bool:
-    return os.path.realpath(one) == os.path.realpath(other)
-
-
 def _check_graph_root(root: Path) -> None:
-    """Refuse what is no graph root, or may not be read, and say what to do."""
+    """Raise unless a folder is a graph root that can be read; the message says what to do."""
     folder = root / LAYERS
     try:
         is_folder = stat.S_ISDIR(root.stat().st_mode)
@@ -273,10 +266,12 @@ def _check_graph_root(root: Path) -> None:
     except OSError as error:
         raise store_error(error, root, "the store cannot be read") from error
     if not is_folder:
-        raise StoreError(f"{root}: is no folder; a graph root is one, with {LAYERS}/ in it")
+        raise StoreError(
+            f"{root}: not a folder; wanted a graph root, a folder with {LAYERS}/ in it"
+        )
     if not is_graph_root:
         other = [each.name for each in root.glob("*-layers")]
         reason = f"it has no {LAYERS}/"
         if other:
-            reason += f", only {other[0]}/: of another driver than overlay, which keeps no TOCs"
-        raise StoreError(f"{root}: is this a graph root? {reason}; --store names another")
+            reason += f", only {other[0]}/: of another driver than overlay, which stores no TOCs"
+        raise StoreError(f"{root}: not a graph root: {reason}; --store names another")

@@ -1,12 +1,11 @@
-"""Keep Podman from writing, or reading, while this process reads or writes.
+"""Lock a store against writers while it is read, and against all others while it is written.
 
 A store's lock is a record lock over all of `layers.lock` (or `images.lock`): shared for readers,
-exclusive for writers. It is taken as an *open file description* lock. That kind conflicts with the
-plain POSIX locks which Podman takes, but belongs to one descriptor: two threads of this process
-exclude each other, and closing another descriptor of the same file does not drop it.
+exclusive for writers. It is taken as an *open file description* lock. Such a lock conflicts with
+the plain POSIX locks that Podman takes, but belongs to one descriptor: two threads of this process
+exclude each other, and closing another descriptor of the same file does not release it.
 
-Nobody waits for ever: the lock is asked for again and again until a deadline, and the error names
-the process that holds it.
+Waiting ends at a deadline, with an error that names the process that holds the lock.
 
 Source: containers/storage pkg/lockfile/lockfile_unix.go.
 """
@@ -42,10 +41,10 @@ _LONGEST_PAUSE_SECONDS: Final = 0.1
 
 @contextlib.contextmanager
 def read_lock(path: Path, *, wait_seconds: float = LOCK_WAIT_SECONDS) -> Iterator[bool]:
-    """Hold a store's lock as a reader."""
+    """Hold a store's lock as a reader; yield False where there is no lock to hold."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError:
+    except OSError:  # a store on read-only media, or that Podman has not used yet
         yield False
         return
     try:
@@ -56,21 +55,23 @@ def read_lock(path: Path, *, wait_seconds: float = LOCK_WAIT_SECONDS) -> Iterato
 
 @contextlib.contextmanager
 def write_lock(path: Path, *, wait_seconds: float = LOCK_WAIT_SECONDS) -> Iterator[int]:
-    """Hold a store's lock as the only writer."""
+    """Hold a store's lock as the only writer; yield the descriptor of its file."""
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        # O_NOFOLLOW: root may write into a store whose owner could point the lock at another file.
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        descriptor = os.open(path, flags, 0o644)
     except OSError as error:
         raise store_error(error, path, "the store cannot be locked for writing") from error
     try:
         if not _acquire(descriptor, fcntl.F_WRLCK, path, wait_seconds):
-            raise StoreError(f"{path}: this file system knows no locks; nothing was written")
+            raise StoreError(f"{path}: this file system has no locks; nothing was written")
         yield descriptor
     finally:
         os.close(descriptor)
 
 
 def _acquire(descriptor: int, kind: int, path: Path, wait_seconds: float) -> bool:
-    """Ask for the lock until the deadline; False where there is no such thing as a lock."""
+    """Try to take the lock until the deadline; False where the file system has no locks."""
     deadline = time.monotonic() + wait_seconds
     pause = _FIRST_PAUSE_SECONDS
     while True:
@@ -84,17 +85,16 @@ def _acquire(descriptor: int, kind: int, path: Path, wait_seconds: float) -> boo
         else:
             return True
         if time.monotonic() >= deadline:
-            member = _member(descriptor, kind)
             raise StoreError(
-                f"{path}: {member} holds the lock of the store, also after {wait_seconds:g} s; "
-                "try again when it has finished"
+                f"{path}: {_locking_process(descriptor, kind)} still holds the lock of the store "
+                f"after {wait_seconds:g} s; try again when it has finished"
             )
         time.sleep(pause)
         pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
 
-def _member(descriptor: int, kind: int) -> str:
-    """Name the process in the way, as far as the kernel knows it."""
+def _locking_process(descriptor: int, kind: int) -> str:
+    """Describe the process that holds the lock, as far as the kernel knows it."""
     asked = _FLOCK.pack(kind, os.SEEK_SET, 0, 0, 0)
     try:
         pid = _FLOCK.unpack(fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, asked))[-1]

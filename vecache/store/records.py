@@ -54,31 +54,29 @@ _SAFE_ID: Final = re.compile(r"[0-9A-Za-z][0-9A-Za-z_.-]{0,254}")
 
 @dataclass(frozen=True, slots=True)
 class LayerRecord:
-    """One layer of a store; what is left out is unknown, as for a layer that no store has."""
+    """One layer of a store; the defaults mean unknown, as for a layer that is in no store."""
 
-    id: str  # its id, 64 hexadecimal digits unless somebody chose another
+    id: str  # 64 hexadecimal digits, unless another id was chosen when it was made
     parent: str | None = None  # id of the layer below
-    names: tuple[str, ...] = ()  # names given to the layer; rare
-    # digests of the tar, of the blob and of the TOC, as far as the store knows them
-    diff_digest: str | None = None
-    compressed_diff_digest: str | None = None
+    names: tuple[str, ...] = ()  # rarely given
+    diff_digest: str | None = None  # of the tar
+    compressed_diff_digest: str | None = None  # of the blob
     toc_digest: str | None = None
-    # what the image says the digest of the tar is, where the store could not compute it
+    # of the tar, according to the image's config, where the store could not compute it
     expected_diff_digest: str | None = None
     diff_size: int = -1  # bytes of the tar; -1 where unknown
     big_data_names: tuple[str, ...] = ()  # keys of its big data
-    store_root: Path = Path()  # the graph root that lists the layer and keeps its big data
-    # the graph root that keeps its files: another one only with a separate `imagestore`
-    files_root: Path = Path()
-    is_read_only: bool = True  # whether nothing may be written there
+    store_root: Path = Path()  # the graph root that lists the layer and holds its big data
+    files_root: Path = Path()  # the graph root of its files: another one with an `imagestore`
+    is_read_only: bool = True  # whether `store_root` must not be written
 
     @property
     def target(self) -> Path:
-        """Folder of the layer's own files."""
+        """Folder of the layer's files."""
         return self.files_root / _OVERLAY / self.id / "diff"
 
     def big_data_path(self, key: str) -> Path:
-        """Return the path of a big-data item, whether it is there or not."""
+        """Return the path of a big-data item, which may not exist."""
         return self.store_root / LAYERS / self.id / big_data_file_name(key)
 
 
@@ -86,16 +84,16 @@ class LayerRecord:
 class ImageRecord:
     """One image of a store."""
 
-    id: str  # its id: the digest of its config, or what Podman made of it
-    digest: str | None  # digest of its manifest
-    names: tuple[str, ...]  # its full names, such as `localhost/app:latest`
+    id: str  # usually the digest of its config
+    digest: str | None  # of its manifest
+    names: tuple[str, ...]  # full names, such as `localhost/app:latest`
     top_layer: str | None  # id of its topmost layer; None for an image without layers
     big_data_names: tuple[str, ...]  # keys of its big data
-    store_root: Path  # the graph root that lists it and keeps its big data
-    is_read_only: bool  # whether nothing may be written there
+    store_root: Path  # the graph root that lists the image and holds its big data
+    is_read_only: bool  # whether `store_root` must not be written
 
     def big_data_path(self, key: str) -> Path:
-        """Return the path of a big-data item, whether it is there or not."""
+        """Return the path of a big-data item, which may not exist."""
         return self.store_root / IMAGES / self.id / big_data_file_name(key)
 
 
@@ -125,7 +123,7 @@ def list_images(root: Path, *, is_read_only: bool, wait_seconds: float) -> tuple
 
 
 def layer_lists(root: Path, image_store: Path | None) -> list[tuple[Path, Path]]:
-    """Name the files that list a store's layers."""
+    """Return the files that list a store's layers, each with the graph root of their files."""
     lists = [(root / LAYERS / "layers.json", root)]
     if image_store is not None:
         lists.append((image_store / LAYERS / "layers.json", image_store))
@@ -133,7 +131,7 @@ def layer_lists(root: Path, image_store: Path | None) -> list[tuple[Path, Path]]
 
 
 def layer_locks(root: Path, image_store: Path | None) -> list[Path]:
-    """Name the lock files that guard a store's lists of layers, in the order to take them."""
+    """Return the lock files of a store's lists of layers, in the order to take them."""
     return [each / LAYERS / "layers.lock" for each in (root, image_store) if each is not None]
 
 

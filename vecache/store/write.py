@@ -1,15 +1,15 @@
-"""Write a big-data item so that Podman finds it, and never finds half of it.
+"""Write a big-data item into a store, so that Podman finds all of it or none.
 
-Only on request, and never into a read-only store. Under the write lock:
+This happens only on request, and never in a read-only store. Under the write lock:
 
-1. the item goes to a temporary file in the layer's folder, is synced and renamed;
-2. if its key is new to the layer: `layers.lock` begins with 64 new bytes, by which running Podmans
-   see that the list has changed;
-3. and `layers.json` is replaced. The key is *inserted* into the text as it stands, so every other
-   byte of it, known field or not, stays what it was.
+1. the item is written to a temporary file in the layer's folder, synced and renamed;
+2. if its key is new to the layer, 64 new bytes are written to the start of `layers.lock`, by which
+   running Podman processes see that the list has changed,
+3. and `layers.json` is replaced. The key is *inserted* into the text, so every other byte of it, in
+   known fields or not, stays the same.
 
-All that can fail for lack of space is done before the first rename. A failure takes the item away
-again; a crash leaves at worst an item that no list names, which is as good as none.
+All that can fail for lack of space is done before the first rename. After a failure the store is as
+it was; a crash leaves at worst an item that no list names.
 
 Source: containers/storage layers.go setBigData, saveLayers; pkg/lockfile newLastWriterID.
 """
@@ -51,10 +51,14 @@ _SPACE: Final = re.compile(r"[ \t\r\n]*")
 
 
 def write_big_data(store: Store, layer: LayerRecord, key: str, data: bytes | memoryview) -> None:
-    """Write, or replace, one big-data item of a layer."""
+    """Write or replace one big-data item of a layer."""
     if layer.is_read_only or layer.store_root != store.root:
-        raise StoreError(f"{layer.store_root}: is a read-only store; nothing is written there")
+        raise StoreError(f"{layer.store_root}: a read-only store; nothing was written")
     path = layer.big_data_path(key)
+    if path.parent.is_symlink():  # the store's owner could make root write somewhere else
+        raise StoreError(
+            f"{path.parent}: found a symbolic link, wanted a folder; nothing was written"
+        )
     with contextlib.ExitStack() as held:
         locks = [
             held.enter_context(write_lock(lock, wait_seconds=store.lock_wait_seconds))
@@ -79,7 +83,7 @@ def write_big_data(store: Store, layer: LayerRecord, key: str, data: bytes | mem
 
 
 def _write_listed(item: str, path: Path, records: Path, text: str, locks: list[int]) -> None:
-    """Rename the item into place, then the list that names it; both or none."""
+    """Rename the item, then the list that names it; both or none."""
     with staged_file(records.parent, mode=0o600, owner=records) as new_records:
         new_records.write(text.encode())
         sync_file(new_records)
@@ -98,14 +102,14 @@ def _write_listed(item: str, path: Path, records: Path, text: str, locks: list[i
 
 
 def _sign(lock: int, count: int) -> None:
-    """Write a value to the lock file that no other writer has written or will."""
+    """Write a value to the lock file that no other writer will ever write."""
     value = _LAST_WRITER.pack(time.time_ns(), count, os.getpid(), secrets.token_bytes(44))
     if os.pwrite(lock, value, 0) != len(value):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _find_list(store: Store, layer_id: str) -> tuple[Path, str]:
-    """Find the file that lists a layer now, and its text."""
+    """Return the file that lists a layer now, and its text."""
     for path, _ in layer_lists(store.root, store.image_store):  # three at most
         text = read_text(path)
         for record in parse_records(text, path, "layer"):
@@ -116,7 +120,7 @@ def _find_list(store: Store, layer_id: str) -> tuple[Path, str]:
 
 
 def insert_key(text: str, layer_id: str, key: str) -> str:
-    """Add a key to a layer's `big-data-names`, leaving all else as it is written.
+    """Add a key to a layer's `big-data-names`, and keep every other byte of a list of layers.
 
     Examples
     --------
@@ -130,7 +134,7 @@ def insert_key(text: str, layer_id: str, key: str) -> str:
 
 
 def _insert_into_record(text: str, record: dict[str, Any], start: int, end: int, key: str) -> str:
-    """Add the key to the record that stands at text[start:end]."""
+    """Add the key to the record text[start:end]."""
     names = record.get("big-data-names") or []
     if key in names:
         return text
@@ -146,7 +150,7 @@ def _insert_into_record(text: str, record: dict[str, Any], start: int, end: int,
 
 
 def _items(text: str) -> Iterator[tuple[dict[str, Any], int, int]]:
-    """Walk an array of objects: each with the place where it starts and ends."""
+    """Yield each object of an array, with the index where it starts and where it ends."""
     decoder = json.JSONDecoder()
     at = _skip(text, _skip(text, 0) + 1)
     while text[at] != "]":
@@ -156,7 +160,7 @@ def _items(text: str) -> Iterator[tuple[dict[str, Any], int, int]]:
 
 
 def _members(text: str, start: int) -> Iterator[tuple[str, int, int]]:
-    """Walk an object: each member's name with the place where its value starts and ends."""
+    """Yield each member's name, with the index where its value starts and where it ends."""
     decoder = json.JSONDecoder()
     at = _skip(text, start + 1)
     while text[at] != "}":
@@ -168,12 +172,12 @@ def _members(text: str, start: int) -> Iterator[tuple[str, int, int]]:
 
 
 def _skip(text: str, at: int) -> int:
-    """Return the place of the next letter that is no space."""
+    """Return the index of the next character that is not white space."""
     space = _SPACE.match(text, at)
     return space.end() if space else at
 
 
 def _skip_comma(text: str, at: int) -> int:
-    """Return the place of what follows, after a comma if there is one."""
+    """Return the index of what follows, after a comma if there is one."""
     at = _skip(text, at)
     return _skip(text, at + 1) if text[at] == "," else at
