@@ -59,7 +59,7 @@ def bench_find_first(benchmark: BenchmarkFixture, n_layers: int, known: float) -
     n_known = int(known * N_QUERIES)
     queries[:n_known] = raw[rng.integers(0, len(raw), n_known)]
     digests = Digests.from_raw(queries[rng.permutation(N_QUERIES)])
-    index = LayerIndex(files)
+    index = LayerIndex.build(files)
     layer_no, _ = benchmark(index.find_first, digests)
     benchmark.extra_info["ns_a_query"] = _ns(benchmark, N_QUERIES)
     assert (layer_no >= 0).sum() == n_known
@@ -69,9 +69,9 @@ def bench_find_first(benchmark: BenchmarkFixture, n_layers: int, known: float) -
 @pytest.mark.parametrize("n_layers", [10, 1000])
 def bench_locate(benchmark: BenchmarkFixture, n_layers: int) -> None:
     files, raw = make_layers(n_layers)
-    index = LayerIndex(files)
+    index = LayerIndex.build(files)
     found = index.find_first(Digests.from_raw(raw))
-    located = benchmark(index.maps.locate, *found)
+    located = benchmark(index.tags.locate, *found)
     benchmark.extra_info["ns_a_query"] = _ns(benchmark, N_TAGS)
     assert (located.length == 1).all()
 
@@ -81,7 +81,7 @@ def bench_build(benchmark: BenchmarkFixture, n_layers: int) -> None:
     files, _ = make_layers(n_layers)
     for file in files:
         file.is_sound()  # asked once a file, not once an index
-    index = benchmark(LayerIndex, files)
+    index = benchmark(LayerIndex.build, files)
     benchmark.extra_info["ns_a_tag"] = _ns(benchmark, N_TAGS)
     assert len(index.files) == n_layers
 

@@ -44,7 +44,7 @@ def ask_file(file: CacheFile, digests: Digests) -> tuple[list[object], ...]:
 
 
 def ask_index(index: LayerIndex, digests: Digests) -> tuple[list[object], ...]:
-    hits = LookupResult(digests, *index.find_first(digests), index.maps, [])
+    hits = LookupResult(digests, *index.find_first(digests), index.tags, [])
     return hits.tag.tolist(), hits.offset.tolist(), hits.length.tolist(), hits.paths().to_pylist()
 
 
@@ -61,8 +61,8 @@ def test_one_file_answers_the_same_from_anywhere(file: CacheFile) -> None:
     digests = queries()
     wanted = ask_file(CacheFile.open(PATH), digests)
     assert ask_file(file, digests) == wanted
-    assert ask_index(LayerIndex([file]), digests) == wanted
-    assert ask_index(LayerIndex([]).append(file), digests) == wanted
+    assert ask_index(LayerIndex.build([file]), digests) == wanted
+    assert ask_index(LayerIndex.build([]).append(file), digests) == wanted
 
 
 def test_the_set_asks_its_first_layer_first() -> None:

@@ -34,7 +34,7 @@ def made_layer(number: int, data: bytes) -> CachedLayer:
 def sound_queries(cache: LayersCache, digests: list[str]) -> list[bool]:
     """The same from every match, which nothing bounds."""
     found = cache.lookup_all(digests)
-    is_sound = ~cache.index.maps.locate(found.layer, found.tag).is_corrupt
+    is_sound = ~cache.index.tags.locate(found.layer, found.tag).is_corrupt
     rows = set(found.query[is_sound].tolist())
     return [row in rows for row in range(len(digests))]
 

@@ -33,11 +33,11 @@ if TYPE_CHECKING:
 
 def ask(index: LayerIndex, texts: Sequence[str]) -> LookupResult:
     digests = parse_digests(texts)
-    return LookupResult(digests, *index.find_first(digests), index.maps, [])
+    return LookupResult(digests, *index.find_first(digests), index.tags, [])
 
 
 def check_against_oracle(datas: Sequence[bytes], packed: Sequence[bytes], joined: int = 0) -> None:
-    index = LayerIndex([CacheFile.parse(data) for data in datas[: len(datas) - joined]])
+    index = LayerIndex.build([CacheFile.parse(data) for data in datas[: len(datas) - joined]])
     for data in datas[len(datas) - joined :]:
         index = index.append(CacheFile.parse(data))
     slow = [SlowFile.parse(data) for data in datas]
@@ -91,7 +91,7 @@ def test_debian_layers_answer_like_a_dict() -> None:
         for row, tag in enumerate(SlowFile.parse(data).tags):
             first.setdefault(tag[7:39], (layer, row))
     raw = np.frombuffer(b"".join(first), np.uint8).reshape(-1, 32)
-    index = LayerIndex([CacheFile.parse(data) for data in datas])
+    index = LayerIndex.build([CacheFile.parse(data) for data in datas])
     layer_no, tag_row = index.find_first(Digests.from_raw(raw))
     assert list(zip(layer_no.tolist(), tag_row.tolist(), strict=True)) == list(first.values())
 
@@ -123,12 +123,12 @@ def test_keys_take_at_most_12_bytes_a_tag() -> None:
 
 
 def test_no_layers_and_no_queries() -> None:
-    assert ask(LayerIndex([]), [as_text(b"sha256:" + bytes(32))]).state.tolist() == [0]
-    assert len(ask(LayerIndex([CacheFile.parse(stuffed(5, 1)[0])]), [])) == 0
+    assert ask(LayerIndex.build([]), [as_text(b"sha256:" + bytes(32))]).state.tolist() == [0]
+    assert len(ask(LayerIndex.build([CacheFile.parse(stuffed(5, 1)[0])]), [])) == 0
 
 
 def test_a_text_that_is_no_digest_is_marked() -> None:
-    hits = ask(LayerIndex([]), ["", "sha256:zz", "md5:00", "nonsense"])
+    hits = ask(LayerIndex.build([]), ["", "sha256:zz", "md5:00", "nonsense"])
     assert hits.state.tolist() == [
         LookupState.ABSENT,
         LookupState.INVALID,

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from tests.golden import GOLDEN_SMALL
 from vecache.files import map_file, release_pages
-from vecache.index import address_view as window_module
 from vecache.index import lookup
-from vecache.index.address_view import AddressView
+from vecache.index import tags as tags_module
 from vecache.index.layers_cache import LayersCache
+from vecache.index.tags import AddressView
 from vecache.store.graphroot import open_store
 
 if TYPE_CHECKING:
@@ -33,20 +33,20 @@ def test_a_store_read_in_stretches_answers_as_one_read_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     at_once = ask_everything()
-    monkeypatch.setattr(window_module, "RESIDENT_BYTES", 4096)
+    monkeypatch.setattr(tags_module, "RESIDENT_BYTES", 4096)
     monkeypatch.setattr(lookup, "RESIDENT_BYTES", 4096)
     assert ask_everything() == at_once
 
 
 @given(st.lists(st.integers(0, 99), max_size=20))
 def test_blocks_hold_every_row_once(places: list[int]) -> None:
-    window = AddressView([np.zeros(100, np.uint8)])
+    window = AddressView.over([np.zeros(100, np.uint8)])
     window._is_large = True
-    before, window_module.RESIDENT_BYTES = window_module.RESIDENT_BYTES, 16
+    before, tags_module.RESIDENT_BYTES = tags_module.RESIDENT_BYTES, 16
     try:
         rows = [np.arange(len(places))[block] for block in window.blocks(np.array(places, int))]
     finally:
-        window_module.RESIDENT_BYTES = before
+        tags_module.RESIDENT_BYTES = before
     assert sorted(np.concatenate(rows).tolist()) == list(range(len(places)))
     assert all(len({places[row] // 16 for row in block}) <= 1 for block in rows)
 

@@ -1,17 +1,16 @@
-"""Where is each digest among the tags of all layers? One sorted column of packed u64 keys.
+"""Find digests among the tags of all layers, in one sorted column of packed u64 keys.
 
-1. A key is a tag's place in digest order and its address in one number: the high bits are the
-   first bytes of the raw digest (big-endian), then the layer's number, then the tag's row in that
+1. A key holds a tag's digest prefix and its address in one number: the high bits are the first
+   bytes of the raw digest (big-endian), then comes the layer's number, then the tag's row in that
    layer.
-2. One `np.sort` builds the column. Among equal prefixes the keys come in layer order and, inside a
+2. One `np.sort` builds the column. Among equal prefixes the keys are in layer order and, inside a
    layer, in file order, so the first one that verifies *is* the first layer's first tag.
 3. A fan-out table on the top bits (as git's pack index has one, but sized near the number of tags)
    gives the start of each query's run; a step or two from there finds it.
 
-A prefix only nominates a tag. Whoever asks compares the whole digest before it believes it.
+A prefix only nominates a tag: `lookup.py` compares the whole digest.
 
-8 bytes a tag for the keys and 2 to 4 for the table. Does not read a tag's digest past its prefix
-and holds no reference to a file.
+8 bytes a tag for the keys and 2 to 4 for the table. Holds no reference to a file.
 """
 
 from __future__ import annotations
@@ -33,8 +32,8 @@ __all__ = ["KeyColumn", "build_keys"]
 _KEYS_PER_BLOCK = 1 << 20
 
 _MAX_STEPS = 6
-"""Steps from a bucket's start before a binary search takes over. Buckets hold one or two keys
-unless somebody made the digests up."""
+"""Steps from a bucket's start before a binary search takes over. Buckets of real
+digests hold one or two keys."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -61,7 +60,7 @@ class KeyColumn:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of keys and fan-out table: all that the column holds beyond the maps."""
+        """Bytes of keys and fan-out table."""
         return int(self.keys.nbytes + self.bucket_start.nbytes)
 
     def prefix(self, queries: U64) -> U64:
@@ -113,7 +112,7 @@ class KeyColumn:
 
         Notes
         -----
-        O(1) a query on real digests. A bucket that was stuffed on purpose costs O(log n_tags).
+        O(1) a query on real digests, O(log n_tags) where many were made to fall into one bucket.
         """
         if not len(self.keys):
             return np.full(len(prefixes), -1, np.int64)
@@ -159,6 +158,41 @@ class KeyColumn:
         is_same = (following > rows) & (self.prefix(self.keys[following]) == prefixes)
         return np.where(is_same, following, -1)
 
+    def append(self, layer_no: int, prefixes: U64) -> KeyColumn:
+        """Add the tags of one more layer; this column stays as it is.
+
+        Parameters
+        ----------
+        layer_no : int
+            Greater than that of any layer in the column.
+        prefixes : (n_tags_of_layer,) uint64
+            First 8 raw digest bytes of its tags, read big-endian, in file order.
+
+        Returns
+        -------
+        KeyColumn
+            Over the tags of both.
+
+        Notes
+        -----
+        O(n_tags): the keys are in order already, and the sort merges two runs.
+        """
+        if not len(prefixes):
+            return self
+        layer_bits = max(self.layer_bits, layer_no.bit_length())
+        tag_bits = max(self.tag_bits, (len(prefixes) - 1).bit_length())
+        keys = np.empty(len(self) + len(prefixes), np.uint64)
+        old, new = keys[: len(self)], keys[len(self) :]
+        old[:] = self.keys
+        if (layer_bits, tag_bits) != (self.layer_bits, self.tag_bits):
+            layer, tag = (part.view(np.uint64) for part in self.unpack(np.arange(len(self))))
+            low_bits = np.uint64(layer_bits + tag_bits)
+            old[:] = (old >> low_bits) << low_bits | layer << np.uint64(tag_bits) | tag
+        _pack_keys(prefixes, layer_no, layer_bits, tag_bits, out=new)
+        new.sort()
+        keys.sort(kind="stable")
+        return _index_keys(keys, layer_bits, tag_bits)
+
     def _lower_bound(self, prefixes: U64) -> I64:
         """(n,) int64: the first row whose key is not below the prefix."""
         bucket = prefixes >> np.uint64(64 - self.bucket_bits)
@@ -195,7 +229,7 @@ def build_keys(prefixes: Iterable[U64], counts: Sequence[int]) -> KeyColumn:
     Returns
     -------
     KeyColumn
-        Over all tags; the layer number is the place in the sequence.
+        Over all tags; a layer's number is its index in `counts`.
 
     Examples
     --------
@@ -207,21 +241,29 @@ def build_keys(prefixes: Iterable[U64], counts: Sequence[int]) -> KeyColumn:
     n_tags = sum(counts)
     layer_bits = max(len(counts) - 1, 0).bit_length()
     tag_bits = max(max(counts, default=0) - 1, 0).bit_length()
-    low_bits = np.uint64(layer_bits + tag_bits)
     keys = np.empty(n_tags, np.uint64)
     start = 0
     for layer_no, layer in enumerate(prefixes):  # over layers: each is one block of the column
-        block = keys[start : start + len(layer)]
-        np.right_shift(layer, low_bits, out=block)
-        block <<= low_bits
-        block |= np.arange(len(layer), dtype=np.uint64)
-        block |= np.uint64(layer_no << tag_bits)
+        _pack_keys(layer, layer_no, layer_bits, tag_bits, out=keys[start : start + len(layer)])
         start += len(layer)
     keys.sort()
-    bucket_bits = max(n_tags.bit_length() - 1, 1)
-    return KeyColumn(
-        frozen(keys), frozen(_fan_out(keys, bucket_bits)), bucket_bits, layer_bits, tag_bits
-    )
+    return _index_keys(keys, layer_bits, tag_bits)
+
+
+def _pack_keys(prefixes: U64, layer_no: int, layer_bits: int, tag_bits: int, out: U64) -> None:
+    """Write the keys of one layer's tags, in file order."""
+    low_bits = np.uint64(layer_bits + tag_bits)
+    np.right_shift(prefixes, low_bits, out=out)
+    out <<= low_bits
+    out |= np.arange(len(prefixes), dtype=np.uint64)
+    out |= np.uint64(layer_no << tag_bits)
+
+
+def _index_keys(keys: U64, layer_bits: int, tag_bits: int) -> KeyColumn:
+    """Make a column of sorted keys, with its fan-out table."""
+    bucket_bits = max(len(keys).bit_length() - 1, 1)
+    bucket_start = _fan_out(keys, bucket_bits)
+    return KeyColumn(frozen(keys), frozen(bucket_start), bucket_bits, layer_bits, tag_bits)
 
 
 def _fan_out(keys: U64, bucket_bits: int) -> U32:

@@ -188,7 +188,7 @@ class LayersCache:
         """The index over all layers, built when it is first needed."""
         with self._index_lock:  # of several threads one builds it, and the others wait
             if self._index is None:
-                self._index = LayerIndex([layer.cache for layer in self.layers])
+                self._index = LayerIndex.build([layer.cache for layer in self.layers])
             return self._index
 
     @property
@@ -234,7 +234,7 @@ class LayersCache:
         """
         queries = _as_digests(digests)
         layer, tag = self.index.find_first(queries)
-        result = LookupResult(queries, layer, tag, self.index.maps, self.layers)
+        result = LookupResult(queries, layer, tag, self.index.tags, self.layers)
         if strict:
             result.require_sound()
         return result
@@ -280,7 +280,7 @@ class LayersCache:
         distinct = queries.take(rest).to_text().dictionary_encode()
         is_anywhere = np.zeros(len(distinct.dictionary), np.bool_)
         for query, layer, tag in self.index.iter_all(parse_digests(distinct.dictionary)):
-            is_sound = ~self.index.maps.locate(layer, tag).is_corrupt
+            is_sound = ~self.index.tags.locate(layer, tag).is_corrupt
             is_anywhere[query[is_sound]] = True
         is_held[rest] = is_anywhere[distinct.indices.to_numpy()]
         return is_held

@@ -1,33 +1,38 @@
-"""Which layer holds each digest? The whole batch against all layers at once.
+"""Look up digests in all layers at once.
 
-1. The key column nominates a tag for each query; among equal prefixes in layer order.
-2. One gather over all maps fetches the nominees' digests; all 32 bytes must be equal. Where they
-   are not, the next key of the same prefix is asked, a few rounds at most.
-3. Layers that a key search may not speak for are asked apart, the way Go asks: bloom filter, then
-   its own binary search. These are files whose tags are out of order or missing from their filter,
-   and files of another algorithm; real ones are neither.
-4. The lowest layer wins, and in it the first tag of the file.
+The tags of a cache file are an array of records on its map (`np.memmap`, see `cache/reader.py`):
+a digest of 39 bytes (`sha256:` and the raw ones), and where its location is. A batch of digests
+is looked up in four steps.
 
-The answers are those of asking one digest at a time, layer by layer.
+1. Key. The first 8 raw bytes of all tags' digests are packed into one sorted column of numbers
+   (`keys.py`). A search in it nominates a tag for each query, of equal ones the first layer's.
+2. Verify. One gather over all maps (`tags.py`) reads the digests of the nominees. All 32 bytes must
+   be equal; where they are not, the next key of the same prefix is nominated, for a few rounds.
+3. Fall back. Files for which the order of keys does not tell what Go's search finds are searched
+   one by one, as Go does: bloom filter, then binary search. Their tags are out of order or missing
+   from the filter, or of another algorithm; no such file is known outside of tests.
+4. The first layer wins, and in it the first tag of the file.
+
+Step 3 is the only one that needs bloom filters. A sound file's filter was seen to admit all of its
+tags, so it can only rule out what a search of the keys does not find either, and faster.
+
+The answers are those of looking up one digest at a time, layer by layer.
 Source: containers/storage pkg/chunked/cache_linux.go findDigestInternal, findBinaryTag.
 
-Layers that join later, as a pull's do, get a small key column of their own behind the first:
-sorting all keys again for each would cost a second on a large store.
-
-12 bytes a tag at most, beyond the maps. Does not look at locations: see `result.py`.
+12 bytes a tag at most, beyond the maps. Locations and names are read later: see `result.py`.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vecache.digest import PREFIX_BYTES, Algorithm
+from vecache.digest import PREFIX_BYTES, RAW_BYTES, Algorithm
 from vecache.files import release_pages
-from vecache.index.address_view import RESIDENT_BYTES
 from vecache.index.keys import build_keys
-from vecache.index.tags import LayerMaps
+from vecache.index.tags import RESIDENT_BYTES, LayerTags
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -40,41 +45,58 @@ if TYPE_CHECKING:
 __all__ = ["LayerIndex"]
 
 _MAX_ROUNDS = 8
-"""Keys of one prefix that are verified in bulk before the layers are asked apart. Two sha256
-digests that share 30 bits are already rare; eight are somebody's work."""
+"""Keys of one prefix that are verified in bulk before each layer is searched. Two sha256 digests
+that share 30 bits are already rare; eight were made to."""
 
 _MATCHES_PER_BLOCK = 1 << 20
+_BIG_ENDIAN = np.dtype(">u8")
+_DIGEST_BYTES = PREFIX_BYTES + RAW_BYTES[Algorithm.SHA256]
 
 
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class LayerIndex:
-    """All tags of an ordered set of cache files, ready to be asked in bulk."""
+    """All tags of an ordered set of cache files, to look up in bulk.
 
-    __slots__ = ("_apart", "_base", "_is_trusted", "_joined", "_n_base", "files", "maps")
+    Attributes
+    ----------
+    files : tuple of CacheFile
+        A layer's number is its index here.
+    tags : LayerTags
+        Their tags, on the maps.
+    columns : (KeyColumn, KeyColumn)
+        Keys of the layers that were there from the start, and of those that were appended: sorting
+        all keys for each appended layer would cost a second on a large store.
+    is_sound : (n_layers,) bool
+        Layers in which a key search finds what Go's search finds.
+    """
 
-    def __init__(
-        self, files: Sequence[CacheFile], base: KeyColumn | None = None, n_base: int = 0
-    ) -> None:
-        self.files = tuple(files)
-        self.maps = LayerMaps(self.files)
-        if base is None:
-            base, n_base = _index_files(self.files), len(files)
-        self._base, self._n_base = base, n_base
-        self._joined = _index_files(self.files[n_base:])
-        self._is_trusted = np.array([_is_sha256(f) and f.is_sound() for f in self.files], np.bool_)
-        self._apart = [
-            number
-            for number, file in enumerate(self.files)
-            if file.n_tags and not self._is_trusted[number]
-        ]
+    files: tuple[CacheFile, ...]
+    tags: LayerTags
+    columns: tuple[KeyColumn, KeyColumn]
+    is_sound: Bool
+
+    @classmethod
+    def build(cls, files: Sequence[CacheFile]) -> LayerIndex:
+        """Read the keys of all files, and check which files are sound."""
+        counts = [file.n_tags if _is_sha256(file) else 0 for file in files]
+        columns = build_keys(_read_keys(files), counts), build_keys([], [])
+        is_sound = np.array([_is_sound(file) for file in files], np.bool_)
+        return cls(tuple(files), LayerTags.of_files(files), columns, is_sound)
+
+    def append(self, file: CacheFile) -> LayerIndex:
+        """Return an index with one more layer at the end; this one stays as it is."""
+        loaded, appended = self.columns
+        return LayerIndex(
+            (*self.files, file),
+            self.tags.append(file),
+            (loaded, appended.append(len(self.files), _tag_prefixes(file))),
+            np.append(self.is_sound, _is_sound(file)),
+        )
 
     @property
     def nbytes(self) -> int:
         """Bytes that the index holds beyond the maps."""
-        return self._base.nbytes + self._joined.nbytes
-
-    def append(self, file: CacheFile) -> LayerIndex:
-        """Return an index with one more layer at the end, which shares this one's column."""
-        return LayerIndex((*self.files, file), self._base, self._n_base)
+        return sum(column.nbytes for column in self.columns)
 
     def find_first(self, digests: Digests) -> tuple[I64, I64]:
         """Find the tag that Go would answer with.
@@ -89,20 +111,62 @@ class LayerIndex:
         layer_no, tag_row : (n,) int64
             The first layer that holds the digest and the first such tag in it; -1 where absent.
         """
-        layer_no = np.full(len(digests), -1, np.int64)
-        tag_row = np.full(len(digests), -1, np.int64)
+        layer_no, tag_row = np.full((2, len(digests)), -1, np.int64)
         rows = np.flatnonzero(digests.is_sha256)
         raw = digests.raw if len(rows) == len(digests) else digests.raw[rows]
-        layer_no[rows], tag_row[rows], unsettled = self._find_by_key(raw)
-        for number in self._apart:  # over the few layers that keys cannot speak for
-            self._ask_apart(digests, number, layer_no, tag_row)
-        if len(unsettled):
-            rows = rows[unsettled]
+        layer_no[rows], tag_row[rows], undecided = self._search_keys(raw)
+        for number in np.flatnonzero(~self.is_sound).tolist():
+            self._search_layer(number, digests, layer_no, tag_row)
+        if len(undecided):
+            rows = rows[undecided]
             rest, layer, tag = digests.take(rows), layer_no[rows], tag_row[rows]
             for number in range(len(self.files)):
-                self._ask_apart(rest, number, layer, tag)
+                self._search_layer(number, rest, layer, tag)
             layer_no[rows], tag_row[rows] = layer, tag
         return layer_no, tag_row
+
+    def _search_keys(self, raw: U8) -> tuple[I64, I64, I64]:
+        """Find the first tag of each digest in sound layers, and the queries left undecided."""
+        layer_no, tag_row = np.full((2, len(raw)), -1, np.int64)
+        prefixes = _raw_prefixes(raw)
+        undecided = [np.empty(0, np.int64)]
+        for column in filter(len, self.columns):  # the second has later layers only
+            prefix = column.prefix(prefixes)
+            key_row = column.find_first(prefix)
+            active = np.flatnonzero((key_row >= 0) & (layer_no < 0))
+            for _ in range(_MAX_ROUNDS):
+                if not len(active):
+                    break
+                layer, tag = column.unpack(key_row[active])
+                is_answer = self._is_equal(layer, tag, raw[active]) & self.is_sound[layer]
+                found = active[is_answer]
+                layer_no[found], tag_row[found] = layer[is_answer], tag[is_answer]
+                active = active[~is_answer]
+                key_row[active] = column.next_of_prefix(key_row[active], prefix[active])
+                active = active[key_row[active] >= 0]
+            undecided.append(active)
+        return layer_no, tag_row, np.concatenate(undecided)
+
+    def _is_equal(self, layer_no: I64, tag_row: I64, raw: U8) -> Bool:
+        """(n,) bool: whether each tag's whole digest is the query's."""
+        found = self.tags.raw_digests(layer_no, tag_row)
+        wanted = np.ascontiguousarray(raw).view(np.uint64)
+        is_equal: Bool = found[:, 0] == wanted[:, 0]
+        for word in range(1, found.shape[1]):  # four words a digest
+            is_equal &= found[:, word] == wanted[:, word]
+        return is_equal
+
+    def _search_layer(self, number: int, digests: Digests, layer_no: I64, tag_row: I64) -> None:
+        """Search one layer Go's way for what no earlier layer has; fill in place."""
+        file = self.files[number]
+        if not file.n_tags or file.algorithm is Algorithm.INVALID:
+            return
+        rows, packed = digests.packed(file.algorithm)
+        is_open = (layer_no[rows] < 0) | (layer_no[rows] > number)
+        rows = rows[is_open]
+        found = file.find_tags(packed[is_open])  # bloom filter, then binary search
+        layer_no[rows[found >= 0]] = number
+        tag_row[rows[found >= 0]] = found[found >= 0]
 
     def find_all(self, digests: Digests) -> tuple[I64, I64, I64]:
         """Find every tag with each digest, whatever bloom filters and tag order say.
@@ -138,118 +202,62 @@ class LayerIndex:
         """
         rows = np.flatnonzero(digests.is_sha256)
         raw = digests.raw[rows]
-        for column, first_layer in ((self._base, 0), (self._joined, self._n_base)):
-            yield from self._iter_by_key(column, first_layer, rows, raw)
-        for number, file in enumerate(self.files):  # hardly ever a layer
-            if file.n_tags and file.algorithm in (Algorithm.SHA384, Algorithm.SHA512):
-                yield from _iter_apart(digests, number, file)
+        for column in filter(len, self.columns):
+            for query, layer_no, tag_row in self._iter_column(column, raw):
+                yield rows[query], layer_no, tag_row
+        for number in np.flatnonzero(~self.is_sound).tolist():
+            file = self.files[number]
+            if file.algorithm in (Algorithm.SHA384, Algorithm.SHA512):
+                yield from _iter_file(file, number, digests)
 
-    def _find_by_key(self, raw: U8) -> tuple[I64, I64, I64]:
-        """First verified tag in the trusted layers, and the queries left open after all rounds."""
-        layer_no, tag_row, unsettled = self._verify_rounds(self._base, 0, raw)
-        if len(self._joined):
-            is_open = layer_no < 0
-            is_open[unsettled] = False
-            rows = np.flatnonzero(is_open)
-            layer, tag, more = self._verify_rounds(self._joined, self._n_base, raw[rows])
-            layer_no[rows], tag_row[rows] = layer, tag
-            unsettled = np.concatenate([unsettled, rows[more]])
-        return layer_no, tag_row, unsettled
-
-    def _verify_rounds(self, column: KeyColumn, first_layer: int, raw: U8) -> tuple[I64, I64, I64]:
-        layer_no = np.full(len(raw), -1, np.int64)
-        tag_row = np.full(len(raw), -1, np.int64)
-        prefixes = column.prefix(_read_prefixes(raw))
-        key_row = column.find_first(prefixes)
-        active = np.flatnonzero(key_row >= 0)
-        for _ in range(_MAX_ROUNDS):
-            if not len(active):
-                break
-            layer, tag = column.unpack(key_row[active])
-            layer += first_layer
-            is_answer = self._is_equal(layer, tag, raw[active]) & self._is_trusted[layer]
-            settled = active[is_answer]
-            layer_no[settled], tag_row[settled] = layer[is_answer], tag[is_answer]
-            active = active[~is_answer]
-            key_row[active] = column.next_of_prefix(key_row[active], prefixes[active])
-            active = active[key_row[active] >= 0]
-        return layer_no, tag_row, active
-
-    def _iter_by_key(
-        self, column: KeyColumn, first_layer: int, rows: I64, raw: U8
-    ) -> Iterator[tuple[I64, I64, I64]]:
-        prefixes = column.prefix(_read_prefixes(raw))
-        first = column.find_first(prefixes)
+    def _iter_column(self, column: KeyColumn, raw: U8) -> Iterator[tuple[I64, I64, I64]]:
+        prefix = column.prefix(_raw_prefixes(raw))
+        first = column.find_first(prefix)
         hit = np.flatnonzero(first >= 0)
-        n_keys = column.find_end(prefixes[hit]) - first[hit]
+        n_keys = column.find_end(prefix[hit]) - first[hit]
         for run, key_row in _iter_runs(first[hit], n_keys):
             query = hit[run]
             layer_no, tag_row = column.unpack(key_row)
-            layer_no += first_layer
             is_equal = self._is_equal(layer_no, tag_row, raw[query])
-            # A trusted layer's tags were seen to be sha256; another's may say anything in front.
-            is_equal &= self._is_trusted[layer_no] | self.maps.is_sha256(layer_no, tag_row)
-            yield rows[query[is_equal]], layer_no[is_equal], tag_row[is_equal]
-
-    def _is_equal(self, layer_no: I64, tag_row: I64, raw: U8) -> Bool:
-        """(n,) bool: whether each tag's whole digest is the query's."""
-        found = self.maps.raw_digests(layer_no, tag_row)
-        wanted = np.ascontiguousarray(raw).view(np.uint64)
-        is_equal: Bool = found[:, 0] == wanted[:, 0]
-        for word in range(1, found.shape[1]):  # four words a digest
-            is_equal &= found[:, word] == wanted[:, word]
-        return is_equal
-
-    def _ask_apart(self, digests: Digests, number: int, layer_no: I64, tag_row: I64) -> None:
-        """Ask one layer Go's way for what no earlier layer answered; fill in place."""
-        file = self.files[number]
-        if not file.n_tags or file.algorithm is Algorithm.INVALID:
-            return
-        rows, packed = digests.packed(file.algorithm)
-        is_open = (layer_no[rows] < 0) | (layer_no[rows] > number)
-        rows = rows[is_open]
-        found = file.find_tags(packed[is_open])
-        layer_no[rows[found >= 0]] = number
-        tag_row[rows[found >= 0]] = found[found >= 0]
+            # A sound layer's tags were seen to be sha256; another's may begin with anything.
+            is_equal &= self.is_sound[layer_no] | self.tags.is_sha256(layer_no, tag_row)
+            yield query[is_equal], layer_no[is_equal], tag_row[is_equal]
 
 
-def _index_files(files: Sequence[CacheFile]) -> KeyColumn:
-    counts = [file.n_tags if _is_sha256(file) else 0 for file in files]
-    is_much = sum(file.n_bytes for file in files) > RESIDENT_BYTES
-    return build_keys(_read_prefixes_of(files, is_much=is_much), counts)
-
-
-def _read_prefixes_of(files: Sequence[CacheFile], *, is_much: bool) -> Iterator[U64]:
-    """Read what the key column takes, file by file; check each while its pages are at hand."""
+def _read_keys(files: Sequence[CacheFile]) -> Iterator[U64]:
+    """Read the prefixes of each file's tags, and check the file while its pages are in memory."""
+    is_large = sum(file.n_bytes for file in files) > RESIDENT_BYTES
     for file in files:
-        prefixes = _key_prefixes(file)
+        prefixes = _tag_prefixes(file)
         file.is_sound()
-        if is_much:
+        if is_large:
             release_pages(file.data)
         yield prefixes
 
 
-def _is_sha256(file: CacheFile) -> bool:
-    return file.algorithm is Algorithm.SHA256
-
-
-def _key_prefixes(file: CacheFile) -> U64:
-    """(n_tags,) uint64: what the key column takes from a file; nothing from other algorithms."""
+def _tag_prefixes(file: CacheFile) -> U64:
+    """(n_tags,) uint64: the first 8 raw digest bytes of each tag; none of other algorithms."""
     if not _is_sha256(file) or not file.n_tags:
         return np.empty(0, np.uint64)
-    stored: U64 = np.ndarray(
-        file.n_tags, ">u8", file.data, file.header.tags_offset + PREFIX_BYTES, (file.tag_len,)
-    )
-    return stored.astype(np.uint64)
+    return _raw_prefixes(file.packed, PREFIX_BYTES)
 
 
-def _read_prefixes(raw: U8) -> U64:
-    prefixes: U64 = np.ascontiguousarray(raw).view(np.dtype(">u8"))[:, 0].astype(np.uint64)
+def _raw_prefixes(raw: U8, start: int = 0) -> U64:
+    """(n,) uint64: 8 bytes of each row, read big-endian."""
+    prefixes: U64 = raw[:, start : start + 8].view(_BIG_ENDIAN)[:, 0].astype(np.uint64)
     return prefixes
 
 
-def _iter_apart(digests: Digests, number: int, file: CacheFile) -> Iterator[tuple[I64, I64, I64]]:
-    """Every match in one file of another algorithm: a sort of both sides, rare and small."""
+def _is_sha256(file: CacheFile) -> bool:
+    return file.digest_len == _DIGEST_BYTES
+
+
+def _is_sound(file: CacheFile) -> bool:
+    return file.n_tags == 0 or (_is_sha256(file) and file.is_sound())
+
+
+def _iter_file(file: CacheFile, number: int, digests: Digests) -> Iterator[tuple[I64, I64, I64]]:
+    """Yield every match in one file of another algorithm; both sides are sorted for that."""
     rows, packed = digests.packed(file.algorithm)
     width = file.digest_len
     queries = np.ascontiguousarray(packed).view(f"S{width}").reshape(-1)
@@ -257,8 +265,8 @@ def _iter_apart(digests: Digests, number: int, file: CacheFile) -> Iterator[tupl
     order = np.argsort(tags, kind="stable")
     start = np.searchsorted(tags, queries, side="left", sorter=order).astype(np.int64)
     n_found = np.searchsorted(tags, queries, side="right", sorter=order).astype(np.int64) - start
-    for run, place in _iter_runs(start, n_found):
-        yield rows[run], np.full(len(run), number, np.int64), order[place]
+    for run, sorted_row in _iter_runs(start, n_found):
+        yield rows[run], np.full(len(run), number, np.int64), order[sorted_row]
 
 
 def _iter_runs(starts: I64, lengths: I64) -> Iterator[tuple[I64, I64]]:

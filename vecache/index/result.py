@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from vecache.cache.locations import Locations
     from vecache.digest import Digests
     from vecache.index.load import CachedLayer
-    from vecache.index.tags import LayerMaps
+    from vecache.index.tags import LayerTags
 
 __all__ = ["LookupResult", "LookupState", "Matches"]
 
@@ -58,7 +58,7 @@ class LookupResult:
         The queries; None where each of them is known to be a digest.
     layer, tag : (n,) int64
         What the index found.
-    maps : LayerMaps
+    tags : LayerTags
         Where to read locations and names.
     layers : sequence of CachedLayer
         What layer numbers stand for.
@@ -76,13 +76,13 @@ class LookupResult:
         digests: Digests | None,
         layer: I64,
         tag: I64,
-        maps: LayerMaps,
+        tags: LayerTags,
         layers: Sequence[CachedLayer],
     ) -> None:
         # A million queries are 100 MB: they are kept only where there is something to say of them.
         has_invalid = digests is not None and (digests.algorithm == Algorithm.INVALID).any()
         self._invalid = digests if has_invalid else None
-        self._maps = maps
+        self._tags = tags
         self._layers = layers
         self.layer, self.tag = frozen(layer), frozen(tag)
 
@@ -124,11 +124,11 @@ class LookupResult:
         """
         found = np.flatnonzero(self.is_found)
         name_offset = self._spread(self._located.name_offset)[found]
-        is_file = self._maps.name_lengths(self.layer[found], name_offset) > 0
+        is_file = self._tags.name_lengths(self.layer[found], name_offset) > 0
         aside = found[~is_file | (self.offset[found] != 0)]
         layer, tag = self.layer.copy(), self.tag.copy()
         layer[aside], tag[aside] = -1, -1
-        return LookupResult(self._invalid, layer, tag, self._maps, self._layers)
+        return LookupResult(self._invalid, layer, tag, self._tags, self._layers)
 
     def paths(self) -> BinaryColumn:
         """Read the names that the locations point at.
@@ -171,7 +171,7 @@ class LookupResult:
         _, first, place[hit] = np.unique(
             (layer << _NAME_OFFSET_BITS) | name_offset, return_index=True, return_inverse=True
         )
-        names = self._maps.names(layer[first], name_offset[first])
+        names = self._tags.names(layer[first], name_offset[first])
         return pa.DictionaryArray.from_arrays(pa.array(place, mask=place < 0), names)
 
     def to_arrow(self) -> Any:
@@ -226,7 +226,7 @@ class LookupResult:
     @cached_property
     def _located(self) -> Locations:
         hit = self.layer >= 0
-        return self._maps.locate(self.layer[hit], self.tag[hit])
+        return self._tags.locate(self.layer[hit], self.tag[hit])
 
     def _spread(self, located: I64) -> I64:
         column = np.full(len(self), -1, np.int64)
