@@ -248,7 +248,7 @@ def test_a_fifo_in_the_build_cache_does_not_stop_the_load(tmp_path: Path) -> Non
     assert sources(load(root, build_cache=folder))[-1] == "built"
 
 
-def test_who_asks_does_not_change_what_a_store_holds(
+def test_a_read_only_store_is_built_for_in_memory_but_not_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = copy_store("dir", tmp_path)
@@ -257,7 +257,7 @@ def test_who_asks_does_not_change_what_a_store_holds(
     assert all(record.is_read_only for record in cache.records)
     assert sources(cache) == ["mapped"] * 4 + ["built"]
     written = LayersCache.load(open_store(root), build="store")
-    assert "nothing is written there" in written.excluded[0].reason
+    assert "nothing was written" in written.excluded[0].reason
 
 
 def test_strict_raises_what_marking_shows(tmp_path: Path) -> None:
