@@ -23,7 +23,7 @@ class FakeTime:
 
     @property
     def clock(self) -> Clock:
-        return Clock(self.now, self.now, self.sleep)
+        return Clock(self.now, self.sleep)
 
     def policy(self, **changes: float) -> RetryPolicy:
         return RetryPolicy(clock=self.clock, **changes)  # type: ignore[arg-type]

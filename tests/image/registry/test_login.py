@@ -54,7 +54,7 @@ def test_a_login_of_another_kind_is_a_clear_error(
     registry: Registry, time: FakeTime, headers: dict[str, str]
 ) -> None:
     registry.rules = [only("all", Reply(401, headers))]
-    with pytest.raises(RegistryError, match="wants a login, but not Basic or Bearer"):
+    with pytest.raises(RegistryError, match="needs a login, but not Basic or Bearer"):
         read_all(registry, time)
 
 
@@ -133,15 +133,15 @@ def test_a_token_that_expires_is_fetched_again(registry: Registry, time: FakeTim
 @pytest.mark.parametrize(
     ("reply", "message"),
     [
-        (Reply(403), "gave no token, status 403"),
-        (Reply(401, {"WWW-Authenticate": "Basic"}), "gave no token, status 401"),
-        (Reply(body=b"{}"), "gave no token that can be sent"),
-        (Reply(body=b'{"token":"a\\r\\nX-Evil: 1"}'), "gave no token that can be sent"),
-        (Reply(body='{"token":"é"}'.encode()), "gave no token that can be sent"),
+        (Reply(403), "sent no token, status 403"),
+        (Reply(401, {"WWW-Authenticate": "Basic"}), "sent no token, status 401"),
+        (Reply(body=b"{}"), "sent no usable token"),
+        (Reply(body=b'{"token":"a\\r\\nX-Evil: 1"}'), "sent no usable token"),
+        (Reply(body='{"token":"é"}'.encode()), "sent no usable token"),
         (Reply(body=b'{"token":5}'), "token: found an integer"),
         (Reply(body=b"<html>"), "not JSON"),
         (Reply(body=b" " * 2_000_000), "more than 1,048,576 bytes"),
-        (Reply(503), "status 503; asked 4 times"),
+        (Reply(503), "status 503; tried 4 times"),
     ],
 )
 def test_a_token_server_that_fails_is_a_clear_error(
@@ -157,7 +157,7 @@ def test_a_token_server_that_fails_is_a_clear_error(
 @pytest.mark.parametrize("realm", ["", "ftp://host/", "file:///etc/passwd", "http://[", "nonsense"])
 def test_a_token_server_must_be_a_url(registry: Registry, time: FakeTime, realm: str) -> None:
     registry.rules = [only("all", Reply(401, {"WWW-Authenticate": f'Bearer realm="{realm}"'}))]
-    with pytest.raises(RegistryError, match="no http or https URL"):
+    with pytest.raises(RegistryError, match="not an http or https URL"):
         read_all(registry, time)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import shutil
 import ssl
 import subprocess
@@ -9,6 +10,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from urllib3 import ProxyManager
 
 from tests.image.registry.cases import (
     SAMPLE,
@@ -24,7 +26,7 @@ from vecache.errors import (
     RegistryError,
 )
 from vecache.image.open import open_image
-from vecache.image.registry.http import Pools, find_proxy, show_url
+from vecache.image.registry.http import HttpClient, find_proxy, show_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,6 +55,14 @@ def tls_registry(certificate: Path) -> Iterator[Registry]:
     context.load_cert_chain(certificate / "cert.pem", certificate / "key.pem")
     with serve(Registry(SAMPLE), context) as running:
         yield running
+
+
+def set_proxies(monkeypatch: pytest.MonkeyPatch, environ: dict[str, str]) -> None:
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
 
 
 def test_an_unknown_certificate_is_refused_at_once(tls_registry: Registry, time: FakeTime) -> None:
@@ -122,6 +132,8 @@ def test_without_urllib3_it_says_what_to_install(
     time: FakeTime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "urllib3", None)
+    for name in ("client", "login", "http"):
+        monkeypatch.delitem(sys.modules, f"vecache.image.registry.{name}", raising=False)
     with pytest.raises(ImageError, match=r"pip install 'vecache\[registry\]'"):
         open_image("docker://127.0.0.1:1/x", retry=time.policy())
 
@@ -136,6 +148,7 @@ def test_without_urllib3_it_says_what_to_install(
         ("http://quay.io/", {"HTTP_PROXY": "http://p:1"}, "http://p:1"),
         ("https://quay.io/", {"HTTPS_PROXY": "http://p:1", "NO_PROXY": "x,quay.io"}, None),
         ("https://cdn.quay.io/", {"HTTPS_PROXY": "http://p:1", "NO_PROXY": ".quay.io"}, None),
+        ("https://cdn.quay.io/", {"HTTPS_PROXY": "http://p:1", "NO_PROXY": "x, *.quay.io"}, None),
         ("https://notquay.io/", {"HTTPS_PROXY": "http://p:1", "NO_PROXY": "quay.io"}, "http://p:1"),
         ("https://quay.io/", {"HTTPS_PROXY": "http://p:1", "no_proxy": "*"}, None),
         ("https://localhost:5000/", {"HTTPS_PROXY": "http://p:1"}, None),
@@ -144,16 +157,30 @@ def test_without_urllib3_it_says_what_to_install(
     ],
 )
 def test_proxies_are_found_as_go_programs_do(
-    url: str, environ: dict[str, str], proxy: str | None
+    url: str, environ: dict[str, str], proxy: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert find_proxy(url, environ) == proxy
+    set_proxies(monkeypatch, environ)
+    assert find_proxy(url) == proxy
 
 
-def test_a_proxy_is_used_with_its_own_login() -> None:
-    environ = {"HTTPS_PROXY": f"http://user:{SECRET}@proxy:3128"}
-    manager = Pools(True, (), environ).manager("https://quay.io/v2/")
+@pytest.mark.parametrize("proxy", ["socks5://user:{}@proxy:1", "http://user:{}@[::1", "ftp://p"])
+def test_a_proxy_that_is_not_http_is_a_clear_error(
+    time: FakeTime, proxy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_proxies(monkeypatch, {"HTTPS_PROXY": proxy.format(SECRET)})
+    with pytest.raises(ConfigError, match="not the URL of an http or https proxy") as caught:
+        open_image("docker://registry.test/x", retry=time.policy())
+    assert SECRET not in str(caught.value)
+
+
+def test_a_proxy_is_used_with_its_own_login(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_proxies(monkeypatch, {"HTTPS_PROXY": f"http://user:{SECRET}%40@proxy:3128"})
+    manager = HttpClient(())._manager("https://quay.io/v2/")
+    assert isinstance(manager, ProxyManager)
     assert manager.proxy is not None
     assert manager.proxy.host == "proxy"
+    login = base64.b64decode(manager.proxy_headers["Proxy-Authorization"].removeprefix("Basic "))
+    assert login.decode() == f"user:{SECRET}@"
 
 
 def test_a_proxy_that_is_gone_is_a_clear_error(
@@ -172,7 +199,7 @@ def test_a_proxy_that_is_gone_is_a_clear_error(
     [
         ("https://user:pw@host:1/a/b?Signature=x#y", "https://host:1/a/b"),
         ("http://[::1/x", "a malformed URL"),
-        ("https://host/\x1b[2J", r"https://host/\x1b[2J"),
+        ("https://host/\x1b[2J", "https://host/%1B%5B2J"),
     ],
 )
 def test_urls_are_shown_without_secrets(url: str, shown: str) -> None:

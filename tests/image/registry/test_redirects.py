@@ -58,11 +58,11 @@ def test_a_relative_redirect_stays_and_keeps_the_login(
 @pytest.mark.parametrize(
     ("location", "message"),
     [
-        ("", "does not say where"),
-        ("file:///etc/passwd", "no http or https"),
-        ("ftp://host/x", "no http or https"),
-        ("http://[::1/x", "no http or https"),
-        ("http://host:99999/x", "no http or https"),
+        ("", "without a Location"),
+        ("file:///etc/passwd", "not an http or https"),
+        ("ftp://host/x", "not an http or https"),
+        ("http://[::1/x", "not an http or https"),
+        ("http://host:99999/x", "not an http or https"),
         ("/v2/a/b/manifests/latest", "more than 5 redirects"),
     ],
 )

@@ -1,46 +1,39 @@
-"""A part of a blob from an answer to `Range: bytes=a-b`, whatever the server made of it.
-
-A server that knows ranges answers 206 and says which range it sends. One that does not may
-answer 200 with the whole blob: then the part is read from the stream and the rest is left alone,
-if not too much comes before it. One that refuses ranges (400, 501) is asked once more for the
-whole blob, on the same terms.
-
-An image in a registry: which URLs to ask, and what the answers must look like.
+"""An image in a registry: its URLs, and what the responses must look like.
 
     GET /v2/NAME/manifests/VERSION     a manifest or a list
-    GET /v2/NAME/blobs/DIGEST          a config, or a range of a layer
+    GET /v2/NAME/blobs/DIGEST          a config, or one range of a layer
 
 Manifests are read by tag and hashed here; the digest that a server sends along is not looked at. A
-request that is answered with 401 is made once more after the login.
+request that is answered with 401 is sent once more after the login.
 
-With `tls_verify` off, TLS is tried without looking at certificates, and then plain http, as Podman
-does; this machine's own registry is no exception.
+A server that supports ranges answers 206 and names the range it sends. One that does not may answer
+200 with the whole blob: then the part is read from the stream, if not too much comes before it. One
+that refuses ranges (400, 501) is asked for the whole blob, on the same terms.
 
-Put together what talks to one registry, from the user's environment. Nothing is sent yet.
+With `tls_verify` off any certificate is accepted, and a registry that answers TLS in plain text is
+asked over http, on loopback too. No other failure leads to http: Podman falls back after all of
+them, also where a registry with TLS is only slow. A registry on port 80 needs `:80` in its name.
+Source: containers/image docker/docker_client.go detectPropertiesHelper.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, TypeVar
 
 from vecache.errors import RegistryError
 from vecache.image.manifest import ACCEPTED_TYPES, MAX_DOCUMENT_BYTES
 from vecache.image.registry.auth import find_auth_files, find_credentials
 from vecache.image.registry.http import (
-    InterruptedRequestError,
-    Pools,
+    HttpClient,
+    PlainTextError,
+    RetryableError,
     RetryPolicy,
-    Wire,
-    certificate_folders,
-    origin_of,
-    raise_for_status,
-    raise_if_busy,
-    require_plain,
+    parse_origin,
     show_url,
 )
 from vecache.image.registry.login import Login
@@ -52,176 +45,50 @@ if TYPE_CHECKING:
 
     from vecache.image.manifest import Descriptor
     from vecache.image.name import RegistryName
-    from vecache.image.registry.auth import Credentials
-    from vecache.image.registry.http import Answer, Deadline
+    from vecache.image.registry.http import Deadline, Response
     from vecache.image.toc import TocReader
 
-__all__ = [
-    "MAX_WHOLE_BYTES",
-    "ByteRange",
-    "RegistryImage",
-    "RegistrySession",
-    "RemoteBlob",
-    "connect",
-    "require_small_blob",
-]
+__all__ = ["MAX_WHOLE_BYTES", "RegistryImage", "RegistrySession", "RemoteBlob", "connect"]
 
 MAX_WHOLE_BYTES = 64 << 20
-"""Most bytes to read of a blob for a part of it, where a server knows no ranges."""
+"""Most bytes to read of a blob for a part of it, where a server does not support ranges."""
 
-_REFUSALS = (400, 501)
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/(?:([0-9]{1,19})|\*)")
-
-
-@dataclass(frozen=True, slots=True)
-class ByteRange:
-    """A part of a blob."""
-
-    offset: int  # first byte, and how many, from 1
-    n_bytes: int  # first byte, and how many, from 1
-    blob_bytes: int  # size of the blob, as the manifest says
-    what: str  # the blob, for messages
-
-    @property
-    def header(self) -> dict[str, str]:
-        """The request's header."""
-        return {"Range": f"bytes={self.offset}-{self.offset + self.n_bytes - 1}"}
-
-    def read(self, answer: Answer) -> bytes | None:
-        """Take the part out of an answer."""
-        if answer.status == 206:
-            self._require_range(answer)
-        elif answer.status == 200:
-            self._require_whole(answer)
-            answer.skip(self.offset)
-        elif answer.status in _REFUSALS:
-            return None
-        elif answer.status == 416:
-            raise RegistryError(
-                f"{self.what}: the registry says that its blob has no "
-                f"{self.header['Range']}, the manifest says that it has {self.blob_bytes:,} bytes; "
-                "the copy there is damaged"
-            )
-        else:
-            raise_for_status(answer, self.what)
-        data = answer.read(self.n_bytes)
-        if len(data) != self.n_bytes:
-            raise InterruptedRequestError(f"{len(data):,} bytes, wanted {self.n_bytes:,}")
-        return data
-
-    def _require_range(self, answer: Answer) -> None:
-        found = answer.header("Content-Range") or ""
-        match = _CONTENT_RANGE.fullmatch(found.strip())
-        wanted = (self.offset, self.offset + self.n_bytes - 1)
-        is_right = match is not None and (int(match[1]), int(match[2])) == wanted
-        is_right &= match is None or match[3] is None or int(match[3]) == self.blob_bytes
-        if not is_right:
-            raise RegistryError(
-                f"{self.what}: asked for {self.header['Range']} of {self.blob_bytes:,}, the answer "
-                f"says {found[:80] or 'nothing'!r}; asked {show_url(answer.url)}"
-            )
-
-    def _require_whole(self, answer: Answer) -> None:
-        require_small_blob(self.what, self.offset + self.n_bytes)
-        length = answer.header("Content-Length")
-        if length is not None and length.strip() != str(self.blob_bytes):
-            raise RegistryError(
-                f"{self.what}: the registry sends {length[:20]!r} bytes, "
-                f"the manifest says {self.blob_bytes:,}; the copy there is damaged"
-            )
-
-
-def require_small_blob(what: str, n_bytes: int) -> None:
-    """Raise RegistryError if that is too much to read for a TOC."""
-    if n_bytes > MAX_WHOLE_BYTES:
-        raise RegistryError(
-            f"{what}: the registry knows no byte ranges, and {n_bytes:,} bytes are too many to "
-            "read for a table of contents; copy the image first: skopeo copy docker://... oci:DIR"
-        )
-
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class RegistrySession:
-    """Requests to one registry, with retries and login."""
-
-    host: str  # host, and port
-    wire: Wire  # what makes requests
-    login: Login  # what answers challenges
-    policy: RetryPolicy  # how patient to be
-
-    def get(self, path: str, headers: Mapping[str, str], consume: Callable[[Answer], T]) -> T:
-        """Ask for something below `/v2/` until an answer can be used."""
-        url = f"{self._scheme}://{self.host}/v2/{path}"
-
-        def attempt(deadline: Deadline) -> T:
-            with self._let_in(url, headers, deadline) as answer:
-                raise_if_busy(answer)
-                if answer.status < 300:
-                    require_plain(answer)
-                return consume(answer)
-
-        return self.policy.run(attempt, self.host)
-
-    @cached_property
-    def _scheme(self) -> str:
-        if self.wire.pools.tls_verify:
-            return "https"
-
-        def ping(deadline: Deadline) -> str:
-            self.wire.ask("GET", f"https://{self.host}/v2/", {}, deadline).response.close()
-            return "https"
-
-        try:
-            return replace(self.policy, n_attempts=1).run(ping, self.host)
-        except RegistryError:
-            return "http"
-
-    def _let_in(self, url: str, headers: Mapping[str, str], deadline: Deadline) -> Answer:
-        answer = self.wire.get(url, {**headers, **self.login.headers()}, deadline)
-        if answer.status != 401 or origin_of(answer.url) != origin_of(url):
-            return answer
-        with answer:
-            challenges = answer.response.headers.getlist("WWW-Authenticate")
-        self.login.respond(url, challenges, deadline)
-        return self.wire.get(url, {**headers, **self.login.headers()}, deadline)
-
-
-@dataclass(frozen=True, slots=True)
-class RemoteBlob:
-    """A blob in a registry."""
-
-    session: RegistrySession  # how to ask
-    repository: str  # which blob
-    digest: str  # which blob
-    n_bytes: int  # its size, as the manifest says
-
-    @property
-    def where(self) -> str:
-        """The blob, and the registry it is in."""
-        return f"{self.session.host}/{self.repository}: blob {self.digest}"
-
-    def read(self, offset: int, n_bytes: int) -> bytes:
-        """Read a part with one range."""
-        path = f"{self.repository}/blobs/{self.digest}"
-        part = ByteRange(offset, n_bytes, self.n_bytes, self.where)
-        data = self.session.get(path, part.header, part.read)
-        if data is None:
-            require_small_blob(self.where, offset + n_bytes)
-            data = self.session.get(path, {}, part.read)
-        if data is None:
-            raise RegistryError(f"{self.where}: the registry refuses to send it")
-        return data
+def connect(
+    image: RegistryName,
+    environ: Mapping[str, str],
+    *,
+    auth_file: Path | None = None,
+    retry: RetryPolicy | None = None,
+    tls_verify: bool = True,
+) -> RegistryImage:
+    """Return the image of a name; nothing is sent yet."""
+    home = Path(environ.get("HOME") or os.path.expanduser("~"))
+    certificates = (  # in Podman's order
+        home / ".config/containers/certs.d",
+        Path("/etc/containers/certs.d"),
+        Path("/etc/docker/certs.d"),
+    )
+    http = HttpClient(certificates, tls_verify=tls_verify)
+    login = Login(
+        http,
+        lambda: find_credentials(find_auth_files(environ, auth_file), image),
+        f"repository:{image.repository}:pull",
+        is_plain_allowed=not tls_verify,
+    )
+    return RegistryImage(RegistrySession(image.host, http, login, retry or RetryPolicy()), image)
 
 
 @dataclass(frozen=True, slots=True)
 class RegistryImage:
-    """One image in a registry."""
+    """One image in a registry: an `ImageSource`."""
 
-    session: RegistrySession  # how to ask
-    image: RegistryName  # which image
+    session: RegistrySession
+    image: RegistryName
 
     @property
     def name(self) -> str:
@@ -229,7 +96,7 @@ class RegistryImage:
         return str(self.image)
 
     def read_root(self) -> Document:
-        """Read the manifest or list that the tag or digest stands for."""
+        """Read the manifest or list of the tag or digest."""
         image = self.image
         data, media_type = self._read_document(f"manifests/{image.version}", str(image))
         return Document(data, media_type, str(image), image.version if image.is_pinned else None)
@@ -244,45 +111,149 @@ class RegistryImage:
 
     def find_toc(self, layer_no: int, descriptor: Descriptor) -> TocReader | None:
         """Find a layer's TOC through its annotations."""
-        blob = RemoteBlob(
-            self.session, self.image.repository, descriptor.digest, descriptor.n_bytes
-        )
+        repository = self.image.repository
+        blob = RemoteBlob(self.session, repository, descriptor.digest, descriptor.n_bytes)
         return find_toc(descriptor, blob)
 
     def _read_document(self, path: str, what: str) -> tuple[bytes, str]:
-        def consume(answer: Answer) -> tuple[bytes, str]:
-            if answer.status != 200:
-                raise_for_status(answer, what)
-            data = answer.read(MAX_DOCUMENT_BYTES + 1)
+        def consume(response: Response) -> tuple[bytes, str]:
+            if response.status != 200:
+                raise response.error(what)
+            data = response.read(MAX_DOCUMENT_BYTES + 1)
             if len(data) > MAX_DOCUMENT_BYTES:
                 raise RegistryError(
                     f"{what}: the registry sends more than {MAX_DOCUMENT_BYTES:,} bytes"
                 )
             if not data:
-                raise InterruptedRequestError("an empty answer")
-            media_type = (answer.header("Content-Type") or "").partition(";")[0].strip()
-            return data, media_type
+                raise RetryableError("an empty answer")
+            return data, response.header("Content-Type").partition(";")[0].strip()
 
         headers = {"Accept": ", ".join(ACCEPTED_TYPES)} if path.startswith("manifests/") else {}
         return self.session.get(f"{self.image.repository}/{path}", headers, consume)
 
 
-def connect(
-    image: RegistryName,
-    environ: Mapping[str, str],
-    *,
-    auth_file: Path | None = None,
-    retry: RetryPolicy | None = None,
-    tls_verify: bool = True,
-) -> RegistryImage:
-    """Make the client for one image."""
-    home = Path(environ.get("HOME") or os.path.expanduser("~"))
-    wire = Wire(Pools(tls_verify, certificate_folders(home), environ))
+@dataclass(frozen=True, slots=True)
+class RemoteBlob:
+    """A blob in a registry."""
 
-    def find() -> Credentials | None:
-        return find_credentials(find_auth_files(environ, auth_file), image)
+    session: RegistrySession
+    repository: str
+    digest: str
+    n_bytes: int  # as the manifest says
 
-    login = Login(
-        wire, find, f"repository:{image.repository}:pull", is_plain_allowed=not tls_verify
-    )
-    return RegistryImage(RegistrySession(image.host, wire, login, retry or RetryPolicy()), image)
+    @property
+    def where(self) -> str:
+        """The registry and the blob, for messages."""
+        return f"{self.session.host}/{self.repository}: blob {self.digest}"
+
+    def read(self, offset: int, n_bytes: int) -> bytes:
+        """Read a part of the blob, at least one byte, with one range."""
+
+        def consume(response: Response) -> bytes | None:
+            return self._read_part(response, offset, n_bytes)
+
+        path = f"{self.repository}/blobs/{self.digest}"
+        headers = {"Range": f"bytes={offset}-{offset + n_bytes - 1}"}
+        data = self.session.get(path, headers, consume)
+        if data is None:
+            self._require_small(offset + n_bytes)
+            data = self.session.get(path, {}, consume)
+        if data is None:
+            raise RegistryError(f"{self.where}: the registry refuses to send it")
+        return data
+
+    def _read_part(self, response: Response, offset: int, n_bytes: int) -> bytes | None:
+        """Read the part from a response to either request; None if it refuses ranges."""
+        if response.status in (400, 501):
+            return None
+        if response.status == 206:
+            self._require_range(response, offset, offset + n_bytes - 1)
+        elif response.status == 200:
+            self._require_small(offset + n_bytes)
+            self._require_size(response.header("Content-Length") or str(self.n_bytes))
+            response.skip(offset)
+        elif response.status == 416:
+            raise RegistryError(
+                f"{self.where}: the registry has no bytes {offset:,} to {offset + n_bytes - 1:,}, "
+                f"the manifest says that there are {self.n_bytes:,}; the copy there is damaged"
+            )
+        else:
+            raise response.error(self.where)
+        data = response.read(n_bytes)
+        if len(data) != n_bytes:
+            raise RetryableError(f"{len(data):,} bytes, wanted {n_bytes:,}")
+        return data
+
+    def _require_range(self, response: Response, first: int, last: int) -> None:
+        found = response.header("Content-Range")
+        match = _CONTENT_RANGE.fullmatch(found)
+        size = int(match[3] or self.n_bytes) if match else -1
+        if match is None or (int(match[1]), int(match[2]), size) != (first, last, self.n_bytes):
+            raise RegistryError(
+                f"{self.where}: asked for bytes {first}-{last} of {self.n_bytes}, the response has "
+                f"{found[:80] or 'nothing'!r}; requested {show_url(response.url)}"
+            )
+
+    def _require_size(self, found: str) -> None:
+        if found != str(self.n_bytes):
+            raise RegistryError(
+                f"{self.where}: the registry sends {found[:20]!r} bytes, "
+                f"the manifest says {self.n_bytes:,}; the copy there is damaged"
+            )
+
+    def _require_small(self, n_bytes: int) -> None:
+        if n_bytes > MAX_WHOLE_BYTES:
+            raise RegistryError(
+                f"{self.where}: the registry does not support byte ranges, and {n_bytes:,} bytes "
+                "are too many to read for a table of contents; copy the image first: "
+                "skopeo copy docker://... oci:DIR"
+            )
+
+
+@dataclass
+class RegistrySession:
+    """Requests to one registry from any number of threads, with retries and login."""
+
+    host: str  # with its port, if it has one
+    http: HttpClient
+    login: Login
+    policy: RetryPolicy
+    _scheme: str = ""  # not known yet
+    _lock: Lock = field(default_factory=Lock, repr=False)
+
+    def get(self, path: str, headers: Mapping[str, str], consume: Callable[[Response], T]) -> T:
+        """Request something below `/v2/` and return what `consume` makes of the response.
+
+        After an interruption `consume` is called again, with another response.
+        """
+
+        def attempt(deadline: Deadline) -> T:
+            url = f"{self._find_scheme(deadline)}://{self.host}/v2/{path}"
+            with self._request(url, headers, deadline) as response:
+                response.require_usable()
+                return consume(response)
+
+        return self.policy.run(attempt, self.host)
+
+    def _find_scheme(self, deadline: Deadline) -> str:
+        if self.http.tls_verify:
+            return "https"
+        with self._lock:  # one thread finds out, the others wait for it
+            if not self._scheme:
+                try:
+                    self.http.request("GET", f"https://{self.host}/v2/", {}, deadline).close()
+                    self._scheme = "https"
+                except PlainTextError:
+                    self._scheme = "http"
+            return self._scheme
+
+    def _request(self, url: str, headers: Mapping[str, str], deadline: Deadline) -> Response:
+        login = self.login.headers()
+        response = self.http.get(url, {**headers, **login}, deadline)
+        # A redirect may end at another server, whose challenges are not for this login.
+        if response.status != 401 or parse_origin(response.url) != parse_origin(url):
+            return response
+        response.close()
+        challenges = response.raw.headers.getlist("WWW-Authenticate")
+        self.login.respond(url, challenges, login, deadline)
+        return self.http.get(url, {**headers, **self.login.headers()}, deadline)

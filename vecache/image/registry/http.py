@@ -1,341 +1,213 @@
-"""When to ask again, how long to wait, and when to stop.
+"""HTTP requests to registries: urllib3, with a deadline, retries and errors without secrets.
 
-A request that was interrupted (a connection that failed or broke, a server that is too busy) is
-made again after a wait that doubles each time, or after what the server asks for in `Retry-After`,
-but never for longer than a cap. All attempts together have a deadline, and reading a body looks at
-the same deadline, so a server that sends one byte at a time ends too.
+`HttpClient` sends requests, `Response` is read in bounded pieces, `RetryPolicy` repeats what ends
+in a `RetryableError`. The deadline covers all attempts and the body, so a server that sends one
+byte at a time ends too.
 
-Connections: TLS with the right certificates, and the proxy that the environment names.
-
-Certificates for one registry are found where Podman looks: `HOST:PORT/*.crt` under a `certs.d`
-folder adds to the authorities trusted for it, `*.cert` with `*.key` is what it is shown.
-
-Source: containers/image docker/docker_client.go dockerCertDir, pkg/tlsclientconfig.
-
-Say in words what a status other than success means.
-
-A registry explains itself with a JSON body of codes. Only the codes are shown: free text from a
-server could hold anything, the request's own secrets included.
-
-Source: opencontainers/distribution-spec spec.md "Error Codes".
-
-One HTTP request, and the answer as bytes that cannot outgrow their limit.
-
-1. Connect, ask, read status and headers.
-2. Follow redirects, a few. `Authorization` goes to the origin it was meant for and nowhere else:
-   registries send blobs from the stores of others.
-3. Hand the answer out; its body is read in pieces, each time looking at the limit and the deadline.
-
-What may go well the next time becomes an InterruptedRequestError, all else a RegistryError. URLs
-are shown without their query, since that is where stores of others put signatures.
+Redirects are followed here, hop by hop. urllib3's own loop (2.8, `PoolManager.urlopen`) reads the
+body of a redirect to its end, without a limit or a deadline, and uses the certificates and the
+proxy of the first host for all others.
 """
 
 from __future__ import annotations
 
+import os.path
 import re
 import ssl
 import time
-import warnings
+from base64 import b64encode
 from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
 from http.client import IncompleteRead
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, TypeVar
-from urllib.parse import urljoin, urlsplit
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+from urllib.parse import unquote, urljoin
+from urllib.request import getproxies, proxy_bypass
 
 from vecache.errors import ConfigError, ImageError, ImageNotFoundError, RegistryError, VecacheError
 from vecache.json_fields import parse_fields
 
+try:
+    import urllib3
+except ImportError:
+    raise ImageError(
+        "reading from a registry needs urllib3: pip install 'vecache[registry]'"
+    ) from None
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    import urllib3
 
 __all__ = [
-    "Answer",
     "Clock",
     "Deadline",
-    "InterruptedRequestError",
-    "Pools",
+    "HttpClient",
+    "PlainTextError",
+    "Response",
     "RetryPolicy",
-    "Wire",
-    "certificate_folders",
+    "RetryableError",
     "find_proxy",
-    "origin_of",
+    "parse_origin",
     "parse_retry_after",
-    "raise_for_status",
-    "raise_if_busy",
-    "require_plain",
     "show_url",
 ]
 
 T = TypeVar("T")
 
-
-@dataclass(frozen=True, slots=True)
-class Clock:
-    """Time, so that tests need not wait for it."""
-
-    now: Callable[[], float] = time.monotonic  # seconds that only go up
-    # seconds since 1970, to compare with a date that a server sends
-    wall: Callable[[], float] = time.time
-    sleep: Callable[[float], None] = time.sleep  # waits so many seconds
+_MAX_REDIRECTS = 5
+_MAX_CONNECTIONS = 8  # to one host; urllib3 logs a warning for each connection beyond
+_MAX_ERROR_BYTES = 1 << 16
+_PIECE_BYTES = 1 << 16
+_BUSY = (429, 500, 502, 503, 504)
+# What OpenSSL says of bytes that are not TLS, depending on its version.
+_NOT_TLS = ("wrong version number", "unknown protocol", "record layer failure")
 
 
-class InterruptedRequestError(Exception):
-    """A request that may go well the next time; never leaves this package."""
+class RetryableError(Exception):
+    """A request failed in a way that may not happen again; never leaves this package."""
 
     def __init__(self, reason: str, retry_after: float | None = None) -> None:
         self.reason = reason
-        self.retry_after = retry_after
+        self.retry_after = retry_after  # seconds that the server asks for
         super().__init__(reason)
 
 
-@dataclass(frozen=True, slots=True)
-class Deadline:
-    """The moment at which to give up."""
-
-    clock: Clock  # what tells the time
-    end: float  # on that clock
-
-    def left(self) -> float:
-        """Count the seconds until then; negative when it is past."""
-        return self.end - self.clock.now()
-
-    def check(self, where: str) -> None:
-        """Raise RegistryError if it is past."""
-        if self.left() <= 0:
-            raise RegistryError(f"{where}: gave up, it took too long; try again later")
-
-
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
-    """How patient to be."""
-
-    n_attempts: int = 4  # how often to ask at most
-    first_wait: float = 0.5  # seconds before the second attempt, and before any
-    longest_wait: float = 60.0  # seconds before the second attempt, and before any
-    total_seconds: float = 600.0  # for all attempts of one request together, its body included
-    clock: Clock = field(default_factory=Clock)  # what tells the time and waits
-
-    def run(self, action: Callable[[Deadline], T], where: str) -> T:
-        """Do something until it goes well."""
-        deadline = Deadline(self.clock, self.clock.now() + self.total_seconds)
-        reason = ""
-        for attempt in range(self.n_attempts):
-            try:
-                return action(deadline)
-            except InterruptedRequestError as error:
-                reason = error.reason
-                wait = self._wait(attempt, error.retry_after)
-            if attempt + 1 < self.n_attempts:
-                if wait >= deadline.left():
-                    break
-                self.clock.sleep(wait)
-        raise RegistryError(f"{where}: {reason}; asked {attempt + 1} times, try again later")
-
-    def _wait(self, attempt: int, retry_after: float | None) -> float:
-        wait = self.first_wait * 2**attempt if retry_after is None else retry_after
-        return min(wait, self.longest_wait)
-
-
-def parse_retry_after(text: str | None, wall: float) -> float | None:
-    """Read a `Retry-After` header.
-
-    Examples
-    --------
-    >>> parse_retry_after("7", 0.0), parse_retry_after("Thu, 01 Jan 1970 00:01:00 GMT", 30.0)
-    (7.0, 30.0)
-    """
-    if text is None:
-        return None
-    text = text.strip()
-    if text.isascii() and text.isdigit():
-        return float(text[:9])
-    try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - wall)
-    except (ValueError, OverflowError):
-        return None
+class PlainTextError(RegistryError):
+    """A server answered a TLS handshake with something that is not TLS."""
 
 
 @dataclass(frozen=True)
-class Pools:
-    """The connections of one client, by origin, kept open between requests."""
+class HttpClient:
+    """Send requests to any host, from any thread."""
 
-    tls_verify: bool  # whether a server must prove who it is
-    certificates: tuple[Path, ...]  # the `certs.d` folders, the one to look into first first
-    environ: Mapping[str, str]  # where proxies are named
-    _managers: dict[str, urllib3.PoolManager] = field(default_factory=dict, repr=False)
-
-    def manager(self, url: str) -> urllib3.PoolManager:
-        """Give the connections to a URL's host."""
-        parts = urlsplit(url)
-        origin = f"{parts.scheme}://{parts.netloc}"
-        if origin not in self._managers:
-            self._managers[origin] = self._connect(url, parts.netloc)
-        return self._managers[origin]
-
-    def _connect(self, url: str, host: str) -> urllib3.PoolManager:
-        try:
-            import urllib3  # noqa: PLC0415 - an extra, and slow to import
-        except ImportError:
-            raise ImageError(
-                "reading from a registry needs urllib3: pip install 'vecache[registry]'"
-            ) from None
-
-        context = _tls_context(self.certificates, host, tls_verify=self.tls_verify)
-        proxy = find_proxy(url, self.environ)
-        if proxy is None:
-            return urllib3.PoolManager(ssl_context=context)
-        user = urlsplit(proxy)
-        headers = None
-        if user.username:
-            login = f"{user.username}:{user.password or ''}"
-            headers = urllib3.util.make_headers(proxy_basic_auth=login)
-        return urllib3.ProxyManager(proxy, ssl_context=context, proxy_headers=headers)
-
-
-def certificate_folders(home: Path) -> tuple[Path, ...]:
-    """List the `certs.d` folders of a user, in Podman's order."""
-    return (
-        home / ".config/containers/certs.d",
-        Path("/etc/containers/certs.d"),
-        Path("/etc/docker/certs.d"),
+    # `certs.d` folders; HOST:PORT in the first that has it is used.
+    # Source: containers/image docker/docker_client.go dockerCertDir, pkg/tlsclientconfig.
+    certificates: tuple[Path, ...]
+    tls_verify: bool = True
+    connect_seconds: float = 15.0
+    read_seconds: float = 60.0  # between two packets
+    _managers: dict[tuple[str | None, str | None], urllib3.PoolManager] = field(
+        default_factory=dict, repr=False
     )
+    _lock: Lock = field(default_factory=Lock, repr=False)
 
+    def get(self, url: str, headers: Mapping[str, str], deadline: Deadline) -> Response:
+        """Send a GET request and follow redirects; `Authorization` stays with the origin."""
+        sent = dict(headers)
+        for _ in range(_MAX_REDIRECTS + 1):
+            response = self.request("GET", url, sent, deadline)
+            location = response.raw.get_redirect_location()
+            if location is False:  # not a redirect; None is one without a Location
+                return response
+            response.close()  # unread: the body of a redirect may be endless
+            target = self._redirect_target(url, location)
+            if parse_origin(target) != parse_origin(url):
+                sent.pop("Authorization", None)
+            url = target
+        raise RegistryError(f"{show_url(url)}: more than {_MAX_REDIRECTS} redirects")
 
-def find_proxy(url: str, environ: Mapping[str, str]) -> str | None:
-    """Find the proxy for a URL as Go programs do.
+    def request(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        deadline: Deadline,
+        body: str | None = None,
+    ) -> Response:
+        """Send one request and read the headers of its response."""
+        where = show_url(url)
+        if parse_origin(url) is None:
+            raise RegistryError(f"{where}: not a valid http or https URL")
+        deadline.check(where)
+        try:
+            raw = self._manager(url).urlopen(
+                method,
+                url,
+                headers={"Accept-Encoding": "identity", "User-Agent": "vecache", **headers},
+                body=body,
+                redirect=False,
+                retries=False,
+                preload_content=False,
+                decode_content=False,
+                timeout=urllib3.Timeout(
+                    connect=min(self.connect_seconds, deadline.left()),
+                    read=min(self.read_seconds, deadline.left()),
+                ),
+            )
+        except urllib3.exceptions.SSLError as error:
+            raise self._tls_error(error, where) from error
+        except (urllib3.exceptions.LocationParseError, UnicodeError) as error:
+            raise RegistryError(f"{where}: not a valid host name") from error
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise RetryableError(_explain(error)) from error
+        return Response(url, raw, deadline)
 
-    Examples
-    --------
-    >>> find_proxy("https://quay.io/v2/", {"https_proxy": "proxy:3128", "NO_PROXY": ".lan"})
-    'http://proxy:3128'
-    """
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    name = f"{parts.scheme}_proxy"
-    proxy = environ.get(name.upper()) or environ.get(name)
-    if not proxy or _is_loopback(host):
-        return None
-    for rule in (environ.get("NO_PROXY") or environ.get("no_proxy") or "").split(","):
-        domain = rule.strip().lower().lstrip("*").lstrip(".")
-        if rule.strip() == "*" or (domain and (host == domain or host.endswith(f".{domain}"))):
-            return None
-    return proxy if "://" in proxy else f"http://{proxy}"
+    def _redirect_target(self, url: str, location: str | None) -> str:
+        where = show_url(url)
+        if not location:
+            raise RegistryError(f"{where}: a redirect without a Location")
+        try:
+            target = urljoin(url, location)
+        except ValueError:
+            target = ""
+        origin = parse_origin(target)
+        if origin is None:
+            raise RegistryError(f"{where}: redirects to something that is not an http or https URL")
+        if self.tls_verify and origin[0] == "http" and url.startswith("https:"):
+            raise RegistryError(f"{where}: redirects from https to plain http, not followed")
+        return target
 
+    def _manager(self, url: str) -> urllib3.PoolManager:
+        host = url.partition("://")[2].partition("/")[0]
+        folders = (os.path.join(folder, host) for folder in self.certificates)
+        key = next(filter(os.path.isdir, folders), None), find_proxy(url)
+        with self._lock:
+            if key not in self._managers:
+                self._managers[key] = _open_manager(*key, tls_verify=self.tls_verify)
+            return self._managers[key]
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _tls_context(folders: tuple[Path, ...], host: str, *, tls_verify: bool) -> ssl.SSLContext:
-    if tls_verify:
-        context = ssl.create_default_context()
-    else:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    folder = next((each / host for each in folders if (each / host).is_dir()), None)
-    if folder is None:
-        return context
-    try:
-        for authority in sorted(folder.glob("*.crt")):
-            context.load_verify_locations(cafile=authority)
-        for own in sorted(folder.glob("*.cert")):
-            context.load_cert_chain(own, own.with_suffix(".key"))
-    except OSError as error:  # ssl.SSLError too
-        raise ConfigError(f"{folder}: a certificate cannot be read: {error}") from error
-    return context
-
-
-_MAX_ERROR_BYTES = 1 << 16
-_BUSY = (429, 500, 502, 503, 504)
-
-
-def raise_if_busy(answer: Answer) -> None:
-    """Raise InterruptedRequestError if the server may answer better the next time."""
-    if answer.status in _BUSY:
-        wait = parse_retry_after(answer.header("Retry-After"), answer.deadline.clock.wall())
-        name = "too many requests" if answer.status == 429 else "the server failed"
-        raise InterruptedRequestError(f"{name}, status {answer.status}", wait)
-
-
-def require_plain(answer: Answer) -> None:
-    """Raise RegistryError if the body is a web page, or compressed, which nobody asked for."""
-    where = show_url(answer.url)
-    kind = (answer.header("Content-Type") or "").lower()
-    if kind.startswith(("text/html", "application/xhtml")):
-        raise RegistryError(f"{where}: answered with a web page; this is no registry, or a login")
-    encoding = (answer.header("Content-Encoding") or "identity").strip().lower()
-    if encoding != "identity":
-        raise RegistryError(f"{where}: answered in the encoding {encoding[:20]!r}, not asked for")
-
-
-def raise_for_status(answer: Answer, what: str) -> None:
-    """Explain a status that is no success."""
-    codes = _error_codes(answer)
-    told = f" ({', '.join(codes)})" if codes else ""
-    where = show_url(answer.url)
-    if answer.status == 404:
-        raise ImageNotFoundError(f"{what}: the registry has none{told}; asked {where}")
-    if answer.status in (401, 403):
-        raise RegistryError(
-            f"{what}: not allowed, status {answer.status}{told}; asked {where}; there is no such "
-            "image, or a login is needed: podman login"
-        )
-    raise RegistryError(f"{what}: status {answer.status}{told}; asked {where}")
-
-
-def _error_codes(answer: Answer) -> list[str]:
-    try:
-        document = parse_fields(answer.read(_MAX_ERROR_BYTES), "error", RegistryError)
-        errors = document.objects("errors")
-        codes = [error.text("code", "") for error in errors[:5]]
-    except (VecacheError, InterruptedRequestError):
-        return []
-    return [code for code in codes if re.fullmatch(r"[A-Z][A-Z0-9_]{1,40}", code)]
-
-
-_MAX_REDIRECTS = 5
-_REDIRECTS = (301, 302, 303, 307, 308)
-_PIECE_BYTES = 1 << 16
+    def _tls_error(self, error: urllib3.exceptions.SSLError, where: str) -> RegistryError:
+        cause = error.args[0]
+        reason = getattr(cause, "verify_message", None) or getattr(cause, "reason", None)
+        advice = "plain http is used only where the server answers in plain text"
+        if self.tls_verify:
+            advice = (
+                "for a registry with its own certificate put that into certs.d, "
+                "for one without TLS turn tls_verify off (--tls-verify=false)"
+            )
+        text = str(cause).lower().replace("_", " ")
+        kind = PlainTextError if any(words in text for words in _NOT_TLS) else RegistryError
+        return kind(f"{where}: TLS failed: {reason or 'unknown reason'}; {advice}")
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """An answer whose body has not been read yet; close it, or use it in a `with`."""
+class Response:
+    """A response whose body has not been read yet; use it in a `with`."""
 
-    url: str  # where it came from, after redirects
-    response: urllib3.BaseHTTPResponse  # the open response
-    deadline: Deadline  # when to stop reading
+    url: str  # after redirects
+    raw: urllib3.BaseHTTPResponse
+    deadline: Deadline
 
     @property
     def status(self) -> int:
         """The HTTP status."""
-        return self.response.status
+        return self.raw.status
 
-    def header(self, name: str) -> str | None:
-        """Give a header, whatever its letter case; None if there is none."""
-        value = self.response.headers.get(name)
-        return None if value is None else str(value)
+    def header(self, name: str) -> str:
+        """Return a header, or an empty string."""
+        return self.raw.headers.get(name, "").strip()
 
     def read(self, n_bytes: int) -> bytes:
-        """Read the next bytes of the body."""
-        import urllib3  # noqa: PLC0415 - see `pools`
-
+        """Read the next bytes of the body: `n_bytes`, or fewer at its end."""
         pieces = []
         n_left = n_bytes
         while n_left:
             self.deadline.check(show_url(self.url))
             try:
-                piece = self.response.read1(min(n_left, _PIECE_BYTES), decode_content=False)
+                piece = self.raw.read1(min(n_left, _PIECE_BYTES), decode_content=False)
             except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-                raise InterruptedRequestError(_explain(error)) from error
+                raise RetryableError(_explain(error)) from error
             if not piece:
                 break
             pieces.append(piece)
@@ -343,139 +215,218 @@ class Answer:
         return b"".join(pieces)
 
     def skip(self, n_bytes: int) -> None:
-        """Read bytes and forget them."""
+        """Read that many bytes of the body and discard them."""
         while n_bytes:
             n_read = len(self.read(min(n_bytes, _PIECE_BYTES)))
             if not n_read:
-                raise InterruptedRequestError("the answer is shorter than the blob")
+                raise RetryableError("the answer is shorter than the blob")
             n_bytes -= n_read
+
+    def require_usable(self) -> None:
+        """Raise RetryableError if the server is busy, RegistryError for a web page."""
+        if self.status in _BUSY:
+            name = "too many requests" if self.status == 429 else "the server failed"
+            wait = parse_retry_after(self.header("Retry-After"))
+            raise RetryableError(f"{name}, status {self.status}", wait)
+        if self.status >= 300:
+            return
+        where = show_url(self.url)
+        if self.header("Content-Type").lower().startswith(("text/html", "application/xhtml")):
+            raise RegistryError(f"{where}: answered with a web page; not a registry, or a login")
+        encoding = self.header("Content-Encoding").lower()
+        if encoding not in ("", "identity"):
+            raise RegistryError(
+                f"{where}: answered in the encoding {encoding[:20]!r}, not asked for"
+            )
+
+    def close(self) -> None:
+        """Close the connection, if the body has not been read to its end."""
+        self.raw.close()
+
+    def error(self, what: str) -> ImageError:
+        """Return the error for a status that is not a success, with the registry's error codes."""
+        # Only codes are shown: free text of a server could quote the secrets of the request.
+        # Source: opencontainers/distribution-spec spec.md "Error Codes".
+        try:
+            document = parse_fields(self.read(_MAX_ERROR_BYTES), "error", RegistryError)
+            codes = [each.text("code", "") for each in document.objects("errors")[:5]]
+        except (VecacheError, RetryableError):
+            codes = []
+        shown = ", ".join(code for code in codes if re.fullmatch(r"[A-Z][A-Z0-9_]{1,40}", code))
+        shown = (f" ({shown})" if shown else "") + f"; requested {show_url(self.url)}"
+        if self.status == 404:
+            return ImageNotFoundError(f"{what}: not found in the registry{shown}")
+        if self.status not in (401, 403):
+            return RegistryError(f"{what}: status {self.status}{shown}")
+        advice = "there is no such image, or it needs a login: podman login"
+        return RegistryError(f"{what}: not allowed, status {self.status}{shown}; {advice}")
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.response.close()
+        self.close()
 
 
-@dataclass(frozen=True)
-class Wire:
-    """What makes requests."""
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Time, replaced in tests."""
 
-    pools: Pools  # connections
-    connect_seconds: float = 15.0  # how long to wait for a connection, and for the next bytes
-    read_seconds: float = 60.0  # how long to wait for a connection, and for the next bytes
+    now: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
 
-    def get(self, url: str, headers: Mapping[str, str], deadline: Deadline) -> Answer:
-        """Ask, and follow redirects."""
-        origin = origin_of(url)
-        for _ in range(_MAX_REDIRECTS + 1):
-            sent = dict(headers)
-            if origin_of(url) != origin:
-                sent.pop("Authorization", None)
-            answer = self.ask("GET", url, sent, deadline)
-            if answer.status not in _REDIRECTS:
-                return answer
-            with answer:
-                url = self._redirected(url, answer.header("Location"))
-        raise RegistryError(f"{show_url(url)}: more than {_MAX_REDIRECTS} redirects")
 
-    def ask(
-        self,
-        method: str,
-        url: str,
-        headers: Mapping[str, str],
-        deadline: Deadline,
-        body: str | None = None,
-    ) -> Answer:
-        """Make one request, following nothing; parameters and errors as for `get`."""
-        deadline.check(show_url(url))
-        manager = self.pools.manager(url)  # before the import: it says what to do without urllib3
-        import urllib3  # noqa: PLC0415 - see `pools`
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """The time at which a request and all its attempts must be over."""
 
-        timeout = urllib3.Timeout(
-            connect=min(self.connect_seconds, deadline.left()),
-            read=min(self.read_seconds, deadline.left()),
+    clock: Clock
+    end: float  # on `clock.now`
+
+    def left(self) -> float:
+        """Return the seconds left, negative when it is past."""
+        return self.end - self.clock.now()
+
+    def check(self, where: str) -> None:
+        """Raise RegistryError if it is past."""
+        if self.left() <= 0:
+            raise RegistryError(f"{where}: took too long, given up; try again later")
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often and how long to try; waits double unless the server sends `Retry-After`."""
+
+    n_attempts: int = 4
+    first_wait: float = 0.5  # seconds before the second attempt
+    longest_wait: float = 60.0  # a limit for `Retry-After` too
+    total_seconds: float = 600.0  # for all attempts of one request, bodies included
+    clock: Clock = field(default_factory=Clock)
+
+    def run(self, action: Callable[[Deadline], T], where: str) -> T:
+        """Call `action` until it does not raise RetryableError, and return its result."""
+        deadline = Deadline(self.clock, self.clock.now() + self.total_seconds)
+        reason = ""
+        for attempt in range(self.n_attempts):
+            try:
+                return action(deadline)
+            except RetryableError as error:
+                reason, wait = error.reason, error.retry_after
+            if wait is None:
+                wait = self.first_wait * 2**attempt
+            wait = min(wait, self.longest_wait)
+            if attempt + 1 == self.n_attempts or wait >= deadline.left():
+                break
+            self.clock.sleep(wait)
+        raise RegistryError(f"{where}: {reason}; tried {attempt + 1} times, try again later")
+
+
+def parse_retry_after(text: str) -> float | None:
+    """Return the seconds of a `Retry-After` header, a number or a date; None if it is neither."""
+    try:
+        return float(urllib3.Retry().parse_retry_after(text))
+    except (urllib3.exceptions.InvalidHeader, ValueError, OverflowError):
+        return None
+
+
+class _UnverifiedPool(urllib3.HTTPSConnectionPool):
+    """Connections without a warning for each: the caller turned verification off."""
+
+    # `warnings.catch_warnings` around a request would not do: it is not safe with threads.
+    def _validate_conn(self, conn: Any) -> None:
+        if conn.is_closed:
+            conn.connect()
+
+
+def _open_manager(
+    folder: str | None, proxy: str | None, *, tls_verify: bool
+) -> urllib3.PoolManager:
+    if tls_verify:
+        context = ssl.create_default_context()
+    else:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    try:
+        for path in sorted(Path(folder).iterdir()) if folder else ():
+            if path.suffix == ".crt":  # a further authority
+                context.load_verify_locations(path)
+            elif path.suffix == ".cert":  # the client's own
+                context.load_cert_chain(path, path.with_suffix(".key"))
+    except OSError as error:  # ssl.SSLError too
+        raise ConfigError(f"{folder}: a certificate cannot be read: {error}") from error
+    manager = urllib3.PoolManager(ssl_context=context, maxsize=_MAX_CONNECTIONS)
+    if proxy is not None:
+        login = unquote(urllib3.util.parse_url(proxy).auth or "").encode()
+        headers = {"Proxy-Authorization": f"Basic {b64encode(login).decode()}"} if login else None
+        manager = urllib3.ProxyManager(
+            proxy, proxy_headers=headers, ssl_context=context, maxsize=_MAX_CONNECTIONS
         )
-        try:
-            with warnings.catch_warnings():
-                # The caller asked for no verification and need not be told at each request.
-                warnings.simplefilter("ignore", urllib3.exceptions.InsecureRequestWarning)
-                response = manager.urlopen(
-                    method,
-                    url,
-                    headers={"Accept-Encoding": "identity", "User-Agent": "vecache", **headers},
-                    body=body,
-                    redirect=False,
-                    retries=False,
-                    preload_content=False,
-                    decode_content=False,
-                    timeout=timeout,
-                )
-        except urllib3.exceptions.SSLError as error:
-            raise RegistryError(
-                f"{show_url(url)}: {_explain(error)}; for a registry with its own certificate put "
-                "that into certs.d, for one without TLS turn tls_verify off (--tls-verify=false)"
-            ) from error
-        except (urllib3.exceptions.LocationParseError, UnicodeError) as error:
-            raise RegistryError(f"{show_url(url)}: not a URL that can be asked") from error
-        except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-            raise InterruptedRequestError(_explain(error)) from error
-        return Answer(url, response, deadline)
+    if not tls_verify:
+        pools = {**manager.pool_classes_by_scheme, "https": _UnverifiedPool}
+        manager.pool_classes_by_scheme = pools
+    return manager
 
-    def _redirected(self, url: str, location: str | None) -> str:
-        shown = show_url(url)
-        if not location:
-            raise RegistryError(f"{shown}: a redirect that does not say where to")
-        try:
-            target = urljoin(url, location)
-            parts = urlsplit(target)
-            is_url = bool(parts.hostname) and parts.scheme in ("http", "https")
-            origin_of(target)
-        except ValueError:
-            is_url = False
-        if not is_url:
-            raise RegistryError(f"{shown}: a redirect to something that is no http or https URL")
-        if parts.scheme == "http" and urlsplit(url).scheme == "https" and self.pools.tls_verify:
-            raise RegistryError(f"{shown}: a redirect from https to plain http, not followed")
-        return target
+
+def find_proxy(url: str) -> str | None:
+    """Return the proxy that the environment names for an http or https URL, if any."""
+    scheme, host, port = parse_origin(url) or ("", "", 0)
+    proxies = getproxies()
+    proxy = proxies.get(scheme)
+    if not proxy or proxy_bypass(f"{host}:{port}"):
+        return None
+    # As Go's net/http, and so Podman: none for loopback, and `*.quay.io` in NO_PROXY.
+    try:
+        is_excluded = ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        rules = (rule.strip() for rule in proxies.get("no", "").split(","))
+        is_excluded = host == "localhost" or any(
+            host.endswith(rule[1:]) for rule in rules if rule.startswith("*.")
+        )
+    if is_excluded:
+        return None
+    proxy = proxy if "://" in proxy else f"http://{proxy}"
+    if parse_origin(proxy) is None:
+        raise ConfigError(f"{show_url(proxy)}: not the URL of an http or https proxy")
+    return proxy
+
+
+def parse_origin(url: str) -> tuple[str, str, int] | None:
+    r"""Return scheme, host and port of an http or https URL; None for anything else.
+
+    Read by urllib3, which also connects: another parser may find another host in the same text
+    (`https://evil\@registry/`), and secrets would go there.
+    """
+    try:
+        scheme, _, host, port, *_ = urllib3.util.parse_url(url)
+    except urllib3.exceptions.LocationParseError:
+        return None
+    default = {"http": 80, "https": 443}.get(scheme or "")
+    return (scheme, host, port or default) if scheme and host and default else None
 
 
 def show_url(url: str) -> str:
-    """Give a URL without user, query and fragment, for messages."""
+    """Return a URL for messages: without user, query and fragment, where secrets may be."""
     try:
-        parts = urlsplit(url)
-        host = parts.netloc.rpartition("@")[2]
-    except ValueError:
+        parts = urllib3.util.parse_url(url)
+    except urllib3.exceptions.LocationParseError:
         return "a malformed URL"
-    return ascii(f"{parts.scheme}://{host}{parts.path}")[1:-1][:300]
-
-
-def origin_of(url: str) -> tuple[str, str | None, int | None]:
-    """Give scheme, host and port of a URL: whom a secret for that URL is meant for."""
-    parts = urlsplit(url)
-    default = {"http": 80, "https": 443}.get(parts.scheme)
-    return parts.scheme, parts.hostname, parts.port or default
+    return ascii(parts._replace(auth=None, query=None, fragment=None).url)[1:-1][:300]
 
 
 def _explain(error: Exception) -> str:
-    """Say what happened; the error's own text could quote a whole URL."""
-    import urllib3  # noqa: PLC0415 - see `pools`
-
+    """Return what happened, in fixed words: the error's own text could quote a whole URL."""
     kinds = urllib3.exceptions
     if isinstance(error, kinds.NameResolutionError):
-        return "the host's name cannot be resolved"
+        return "the host name cannot be resolved"
     if isinstance(error, kinds.NewConnectionError):
         cause = error.__cause__
         detail = cause.strerror if isinstance(cause, OSError) else None
         return f"cannot connect: {(detail or 'unknown reason').lower()}"
-    if isinstance(error, (kinds.TimeoutError, TimeoutError)):  # the one above is one of them
+    if isinstance(error, (kinds.TimeoutError, TimeoutError)):
         return "no answer in time"
     if any(isinstance(each, IncompleteRead) for each in error.args):
         return "the connection ended in the middle of an answer"
     if isinstance(error, kinds.ProxyError):
         return "the proxy refused or failed"
-    if isinstance(error, kinds.SSLError):
-        cause = error.args[0] if error.args else None
-        detail = getattr(cause, "verify_message", None) or getattr(cause, "reason", None)
-        return f"TLS failed: {detail or 'unknown reason'}"
     return "the connection broke"
