@@ -104,7 +104,7 @@ TWO_PARTS = {"Content-Type": "multipart/byteranges; boundary=x"}
         ),
         ("manifest", Reply(body=b" " * 5_000_000), RegistryError, "more than 4,194,304 bytes"),
         ("manifest", Reply(body=b"x" * 65536, endless=True), RegistryError, "more than 4,194,304"),
-        ("config", Reply(body=b"{}"), DigestError, "have the digest"),
+        ("config", Reply(body=b"{}"), DigestError, "with the digest"),
         ("config", Reply(404), ImageNotFoundError, "not found in the registry"),
         ("range", Reply(404), ImageNotFoundError, "not found in the registry"),
         ("range", Reply(416), RegistryError, "the copy there is damaged"),
@@ -254,7 +254,7 @@ def test_wrong_bytes_in_a_range_are_noticed(registry: Registry, time: FakeTime) 
         return Reply(206, whole.headers, b"?" * len(whole.body))
 
     registry.rules = [spoiled]
-    with pytest.raises(TocError, match="have the digest"):
+    with pytest.raises(TocError, match="with the digest"):
         read_all(registry, time)
 
 
