@@ -1,11 +1,11 @@
-"""Say what a pull will reuse, fetch and ask for, before it starts.
+"""Show what a pull will reuse, fetch and ask for, before it starts.
 
-MISSING and TOTAL are the figures that Podman logs: uncompressed bytes, in all and of those that no
-local layer gives. FETCH is what comes over the wire for them, compressed, in RANGES of one request.
-Several images are planned in the given order, each held against what the ones before it left.
+MISSING and TOTAL are the figures that Podman logs: uncompressed bytes, those that no local layer
+has and all of them. FETCH is what comes over the wire for them, compressed, in RANGES of one
+request. Several images are planned in the given order, each against what the ones before it left.
 
-BEST is the least that any client could fetch given the same layers; the lines below it say what
-keeps this pull from it, and what would close the gap.
+BEST is the least that any client could miss given the same layers; the lines below it say what
+keeps this pull from it, and what would save how much.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ _DEFAULT_RTT_MS = 50.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Say what the verb understands."""
+    """Add the arguments of the verb."""
     add_images(parser)
     add_pull(parser)
-    registry = parser.add_argument_group("the registry and the way to it")
+    registry = parser.add_argument_group("the registry and the network")
     registry.add_argument(
         "--ranges",
         metavar="N",
@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the registry answers 400 to more ranges than this; Podman asks again with fewer",
     )
     registry.add_argument(
-        "--gap", metavar="BYTES", type=_count, help="fetch gaps up to this size along (1024)"
+        "--gap", metavar="BYTES", type=_count, help="also fetch gaps up to this size (1024)"
     )
     registry.add_argument(
         "--bandwidth", metavar="MBIT", type=_positive, help="estimate the time, in Mbit/s"
@@ -73,11 +73,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"round trip of a request, for the estimate ({_DEFAULT_RTT_MS:.0f})",
     )
     more = parser.add_argument_group("what to show")
-    more.add_argument("--explain", metavar="PATH", help="tell the story of one file")
+    more.add_argument("--explain", metavar="PATH", help="explain where one file comes from")
     more.add_argument(
         "--curve",
         action="store_true",
-        help="bytes against the number of ranges; -o draws it, if the file ends in .svg or .png",
+        help="bytes against the number of ranges; -o draws it if the file ends in .svg or .png",
     )
     more.add_argument(
         "--best-order", action="store_true", help="find an order of the images that fetches least"
@@ -86,13 +86,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do it, print it, and return the exit code."""
+    """Run the verb and return the exit code."""
     from vecache.plan.pull import plan_images
     from vecache.report.terminal import Progress
 
     sort_out_images(args)
     if args.curve and len(args.image) > 1:
-        raise UsageError("--curve is of one image, found several")
+        raise UsageError("--curve: found several images, wanted one")
     if is_picture(args) and (not args.curve or args.explain is not None):
         raise UsageError("only --curve can be drawn; other results are tables")
     store, cache = load_layers(args.store, args.present)
@@ -103,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
         images, note = _order_images(images, cache, options)
     n_layers = sum(len(image.layers) for image in images)
     with Progress("Planning layers", n_layers) as progress:
-        plans = plan_images(images, cache, options, progress.advance)
+        plans = plan_images(images, cache, options, progress=progress.advance)
     show(_report(plans, str(store.root), note, args), args)
     for warning in _warnings(plans, store.config):
         print(f"vecache: note: {warning}", file=sys.stderr)
@@ -111,7 +111,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _registry_options(args: argparse.Namespace) -> dict[str, Any]:
-    """Fields of `PlanOptions` that the command line names."""
+    """Return the fields of `PlanOptions` that the command line sets."""
     named = {**args.ranges, "gap_bytes": args.gap, "accepted_ranges": args.accepts}
     return {name: value for name, value in named.items() if value is not None}
 
@@ -123,18 +123,18 @@ def _order_images(
     from vecache.report.terminal import Progress, human_bytes
 
     with Progress("Trying orders") as progress:
-        found = best_order(images, cache, options, progress.advance)
+        found = best_order(images, cache, options, progress=progress.advance)
     saved = found.given_fetch_bytes - found.fetch_bytes
     note = f"This order fetches {human_bytes(saved)} less than the given one."
     if not saved:
         note = "The given order is kept: none was found that fetches less."
     if found.method == "exact":
         note += " All orders were tried."
-    return [images[place] for place in found.order], note
+    return [images[index] for index in found.order], note
 
 
 def _warnings(plans: Sequence[ImagePlan], config: StorageConfig) -> Iterator[str]:
-    """Say where storage.conf keeps Podman from pulling in part at all."""
+    """Yield the settings of storage.conf that make Podman fetch whole blobs."""
     layers = [layer.layer for plan in plans for layer in plan.layers if layer.replay]
     if config.path is None or not layers:
         return
@@ -148,7 +148,7 @@ def _warnings(plans: Sequence[ImagePlan], config: StorageConfig) -> Iterator[str
 
 
 def _is_unpredictable(layer: ImageLayer) -> bool:
-    """Tell whether the TOC alone cannot give the layer's tar archive back.
+    """Return whether the layer's tar archive cannot be restored from the TOC alone.
 
     Source: containers/storage pkg/chunked/storage_linux.go makeZstdChunkedDiffer.
     """
@@ -158,56 +158,58 @@ def _is_unpredictable(layer: ImageLayer) -> bool:
 
 
 def _report(plans: Sequence[ImagePlan], store: str, note: str, args: argparse.Namespace) -> Report:
-    """Choose what is shown: a file's story, a curve, one plan or several."""
-    from vecache.plan.document import plan_to_json_dict, plans_to_json_dict
-    from vecache.plan.table import plans_to_arrow
+    """Choose what is shown: an explanation, a curve, one plan or several."""
+    import pyarrow as pa
+
+    from vecache.report.documents import plan_document, plans_document
     from vecache.report.output import Report
     from vecache.report.plan import image_text, images_text
 
     if args.explain is not None:
-        return _story_report(plans, args.explain)
+        return _explanation_report(plans, args.explain)
     if args.curve:
         return _curve_report(plans[0], args)
     only = plans[0] if len(plans) == 1 else None
-    line = _line(args)
-    seconds = None if line is None else sum(plan.seconds(*line) for plan in plans)
+    network = _network(args)
+    seconds = None if network is None else sum(plan.seconds(*network) for plan in plans)
     return Report(
         text=lambda screen: (
             images_text(plans, store, screen, note=note, seconds=seconds)
             if only is None
             else image_text(only, store, screen, seconds=seconds)
         ),
-        document=lambda: plan_to_json_dict(only) if only else plans_to_json_dict(plans),
-        table=lambda: plans_to_arrow(plans),
-        lines=lambda: [plan_to_json_dict(plan) for plan in plans],
+        document=lambda: plan_document(only) if only else plans_document(plans),
+        # An Arrow file holds one dictionary per column, and each plan has its own.
+        table=lambda: pa.concat_tables([plan.to_arrow() for plan in plans]).unify_dictionaries(),
+        lines=lambda: [plan_document(plan) for plan in plans],
     )
 
 
-def _story_report(plans: Sequence[ImagePlan], path: str) -> Report:
+def _explanation_report(plans: Sequence[ImagePlan], path: str) -> Report:
     import pyarrow as pa
 
-    from vecache.plan.explain import explain
+    from vecache.report.explain import explain
     from vecache.report.output import Report
     from vecache.text import printable
 
-    stories = [(plan.image.reference, explain(plan, path)) for plan in plans]
-    rows = [{"image": image, "path": path, "story": story} for image, story in stories]
+    rows = [
+        {"image": plan.image.reference, "path": path, "explanation": explain(plan, path)}
+        for plan in plans
+    ]
     return Report(
-        text=lambda _: "\n".join(printable(line) for _, story in stories for line in story),
+        text=lambda _: "\n".join(printable(line) for row in rows for line in row["explanation"]),
         document=lambda: rows[0] if len(rows) == 1 else {"images": rows},
         table=lambda: pa.Table.from_pylist(rows),
     )
 
 
 def _curve_report(plan: ImagePlan, args: argparse.Namespace) -> Report:
-    from vecache.plan.curve import curve_by_gap, curve_by_ranges
-    from vecache.report.curve import curve_table, curve_text
     from vecache.report.output import Report
+    from vecache.report.plan import curve_table, curve_text
     from vecache.text import printable
 
-    line = _line(args)
-    ranges = curve_by_ranges(plan)
-    by_ranges, by_gap = (curve_table(c, line) for c in (ranges, curve_by_gap(plan)))
+    curve, network = plan.curve(), _network(args)
+    by_ranges, by_gap = curve_table(curve, network), curve_table(plan.curve("gap_bytes"), network)
     name = printable(plan.image.reference)
     return Report(
         text=lambda screen: curve_text(plan, by_ranges, screen),
@@ -217,12 +219,12 @@ def _curve_report(plan: ImagePlan, args: argparse.Namespace) -> Report:
             "by_gap": by_gap.to_pylist(),
         },
         table=lambda: by_ranges,
-        picture=lambda file, form: ranges.plot(f"Bytes on the wire for {name}").write(file, form),
+        picture=lambda file, form: curve.plot(f"Bytes on the wire for {name}").write(file, form),
     )
 
 
-def _line(args: argparse.Namespace) -> tuple[float, float] | None:
-    """Bytes a second and seconds of a round trip; None where no bandwidth is given."""
+def _network(args: argparse.Namespace) -> tuple[float, float] | None:
+    """Return bytes per second and seconds of a round trip; None where no bandwidth is given."""
     return None if args.bandwidth is None else (args.bandwidth * 1e6 / 8, args.rtt / 1e3)
 
 

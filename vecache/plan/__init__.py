@@ -1,1 +1,1 @@
-"""A whole image against a layer set: what a pull will do, and the least it could do."""
+"""Plan the pull of an image: what a store gives, what is fetched, and the least possible."""

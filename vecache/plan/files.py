@@ -1,17 +1,17 @@
-"""Which files of a layer need their bytes, whatever the store holds? A pull's first walk.
+"""The files of one layer as a pull visits them, and which of them need data.
 
-1. Files and chunks are merged, and reduced to one file a content where the layout is flat.
-2. Directories and links cost nothing, empty files are made on the spot, whiteouts are converted.
-3. Every other file needs its bytes, and counts into the total. So do devices, which need none.
+1. Merge the TOC's entries into files with chunks; the flat layout keeps one file per content.
+2. Directories, links, devices and empty files are created without data; whiteouts are converted.
+3. All other files need data, and their sizes add up to the total. So do devices, which need none.
 
-17 bytes a file, besides what `toc.merge` takes.
+17 bytes per file, besides what `toc.files` takes.
 Source: containers/storage pkg/chunked/storage_linux.go ApplyDiff.
 """
 
 from __future__ import annotations
 
 import posixpath
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
@@ -21,29 +21,29 @@ from vecache.arrays import frozen
 from vecache.errors import TocError
 from vecache.text import quoted
 from vecache.toc.entries import EntryKind
-from vecache.toc.files import flat_files, merge_entries
+from vecache.toc.files import TocFiles, flat_files, merge_entries
 from vecache.toc.layout import Layout
 
 if TYPE_CHECKING:
     from vecache.arrays import I64, U8, BinaryColumn, Bool
     from vecache.digest import Digests
     from vecache.toc.entries import Entries
-    from vecache.toc.files import TocFiles, TocFormat
+    from vecache.toc.files import TocFormat
 
-__all__ = ["Action", "LayerFiles", "select_files"]
+__all__ = ["Action", "PullFiles", "select_files"]
 
 
 class Action(IntEnum):
     """What a pull does with a file or a chunk."""
 
     NOTHING = 0
-    """A directory, a link, a device: made, not fetched."""
+    """A directory, a link, a device: created, not fetched."""
     EMPTY = 1
-    """A file of size 0, made on the spot."""
+    """A file of size 0: created, not fetched."""
     WHITEOUT = 2
     """Marks something as deleted; converted."""
     REUSED = 3
-    """A local layer holds it."""
+    """Copied or linked from a local layer."""
     HOLE = 4
     """Zeros, not fetched."""
     FETCHED = 5
@@ -51,64 +51,88 @@ class Action(IntEnum):
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class LayerFiles:
-    """The files of a layer as a pull walks through them.
+class PullFiles(TocFiles):
+    """The files and chunks of one layer, with what its pull has to do, whatever the store holds.
 
     Attributes
     ----------
-    toc : TocFiles
-        The files and chunks of the TOC, already reduced where the layout is flat.
     action : (n_files,) uint8
-        `Action`: NOTHING, EMPTY or WHITEOUT; FETCHED for all that need their bytes.
+        `Action`: NOTHING, EMPTY or WHITEOUT; FETCHED for all that need data.
     wanted : (n_wanted,) int64
-        Rows of the files that need their bytes.
+        Rows of the files that need data.
     size : (n_files,) int64
         Bytes of each file, uncompressed.
     total_bytes : int
-        What Podman logs as the total: files that need their bytes, and devices.
+        What Podman logs as the total: files that need data, and devices.
     """
 
-    toc: TocFiles
     action: U8
     wanted: I64
     size: I64
     total_bytes: int
 
     def digests(self, files: I64) -> Digests:
-        """Digests of files, by row."""
-        return self.toc.entries.digest.take(self.toc.entry_row[files])
+        """Return the digests of some files."""
+        return self.entries.digest.take(self.entry_row[files])
 
     def chunk_digests(self, chunks: I64) -> Digests:
-        """Digests of chunks, by row."""
-        return self.toc.entries.chunk_digest.take(self.toc.chunks.entry_row[chunks])
+        """Return the digests of some chunks."""
+        return self.entries.chunk_digest.take(self.chunks.entry_row[chunks])
 
     def chunks_of(self, files: I64) -> I64:
-        """Rows of the chunks of some files, which are in ascending order."""
-        chosen = np.zeros(len(self.action), np.bool_)
-        chosen[files] = True
-        rows: I64 = np.flatnonzero(chosen[self.toc.chunks.file_row])
+        """Return the rows of the chunks of some files, ascending."""
+        is_chosen = np.zeros(len(self.action), np.bool_)
+        is_chosen[files] = True
+        rows: I64 = np.flatnonzero(is_chosen[self.chunks.file_row])
         return rows
+
+    def can_verify(self, chunks: I64) -> Bool:
+        """Return which chunks can pass the check that a pull makes before it uses a local copy.
+
+        Parameters
+        ----------
+        chunks : (n,) int64
+            Rows of chunks.
+
+        Returns
+        -------
+        (n,) bool
+            Go reads `chunkSize` bytes of the local file and compares their sha256. Where the TOC
+            gives no size, as eStargz does for the last chunk of a file, it reads nothing, the check
+            fails, and the chunk is fetched.
+
+        Notes
+        -----
+        Source: containers/storage pkg/chunked/storage_linux.go validateChunkChecksum.
+        """
+        entries, entry_row = self.entries, self.chunks.entry_row[chunks]
+        mask: Bool = (entries.chunk_size[entry_row] > 0) & entries.chunk_digest.is_sha256[entry_row]
+        return mask
 
 
 def select_files(
     entries: Entries, toc_format: TocFormat, toc_offset: int, layout: Layout
-) -> LayerFiles:
-    """Walk through a layer's entries and find the files that need their bytes."""
-    toc = merge_entries(entries, toc_format, toc_offset)
+) -> PullFiles:
+    """Merge a layer's entries into files, and find the files that need data."""
+    files = merge_entries(entries, toc_format, toc_offset)
     if layout is Layout.FLAT:
-        toc = flat_files(toc)
-    kind, size = entries.kind[toc.entry_row], entries.size[toc.entry_row]
-    _require_known(kind, toc.name)
-    is_whiteout = _is_whiteout(toc.name)
+        files = flat_files(files)
+    kind, size = entries.kind[files.entry_row], entries.size[files.entry_row]
+    _require_known(kind, files.name)
+    is_whiteout = _is_whiteout(files.name)
     is_device = (kind == EntryKind.CHAR) | (kind == EntryKind.BLOCK) | (kind == EntryKind.FIFO)
     action = np.full(len(kind), Action.NOTHING, np.uint8)
     action[kind == EntryKind.REG] = Action.FETCHED
     action[(kind == EntryKind.REG) & (size == 0)] = Action.EMPTY
     action[is_whiteout] = Action.WHITEOUT
     is_counted = (action == Action.FETCHED) | (is_device & ~is_whiteout)
-    wanted = np.flatnonzero(action == Action.FETCHED)
-    total_bytes = int(size[is_counted].sum())
-    return LayerFiles(toc, frozen(action), frozen(wanted), frozen(size), total_bytes)
+    return PullFiles(
+        **{field.name: getattr(files, field.name) for field in fields(files)},
+        action=frozen(action),
+        wanted=frozen(np.flatnonzero(action == Action.FETCHED)),
+        size=frozen(size),
+        total_bytes=int(size[is_counted].sum()),
+    )
 
 
 def _require_known(kind: U8, names: BinaryColumn) -> None:
@@ -119,12 +143,12 @@ def _require_known(kind: U8, names: BinaryColumn) -> None:
 
 
 def _is_whiteout(names: BinaryColumn) -> Bool:
-    """(n,) bool: names whose last part begins with `.wh.`, once cleaned as Go's path.Clean does."""
+    """(n,) bool: whether the base name, cleaned as Go's path.Clean does, begins with `.wh.`."""
     import pyarrow.compute as pc  # noqa: PLC0415 - 25 ms that only a plan needs
 
     is_whiteout = np.zeros(len(names), np.bool_)
-    maybe = np.flatnonzero(pc.match_substring(names, b".wh.").to_numpy(zero_copy_only=False))
-    for row in maybe.tolist():  # whiteouts are few, and cleaning a path is no work for arrays
+    candidates = np.flatnonzero(pc.match_substring(names, b".wh.").to_numpy(zero_copy_only=False))
+    for row in candidates.tolist():  # few rows, and Arrow has no function that cleans a path
         path = posixpath.normpath(names[row].as_py())
         is_whiteout[row] = posixpath.basename(path).startswith(b".wh.")
     return is_whiteout

@@ -1,8 +1,4 @@
-"""What will the pull of a whole image cost? Its layers, the sums of their figures, and more forms.
-
-A frozen value, made by `pull.py`. What a plan can do without (the gap to the best possible, tables,
-curves, stories) stands in modules of its own and is imported when somebody asks.
-"""
+"""The plan of one image: its layers, the sums of their figures, and what is computed from them."""
 
 from __future__ import annotations
 
@@ -10,13 +6,17 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from vecache.arrays import ArrowExport
+from vecache.plan.arrow import plan_to_arrow
+from vecache.plan.best import find_best
+from vecache.plan.curve import curve_by_gap, curve_by_ranges, wire_seconds
 from vecache.text import html_table
 
 if TYPE_CHECKING:
     from vecache.image.model import Image
     from vecache.index.layers_cache import LayersCache
     from vecache.plan.best import Best
-    from vecache.plan.curve import RangeCurve
+    from vecache.plan.curve import LimitName, RangeCurve
     from vecache.plan.layer_plan import LayerPlan
     from vecache.plan.options import PlanOptions
 
@@ -24,7 +24,7 @@ __all__ = ["ImagePlan"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class ImagePlan:
+class ImagePlan(ArrowExport):
     """The pull of one image.
 
     Attributes
@@ -32,11 +32,11 @@ class ImagePlan:
     image : Image
         What is pulled.
     options : PlanOptions
-        How.
+        How it is pulled.
     layers : tuple of LayerPlan
         From the bottom up.
     cache_after : LayersCache
-        The layers that the next image is held against.
+        The layers that count as present after the pull.
     """
 
     image: Image
@@ -51,7 +51,7 @@ class ImagePlan:
 
     @property
     def missing_bytes(self) -> int:
-        """Uncompressed bytes of them that no local layer gives."""
+        """Those of them that no local layer has."""
         return sum(layer.missing_bytes for layer in self.layers)
 
     @property
@@ -61,7 +61,7 @@ class ImagePlan:
 
     @property
     def slack_bytes(self) -> int:
-        """Bytes over the wire that are there only because gaps are fetched along."""
+        """Bytes over the wire that lie in gaps between the parts that are needed."""
         return sum(layer.slack_bytes for layer in self.layers)
 
     @property
@@ -71,51 +71,45 @@ class ImagePlan:
 
     @property
     def requests(self) -> int:
-        """Requests for TOCs and data; manifest and config not counted."""
+        """Requests for TOCs and data, the refused ones too; manifest and config do not count."""
         return sum(layer.requests for layer in self.layers)
 
     @cached_property
     def best(self) -> Best:
-        """The least that any client could fetch given the same layers, and the gap to it."""
-        from vecache.plan.best import find_best  # noqa: PLC0415 - a plan does without
-
-        return find_best(self)
+        """The least that any client could miss given the same layers, and the excess over it."""
+        return find_best(self.layers, self.cache_after, self.options)
 
     def to_arrow(self) -> Any:
         """Export every file and chunk.
 
         Returns
         -------
-        pyarrow.Table of one row a file and chunk
-            As `plan.table` describes.
+        pyarrow.Table of one row per file and chunk
+            Columns as the module `vecache.plan.arrow` describes them.
         """
-        from vecache.plan.table import plan_to_arrow  # noqa: PLC0415 - a plan does without
+        return plan_to_arrow(self.image.reference, self.layers)
 
-        return plan_to_arrow(self)
+    def curve(self, by: LimitName = "max_ranges") -> RangeCurve:
+        """Compute what fewer ranges would cost.
 
-    def to_json_dict(self) -> dict[str, Any]:
-        """Describe the plan as `vecache plan --json` prints it.
-
-        Returns
-        -------
-        dict
-            Dicts, lists, texts and numbers.
-        """
-        from vecache.plan.document import plan_to_json_dict  # noqa: PLC0415 - a plan does without
-
-        return plan_to_json_dict(self)
-
-    def curve(self) -> RangeCurve:
-        """Count the bytes for each number of ranges that one request may have.
+        Parameters
+        ----------
+        by : {"max_ranges", "gap_bytes"}
+            What each point limits: the ranges of one request, or the gaps that are fetched.
 
         Returns
         -------
         RangeCurve
-            `plot` draws it. `curve_by_gap` of `vecache.plan.curve` gives the one by gaps.
-        """
-        from vecache.plan.curve import curve_by_ranges  # noqa: PLC0415 - a plan does without
+            `plot` draws it.
 
-        return curve_by_ranges(self)
+        Raises
+        ------
+        ValueError
+            If `by` is neither.
+        """
+        if by not in ("max_ranges", "gap_bytes"):
+            raise ValueError(f"by: found {by!r}, wanted 'max_ranges' or 'gap_bytes'")
+        return curve_by_ranges(self.layers) if by == "max_ranges" else curve_by_gap(self.layers)
 
     def seconds(self, bytes_per_second: float, round_trip_seconds: float) -> float:
         """Estimate how long the pull waits for the network, as `RangeCurve.seconds` does.
@@ -123,9 +117,9 @@ class ImagePlan:
         Parameters
         ----------
         bytes_per_second : float
-            What the line carries, above 0.
+            Bandwidth, above 0.
         round_trip_seconds : float
-            From a request to the first byte of its answer, from 0.
+            From a request to the first byte of its answer, at least 0.
 
         Returns
         -------
@@ -137,40 +131,15 @@ class ImagePlan:
         ValueError
             If a number is out of range.
         """
-        from vecache.plan.curve import require_line  # noqa: PLC0415 - a plan does without
-
-        require_line(bytes_per_second, round_trip_seconds)
         header_bytes = sum(layer.header_bytes for layer in self.layers)
         n_bytes = self.fetch_bytes + self.toc_bytes + header_bytes
-        return self.requests * round_trip_seconds + n_bytes / bytes_per_second
-
-    def explain(self, path: str | bytes) -> list[str]:
-        """Tell the story of one file.
-
-        Parameters
-        ----------
-        path : str or bytes
-            Path in the image; where it begins makes no difference: `/`, `./` or neither.
-
-        Returns
-        -------
-        list of str
-            Plain sentences, layer by layer from the bottom up.
-
-        Raises
-        ------
-        PathNotFoundError
-            If no layer has the path; the message has similar ones.
-        """
-        from vecache.plan.explain import explain  # noqa: PLC0415 - a plan does without
-
-        return explain(self, path)
+        return float(wire_seconds(n_bytes, self.requests, bytes_per_second, round_trip_seconds))
 
     def _repr_html_(self) -> str:
         titles = ("layer", "state", "bytes", "missing", "to fetch", "ranges")
         rows = (
             (
-                layer.layer.blob[:19],
+                layer.blob[:19],
                 str(layer.state),
                 layer.total_bytes,
                 layer.missing_bytes,

@@ -1,4 +1,4 @@
-"""What will the pull of one layer of an image cost? Its decisions, and the figures of them."""
+"""The plan of one layer of an image: the decisions of its pull, and their figures."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class LayerState(StrEnum):
     """How a layer is pulled."""
 
     PRESENT = "present"
-    """Not at all: the store has it."""
+    """Not pulled: the store has it."""
     PARTIAL = "partial"
-    """By its TOC."""
+    """Pulled by its TOC."""
     WHOLE = "whole"
-    """All of the blob: it has no TOC, or the registry sends no ranges."""
+    """Fetched as a whole blob: it has no TOC, or the registry sends no ranges."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -43,9 +43,9 @@ class LayerPlan:
     state : LayerState
         How it is pulled.
     replay : Replay or None
-        The decisions; only where the state is PARTIAL.
+        The decisions where the state is PARTIAL.
     cache : LayersCache
-        What it was held against.
+        The layers that count as present when this one is pulled.
     """
 
     layer: ImageLayer
@@ -54,13 +54,18 @@ class LayerPlan:
     cache: LayersCache
 
     @property
+    def blob(self) -> str:
+        """Digest of the layer's blob."""
+        return self.layer.blob
+
+    @property
     def total_bytes(self) -> int:
         """Uncompressed bytes of all files, as Podman logs them; 0 where it logs none."""
         return self.replay.files.total_bytes if self.replay else 0
 
     @property
     def missing_bytes(self) -> int:
-        """Uncompressed bytes that no local layer gives, as Podman logs them."""
+        """Uncompressed bytes that no local layer has, as Podman logs them."""
         return self.replay.missing_bytes if self.replay else 0
 
     @property
@@ -72,12 +77,12 @@ class LayerPlan:
 
     @property
     def slack_bytes(self) -> int:
-        """Bytes over the wire that are there only because gaps are fetched along."""
+        """Bytes over the wire that lie in gaps between the parts that are needed."""
         return self.replay.ranges.slack_bytes if self.replay else 0
 
     @property
     def ranges(self) -> I64:
-        """(n_ranges, 2) int64, first and last byte of each range asked for, both included."""
+        """First and last byte of each range, both included: (n_ranges, 2) int64."""
         return self.replay.ranges.bounds if self.replay else np.empty((0, 2), np.int64)
 
     @property
@@ -87,8 +92,13 @@ class LayerPlan:
 
     @property
     def header_bytes(self) -> int:
-        """Bytes over the wire for what stands before each range, where there are several."""
+        """Approximate bytes of the headers before each range, where there are several."""
         return RANGE_HEADER_BYTES * len(self.ranges) if len(self.ranges) > 1 else 0
+
+    @property
+    def n_refused(self) -> int:
+        """Requests that the registry refuses, because they have too many ranges."""
+        return self.replay.n_refused if self.replay else 0
 
     @property
     def requests(self) -> int:
@@ -97,19 +107,19 @@ class LayerPlan:
             return int(self.state is LayerState.WHOLE)
         # Go asks even where all chunks of the missing files turn out to be local: for no bytes.
         has_missing = bool(len(self.replay.missing_rows))
-        return self.layer.toc_requests + self.replay.n_refused + has_missing
+        return self.layer.toc_requests + self.n_refused + has_missing
 
     def count_files(self, action: Action) -> int:
         """Count the files with an action; 0 where the layer is not replayed."""
         return self.replay.count_files(action) if self.replay else 0
 
     def count_chunks(self, action: Action) -> int:
-        """Count the chunks with an action, of files that no layer holds."""
+        """Count the chunks with an action, of files that no layer has."""
         return self.replay.count_chunks(action) if self.replay else 0
 
     def __repr__(self) -> str:
         return (
-            f"<LayerPlan {self.layer.blob[:19]}: {self.state}, "
+            f"<LayerPlan {self.blob[:19]}: {self.state}, "
             f"{self.missing_bytes:,} of {self.total_bytes:,} bytes missing>"
         )
 
@@ -123,4 +133,4 @@ class LayerPlan:
             ("bytes to fetch", self.fetch_bytes),
             ("ranges", len(self.ranges)),
         )
-        return html_table(self.layer.blob, (), rows)
+        return html_table(self.blob, (), rows)

@@ -1,4 +1,4 @@
-"""What a plan depends on besides the image and the layers: the machine and the registry."""
+"""The options of a plan: what it depends on besides the image and the layers."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from vecache.toc.layout import Layout
 __all__ = ["GAP_BYTES", "MAX_RANGES", "PlanOptions", "parse_ranges"]
 
 MAX_RANGES = 1024
-"""Parts that one request may have (upstream: maxNumberMissingChunks)."""
+"""Most ranges of one request (upstream: maxNumberMissingChunks)."""
 
 GAP_BYTES = 1024
-"""A gap this small is always fetched along (upstream: autoMergePartsThreshold)."""
+"""Ranges at most this far apart are merged (upstream: autoMergePartsThreshold)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,21 +23,21 @@ class PlanOptions:
     Attributes
     ----------
     reflink : bool
-        Whether the file system of the store can share blocks. Without it chunks are not reused.
+        Whether the file system of the store can share blocks. Without it no chunk is reused.
     hard_links : bool
-        Whether files are reused by hard link, which only a file of equal owner, mode and extended
-        attributes allows (storage.conf `use_hard_links`).
+        Whether files are reused by hard link (storage.conf `use_hard_links`), which takes a file of
+        equal owner, mode and extended attributes.
     layout : Layout
         How the pulled layers are stored; FLAT is composefs.
     max_ranges : int
-        Ranges that one request may ask for, at least 1.
+        Most ranges that one request asks for, at least 1.
     gap_bytes : int
-        Gaps between ranges up to this size are fetched along.
+        Gaps between ranges of at most this size are fetched too.
     whole_blobs : bool
-        The registry sends nothing but whole blobs.
+        Whether the registry sends whole blobs only.
     accepted_ranges : int or None
-        Ranges that the registry takes in one request; it answers 400 to more, and Podman asks again
-        with fewer. None takes them all.
+        Most ranges that the registry accepts in one request; it answers 400 to more, and Podman
+        asks again with fewer. None: it accepts any number.
     """
 
     reflink: bool = False
@@ -58,7 +58,7 @@ class PlanOptions:
 
 
 def parse_ranges(text: str) -> dict[str, int | bool]:
-    """Read what a registry takes, as `--ranges` says it.
+    """Parse the value of `--ranges` into fields of `PlanOptions`.
 
     Examples
     --------

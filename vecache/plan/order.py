@@ -1,13 +1,13 @@
-"""In which order do several images fetch least? Each leaves layers that the next can reuse.
+"""Find the order in which several images fetch least, as each leaves layers that others can reuse.
 
-What an image costs depends on which images came before it, and a little on their order too: the
-first layer that has a digest settles a look-up, and may settle it badly. So a table over *sets* of
-images would not be exact. Up to `EXACT_IMAGES` images all orders are tried, those with a common
-beginning sharing its plans; an order is given up as soon as what it has fetched exceeds the best
-known, which is exact because no image fetches less than nothing.
+What an image costs depends on which images came before it, and a little on their order too: a
+look-up takes the first layer that has a digest, and that match may be a bad one. So a table over
+*sets* of images would not be exact. Up to `EXACT_IMAGES` images all orders are tried. Orders with a
+common beginning share its plans, and an order is abandoned as soon as it has fetched more than the
+best known, which is exact because no image fetches less than nothing.
 
 Beyond that the cheapest image comes next, again and again; the given order is kept if it is no
-worse. Equal costs are settled for the order that is nearer to the given one.
+worse. Of orders of equal cost the one nearer to the given order is taken.
 """
 
 from __future__ import annotations
@@ -15,49 +15,80 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from vecache.plan.pull import Preparer, plan_with
+from vecache.plan.options import PlanOptions
+from vecache.plan.pull import Planner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from vecache.image.model import Image
     from vecache.index.layers_cache import LayersCache
-    from vecache.plan.options import PlanOptions
 
 __all__ = ["EXACT_IMAGES", "OrderResult", "best_order"]
 
 EXACT_IMAGES = 5
-"""Up to so many images all orders are tried: 325 plans at most, where 6 would need 1,956."""
+"""Most images of which all orders are tried: at most 325 plans, where 6 would need 1,956."""
 
 
 @dataclass(frozen=True, slots=True)
 class OrderResult:
-    """An order of images."""
+    """An order of images.
 
-    order: tuple[int, ...]  # places in the given sequence, in the order of the pulls
-    fetch_bytes: int  # bytes over the wire for data, of all pulls
-    given_fetch_bytes: int  # the same in the given order
-    method: Literal["exact", "greedy"]  # whether no order fetches less, or none was found
+    Attributes
+    ----------
+    order : tuple of int
+        Indices in the given sequence, in the order of the pulls.
+    fetch_bytes : int
+        Bytes over the wire for data, of all pulls.
+    given_fetch_bytes : int
+        The same in the given order.
+    method : {"exact", "greedy"}
+        Whether no order fetches less, or none was found that does.
+    """
+
+    order: tuple[int, ...]
+    fetch_bytes: int
+    given_fetch_bytes: int
+    method: Literal["exact", "greedy"]
 
 
 def best_order(
     images: Sequence[Image],
     cache: LayersCache,
-    options: PlanOptions,
+    options: PlanOptions | None = None,
+    *,
     progress: Callable[[], object] | None = None,
 ) -> OrderResult:
-    """Find an order of pulls that fetches least."""
-    search = _Search(images, options, progress)
-    given = tuple(range(len(images)))
-    given_bytes = search.cost_of(given, cache)
-    search.settle(given, given_bytes)
-    is_few = len(images) <= EXACT_IMAGES
-    if is_few:
+    """Find an order of pulls that fetches least.
+
+    Parameters
+    ----------
+    images : sequence of Image
+        In the given order.
+    cache : LayersCache
+        The layers that count as present before the first pull.
+    options : PlanOptions, optional
+        Machine and registry.
+    progress : callable, optional
+        Called after each plan of an image.
+
+    Returns
+    -------
+    OrderResult
+        Never worse than the given order.
+
+    Raises
+    ------
+    ImageError, TocError, DigestError, LocationError
+        As `plan_image`.
+    """
+    search = _Search(images, options or PlanOptions(), progress)
+    given_bytes = search.try_given(cache)
+    if len(images) <= EXACT_IMAGES:
         search.try_all((), 0, cache)
-    else:
-        search.try_cheapest_next(cache)
-    method: Literal["exact", "greedy"] = "exact" if is_few else "greedy"
-    return OrderResult(search.best, search.best_bytes, given_bytes, method)
+        return OrderResult(search.best, search.best_bytes, given_bytes, "exact")
+    search.try_cheapest_next(cache)
+    return OrderResult(search.best, search.best_bytes, given_bytes, "greedy")
 
 
 class _Search:
@@ -70,49 +101,44 @@ class _Search:
         progress: Callable[[], object] | None,
     ) -> None:
         self._images = images
-        self._options = options
-        self._preparer = Preparer(options.layout)
+        self._planner = Planner(options)
         self._progress = progress
         self.best: tuple[int, ...] = ()
         self.best_bytes = 0
 
-    def settle(self, order: tuple[int, ...], n_bytes: int) -> None:
-        """Take an order for the best."""
-        self.best, self.best_bytes = order, n_bytes
+    def try_given(self, cache: LayersCache) -> int:
+        """Take the given order as the best so far, and return the bytes that it fetches."""
+        self.best = tuple(range(len(self._images)))
+        for index in self.best:
+            fetched, cache = self._pull(index, cache)
+            self.best_bytes += fetched
+        return self.best_bytes
 
-    def cost_of(self, order: tuple[int, ...], cache: LayersCache) -> int:
-        """Bytes that an order fetches."""
-        n_bytes = 0
-        for number in order:
-            fetched, cache = self._pull(number, cache)
-            n_bytes += fetched
-        return n_bytes
-
-    def try_all(self, begun: tuple[int, ...], n_bytes: int, cache: LayersCache) -> None:
+    def try_all(self, order: tuple[int, ...], n_bytes: int, cache: LayersCache) -> None:
         """Try every order with a given beginning, in lexical order; at most EXACT_IMAGES deep."""
-        if len(begun) == len(self._images):
-            self.settle(begun, n_bytes)
-        for number in range(len(self._images)):
-            if number in begun:
+        if len(order) == len(self._images):
+            self.best, self.best_bytes = order, n_bytes
+        for index in range(len(self._images)):
+            if index in order:
                 continue
-            fetched, after = self._pull(number, cache)
+            fetched, after = self._pull(index, cache)
             if n_bytes + fetched < self.best_bytes:
-                self.try_all((*begun, number), n_bytes + fetched, after)
+                self.try_all((*order, index), n_bytes + fetched, after)
 
     def try_cheapest_next(self, cache: LayersCache) -> None:
-        """Pull the cheapest of those that are left, until none is."""
+        """Pull the cheapest of the images that are left, until none is left."""
         order: tuple[int, ...] = ()
         n_bytes = 0
-        while rest := [n for n in range(len(self._images)) if n not in order]:
-            pulls = {number: self._pull(number, cache) for number in rest}
-            number = min(rest, key=lambda n: pulls[n][0])
-            fetched, cache = pulls[number]
-            order, n_bytes = (*order, number), n_bytes + fetched
+        while rest := [index for index in range(len(self._images)) if index not in order]:
+            pulls = {index: self._pull(index, cache) for index in rest}
+            cheapest = min(rest, key=lambda index: pulls[index][0])
+            fetched, cache = pulls[cheapest]
+            order, n_bytes = (*order, cheapest), n_bytes + fetched
         if n_bytes < self.best_bytes:
-            self.settle(order, n_bytes)
+            self.best, self.best_bytes = order, n_bytes
 
-    def _pull(self, number: int, cache: LayersCache) -> tuple[int, LayersCache]:
-        plan = plan_with(self._images[number], cache, self._options, self._preparer)
+    def _pull(self, index: int, cache: LayersCache) -> tuple[int, LayersCache]:
+        plan = self._planner.plan(self._images[index], cache)
         if self._progress is not None:
             self._progress()
         return plan.fetch_bytes, plan.cache_after

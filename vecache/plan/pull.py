@@ -1,25 +1,20 @@
-"""What is a layer to a plan, whatever it is held against? Its files, and the cache it leaves.
-
-The same layer is planned many times over: by several images, and by every order of them that is
-tried. What does not depend on the layers of the store is worked out once.
-
-How is the pull of a whole image planned? Layer after layer, each joining what the next can use.
+"""Plan the pull of whole images, layer by layer.
 
 1. A layer that the store has, by diff-id, blob digest or TOC digest, is not pulled. If it has
-   another parent there, Podman makes a copy that has no TOC and no cache: nothing joins.
-2. A layer without a TOC is fetched whole, and nothing of it can be reused by chunk or file.
-3. Any other layer is replayed (`replay.py`), and then joins the layers that the next one is held
-   against, with the cache file that Podman will write for it.
+   another parent there, Podman makes a copy without TOC and cache: nothing is appended.
+2. A layer without a TOC is fetched whole, and nothing of it can be reused later.
+3. Any other layer is replayed (`replay.py`) and then appended, with the cache file that Podman will
+   write for it, to the layers that the next one is planned against.
 
-Planning again with other options shares the parsed TOCs. Reads nothing from disk itself; an image
-gives its TOCs when asked.
+The same layer is planned many times: by several images, and in every order of them that is tried.
+What does not depend on the store is computed once per `Planner`. Planning again with other options
+shares the parsed TOCs. Reads no disk itself; an image reads its TOCs.
 """
 
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from vecache.cache.reader import CacheFile
 from vecache.cache.writer import pack_cache
@@ -38,78 +33,9 @@ if TYPE_CHECKING:
 
     from vecache.image.model import Image, ImageLayer
     from vecache.index.layers_cache import LayersCache
-    from vecache.plan.files import LayerFiles
+    from vecache.plan.files import PullFiles
 
-__all__ = [
-    "PreparedLayer",
-    "Preparer",
-    "joining_record",
-    "naming",
-    "plan_image",
-    "plan_images",
-    "plan_with",
-]
-
-
-@dataclass(frozen=True, slots=True)
-class PreparedLayer:
-    """A layer with a TOC, ready to be replayed and to join."""
-
-    files: LayerFiles  # what a pull walks through
-    # what it is to the next layers: the cache file that Podman will write, or why it cannot
-    joining: CachedLayer | ExcludedLayer
-
-
-class Preparer:
-    """Prepares layers, each once."""
-
-    __slots__ = ("_prepared", "layout")
-
-    def __init__(self, layout: Layout) -> None:
-        self.layout = layout
-        self._prepared: dict[tuple[str, str, str | None], PreparedLayer] = {}
-
-    def prepare(self, layer: ImageLayer) -> PreparedLayer:
-        """Prepare a layer that has a TOC, or give what was prepared."""
-        key = (layer.blob, layer.diff_id, layer.toc_digest)
-        if key not in self._prepared:
-            self._prepared[key] = self._prepare(layer)
-        return self._prepared[key]
-
-    def _prepare(self, layer: ImageLayer) -> PreparedLayer:
-        assert layer.toc_format is not None  # others are pulled whole
-        entries, record = layer.toc.entries, joining_record(layer)
-        with naming(layer):
-            files = select_files(entries, layer.toc_format, layer.toc_offset, self.layout)
-        try:
-            cache = CacheFile.parse(pack_cache(entries, self.layout))
-        except (DigestError, TocError) as error:
-            # The pull itself does not look at each digest. The next one fails to write this cache,
-            # logs that, and goes on without: source containers/storage cache_linux.go load.
-            return PreparedLayer(files, ExcludedLayer(record, str(error)))
-        flat_entries = entries if self.layout is Layout.FLAT else None
-        joining = CachedLayer(record, cache, CacheSource.APPENDED, flat_entries=flat_entries)
-        return PreparedLayer(files, joining)
-
-
-@contextmanager
-def naming(layer: ImageLayer) -> Iterator[None]:
-    """Let an error about an entry or a digest say in which layer it is."""
-    try:
-        yield
-    except (DigestError, TocError) as error:
-        raise type(error)(f"layer {layer.blob}: {error}") from error
-
-
-def joining_record(layer: ImageLayer) -> LayerRecord:
-    """Make the record that the store will have of a pulled layer, as far as a plan needs it."""
-    return LayerRecord(
-        id=layer.diff_id.partition(":")[2],
-        diff_digest=layer.diff_id,
-        compressed_diff_digest=layer.blob,
-        toc_digest=layer.toc_digest,
-        is_read_only=False,
-    )
+__all__ = ["Planner", "plan_image", "plan_images"]
 
 
 def plan_image(
@@ -118,7 +44,7 @@ def plan_image(
     *,
     reflink: bool = False,
     hard_links: bool = False,
-    layout: str = Layout.DIR,
+    layout: Literal["dir", "flat"] = "dir",
     max_ranges: int = MAX_RANGES,
     gap_bytes: int = GAP_BYTES,
     whole_blobs: bool = False,
@@ -133,19 +59,20 @@ def plan_image(
     cache : LayersCache
         The layers that count as present.
     reflink : bool
-        Whether the store's file system can reflink; `vecache.store.reflink.can_reflink` asks it.
+        Whether the store's file system can reflink; `vecache.store.reflink.can_reflink` tests it.
     hard_links : bool
         Whether files are reused by hard link.
     layout : {"dir", "flat"}
         How pulled layers are stored; flat is composefs.
     max_ranges : int
-        Ranges that one request may ask for, at least 1.
+        Most ranges that one request asks for, at least 1.
     gap_bytes : int
-        Gaps between ranges up to this size are fetched along.
+        Gaps between ranges of at most this size are fetched too.
     whole_blobs : bool
-        Whether the registry sends nothing but whole blobs.
+        Whether the registry sends whole blobs only.
     accepted_ranges : int, optional
-        Ranges that the registry takes in one request before it answers 400; all by default.
+        Most ranges that the registry accepts in one request before it answers 400; any number by
+        default.
 
     Returns
     -------
@@ -170,31 +97,14 @@ def plan_image(
         whole_blobs=whole_blobs,
         accepted_ranges=accepted_ranges,
     )
-    return plan_with(image, cache, options)
-
-
-def plan_with(
-    image: Image,
-    cache: LayersCache,
-    options: PlanOptions,
-    preparer: Preparer | None = None,
-    progress: Callable[[], object] | None = None,
-) -> ImagePlan:
-    """Plan the pull of an image, as `plan_image` does, with options made beforehand."""
-    preparer = preparer or Preparer(options.layout)
-    plans = []
-    for layer in image.layers:  # each is held against what the ones before it left
-        plan, cache = _plan_layer(layer, cache, options, preparer)
-        plans.append(plan)
-        if progress is not None:
-            progress()
-    return ImagePlan(image, options, tuple(plans), cache)
+    return Planner(options).plan(image, cache)
 
 
 def plan_images(
     images: Iterable[Image],
     cache: LayersCache,
-    options: PlanOptions,
+    options: PlanOptions | None = None,
+    *,
     progress: Callable[[], object] | None = None,
 ) -> tuple[ImagePlan, ...]:
     """Plan the pulls of several images, one after another.
@@ -205,7 +115,7 @@ def plan_images(
         In the order of the pulls.
     cache : LayersCache
         The layers that count as present before the first.
-    options : PlanOptions
+    options : PlanOptions, optional
         Machine and registry.
     progress : callable, optional
         Called after each layer.
@@ -213,33 +123,64 @@ def plan_images(
     Returns
     -------
     tuple of ImagePlan
-        Each held against what the ones before it left.
+        Each planned against the layers that the ones before it left.
 
     Raises
     ------
     ImageError, TocError, DigestError, LocationError
         As `plan_image`.
     """
-    preparer = Preparer(options.layout)
+    planner = Planner(options or PlanOptions())
     plans = []
     for image in images:
-        plans.append(plan_with(image, cache, options, preparer, progress))
+        plans.append(planner.plan(image, cache, progress))
         cache = plans[-1].cache_after
     return tuple(plans)
 
 
-def _plan_layer(
-    layer: ImageLayer, cache: LayersCache, options: PlanOptions, preparer: Preparer
-) -> tuple[LayerPlan, LayersCache]:
-    if _is_present(layer, cache):
-        return LayerPlan(layer, LayerState.PRESENT, None, cache), cache
-    if layer.toc_format is None or options.whole_blobs:
-        after = cache.append(ExcludedLayer(joining_record(layer), "no TOC: pulled whole"))
-        return LayerPlan(layer, LayerState.WHOLE, None, cache), after
-    prepared = preparer.prepare(layer)
-    with naming(layer):
-        replay = replay_layer(prepared.files, cache, options)
-    return LayerPlan(layer, LayerState.PARTIAL, replay, cache), cache.append(prepared.joining)
+class Planner:
+    """Plans pulls with the same options, and prepares each layer once."""
+
+    def __init__(self, options: PlanOptions) -> None:
+        self._options = options
+        self._prepared: dict[
+            tuple[str, str, str | None], tuple[PullFiles, CachedLayer | ExcludedLayer]
+        ] = {}
+
+    def plan(
+        self, image: Image, cache: LayersCache, progress: Callable[[], object] | None = None
+    ) -> ImagePlan:
+        """Plan the pull of one image, each layer against what the ones before it left."""
+        plans = []
+        for layer in image.layers:
+            plan, cache = self._plan_layer(layer, cache)
+            plans.append(plan)
+            if progress is not None:
+                progress()
+        return ImagePlan(image, self._options, tuple(plans), cache)
+
+    def _plan_layer(self, layer: ImageLayer, cache: LayersCache) -> tuple[LayerPlan, LayersCache]:
+        if _is_present(layer, cache):
+            return LayerPlan(layer, LayerState.PRESENT, None, cache), cache
+        if layer.toc_format is None or self._options.whole_blobs:
+            without_toc = ExcludedLayer(_pulled_record(layer), "no TOC: pulled whole")
+            return LayerPlan(layer, LayerState.WHOLE, None, cache), cache.append(without_toc)
+        files, pulled = self._prepare(layer)
+        with _layer_in_errors(layer):
+            replay = replay_layer(files, cache, self._options)
+        return LayerPlan(layer, LayerState.PARTIAL, replay, cache), cache.append(pulled)
+
+    def _prepare(self, layer: ImageLayer) -> tuple[PullFiles, CachedLayer | ExcludedLayer]:
+        """Return the files that a pull visits, and the layer as the store has it afterwards."""
+        key = (layer.blob, layer.diff_id, layer.toc_digest)
+        if key not in self._prepared:
+            assert layer.toc_format is not None  # others are pulled whole
+            entries, toc_offset = layer.toc.entries, layer.toc_offset
+            layout = self._options.layout
+            with _layer_in_errors(layer):
+                files = select_files(entries, layer.toc_format, toc_offset, layout)
+            self._prepared[key] = files, _pulled_layer(layer, layout)
+        return self._prepared[key]
 
 
 def _is_present(layer: ImageLayer, cache: LayersCache) -> bool:
@@ -249,3 +190,36 @@ def _is_present(layer: ImageLayer, cache: LayersCache) -> bool:
         or (layer.toc_digest is not None and record.toc_digest == layer.toc_digest)
         for record in cache.records
     )
+
+
+def _pulled_layer(layer: ImageLayer, layout: Layout) -> CachedLayer | ExcludedLayer:
+    """Return a pulled layer with the cache file that Podman will write for it."""
+    record, entries = _pulled_record(layer), layer.toc.entries
+    try:
+        cache = CacheFile.parse(pack_cache(entries, layout))
+    except (DigestError, TocError) as error:
+        # The pull itself does not check each digest. The next one fails to write this cache,
+        # logs that, and goes on without: source containers/storage cache_linux.go load.
+        return ExcludedLayer(record, str(error))
+    flat_entries = entries if layout is Layout.FLAT else None
+    return CachedLayer(record, cache, CacheSource.APPENDED, flat_entries=flat_entries)
+
+
+def _pulled_record(layer: ImageLayer) -> LayerRecord:
+    """Return the record that the store will have of a pulled layer, as far as a plan needs it."""
+    return LayerRecord(
+        id=layer.diff_id.partition(":")[2],
+        diff_digest=layer.diff_id,
+        compressed_diff_digest=layer.blob,
+        toc_digest=layer.toc_digest,
+        is_read_only=False,
+    )
+
+
+@contextmanager
+def _layer_in_errors(layer: ImageLayer) -> Iterator[None]:
+    """Prefix the message of an error about an entry or a digest with its layer."""
+    try:
+        yield
+    except (DigestError, TocError) as error:
+        raise type(error)(f"layer {layer.blob}: {error}") from error

@@ -1,23 +1,15 @@
-"""Which byte ranges does a pull ask for? The chunks to fetch, joined where that saves ranges.
+"""The byte ranges that a pull asks for: chunks coalesced into parts, parts merged into ranges.
 
-1. Chunks of one file that follow each other in the blob become one part.
-2. Gaps between a part and the next are taken from small to large. A gap is fetched along if it is
-   at most `gap_bytes`, or if there would be too many parts without it.
-3. What is left is one range each, all asked for in one request.
+1. Adjacent chunks of one file become one part.
+2. Take the gaps between each part and the next from small to large. A gap is fetched too if it is
+   at most `gap_bytes`, or if there would be too many ranges without it.
+3. The rest is one range each, all in one request.
+4. A registry that answers 400 to so many ranges is asked again with half as many, until it accepts
+   the request or one range is left, which it must accept.
 
-A gap that is fetched along may hold chunks that were found locally: they come over the wire after
-all, and the bytes counted as missing do not change.
-
-Source: containers/storage pkg/chunked/storage_linux.go mergeMissingChunks.
-
-What if the registry refuses so many ranges? Podman asks again, with half as many parts.
-
-A registry that answers 400 is asked again until it takes the request or there is one range left,
-which it must take. Each time, the smallest gaps that are left are fetched along. Go counts down
-from the parts that are too many and merges once more at zero, so of `n` parts not `n // 2` remain
-but one fewer, and never less than one.
-
-Source: containers/storage pkg/chunked/storage_linux.go retrieveMissingFiles, mergeMissingChunks.
+A gap that is fetched may hold chunks that were found locally: they come over the wire after all,
+and the bytes counted as missing do not change.
+Source: containers/storage pkg/chunked/storage_linux.go mergeMissingChunks, retrieveMissingFiles.
 """
 
 from __future__ import annotations
@@ -35,29 +27,28 @@ if TYPE_CHECKING:
 
 __all__ = [
     "RANGE_HEADER_BYTES",
-    "Fallback",
     "Parts",
     "Ranges",
-    "fall_back",
-    "join_parts",
+    "coalesce_chunks",
+    "fit_ranges",
     "merge_ranges",
 ]
 
 RANGE_HEADER_BYTES = 160
-"""About what a multipart answer says before each range: boundary, type, and the range itself."""
+"""Approximate size of what a multipart answer puts before each range: boundary, type, range."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Parts:
-    """What must come over the wire, before gaps are fetched along.
+    """What must come over the wire, before gaps are fetched too.
 
     Attributes
     ----------
     first, end : (n_parts,) int64
         Byte range in the blob, `end` not included.
     gap : (n_parts - 1,) uint64
-        Bytes between each part and the next. A part that lies before the one it follows has a gap
-        of nearly 2**64, as in Go: nobody fetches that along.
+        Bytes between each part and the next. A part that lies before its predecessor has a gap of
+        nearly 2**64, as in Go, and so is never merged with it.
     part_of : (n_chunks,) int64
         Part of each chunk; -1 for chunks that are not fetched.
     """
@@ -69,7 +60,7 @@ class Parts:
 
     @property
     def fetch_bytes(self) -> int:
-        """Bytes of all parts: what must be fetched whatever the ranges."""
+        """Bytes of all parts: what is fetched whatever the ranges."""
         return int((self.end - self.first).sum())
 
     def __len__(self) -> int:
@@ -78,7 +69,7 @@ class Parts:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Ranges:
-    """What is asked for.
+    """What one request asks for.
 
     Attributes
     ----------
@@ -87,9 +78,9 @@ class Ranges:
     fetch_bytes : int
         Bytes of all ranges.
     slack_bytes : int
-        How many of them are there only because gaps were fetched along.
+        Those of them that lie in gaps between parts.
     range_of : (n_chunks,) int64
-        Range that each chunk comes in; -1 for chunks that are not fetched.
+        Range that brings each chunk; -1 for chunks that are not fetched.
     """
 
     bounds: I64
@@ -101,30 +92,42 @@ class Ranges:
         return len(self.bounds)
 
 
-def join_parts(first: I64, end: I64, file_row: I64, is_fetched: Bool) -> Parts:
-    """Join neighbouring chunks of one file.
+def fit_ranges(parts: Parts, options: PlanOptions) -> tuple[Ranges, tuple[int, ...]]:
+    """Return the ranges of the accepted request, and the number of ranges of each refused one."""
+    n_accepted = options.accepted_ranges or options.max_ranges
+    ranges = merge_ranges(parts, options.max_ranges, options.gap_bytes)
+    refused = []
+    while len(ranges) > n_accepted:
+        refused.append(len(ranges))
+        # Go merges the ranges again. To merge the parts anew gives the same: the gaps are equal.
+        ranges = merge_ranges(parts, len(ranges) // 2, options.gap_bytes)
+    return ranges, tuple(refused)
+
+
+def coalesce_chunks(first: I64, end: I64, file_row: I64, is_fetched: Bool) -> Parts:
+    """Coalesce adjacent chunks of one file into parts.
 
     Parameters
     ----------
     first, end : (n_chunks,) int64
-        Byte range of each chunk in the blob, `end` not included, in the order of the TOC. Chunks
-        of all files that were not found, whether they are fetched or not.
+        Byte range of each chunk in the blob, `end` not included, in the order of the TOC. All
+        chunks of the files that were not found, whether they are fetched or not.
     file_row : (n_chunks,) int64
-        The file each belongs to.
+        File of each chunk.
     is_fetched : (n_chunks,) bool
-        Whether it is fetched, and not a hole or found locally.
+        Whether it is fetched: neither a hole nor found locally.
 
     Returns
     -------
     Parts
         In the order of the TOC.
     """
-    is_joined = np.zeros(len(first), np.bool_)
-    is_joined[1:] = (
+    continues = np.zeros(len(first), np.bool_)
+    continues[1:] = (
         is_fetched[1:] & is_fetched[:-1] & (file_row[1:] == file_row[:-1]) & (first[1:] == end[:-1])
     )
-    starts = np.flatnonzero(is_fetched & ~is_joined)
-    part_of = np.where(is_fetched, np.cumsum(is_fetched & ~is_joined) - 1, -1)
+    starts = np.flatnonzero(is_fetched & ~continues)
+    part_of = np.where(is_fetched, np.cumsum(is_fetched & ~continues) - 1, -1)
     part_end = np.zeros(len(starts), np.int64)
     part_end[part_of[is_fetched]] = end[is_fetched]  # the last chunk of a part is written last
     part_first = first[starts]
@@ -133,10 +136,27 @@ def join_parts(first: I64, end: I64, file_row: I64, is_fetched: Bool) -> Parts:
 
 
 def merge_ranges(parts: Parts, max_ranges: int, gap_bytes: int) -> Ranges:
-    """Choose the gaps that are fetched along.
+    """Choose the gaps that are fetched too, and merge the parts beside them.
 
-    Go's sort is not stable, so which of several equal gaps is the last to be merged is not
-    defined there; here it is the earliest. Only an image that exceeds `max_ranges` can show it.
+    Parameters
+    ----------
+    parts : Parts
+        `n_parts` rows.
+    max_ranges : int
+        Parts that may remain. Go counts down from `n_parts - max_ranges` and merges once more at
+        zero, so one fewer remains where there were as many or more, and never less than one.
+    gap_bytes : int
+        A gap of at most this size is always fetched.
+
+    Returns
+    -------
+    Ranges
+        In the order of the TOC.
+
+    Notes
+    -----
+    Go's sort is not stable, so which of several equal gaps is merged last is not defined there;
+    here it is the earliest. Only an image that exceeds `max_ranges` can show the difference.
     """
     if not len(parts):
         return Ranges(np.empty((0, 2), np.int64), 0, 0, parts.part_of)
@@ -150,29 +170,3 @@ def merge_ranges(parts: Parts, max_ranges: int, gap_bytes: int) -> Ranges:
     range_of = np.where(parts.part_of < 0, -1, range_of_part[parts.part_of])
     fetch_bytes = int((bounds[:, 1] - bounds[:, 0] + 1).sum())
     return Ranges(frozen(bounds), fetch_bytes, fetch_bytes - parts.fetch_bytes, frozen(range_of))
-
-
-@dataclass(frozen=True, slots=True)
-class Fallback:
-    """How a layer's data is asked for until the registry takes the request."""
-
-    # ranges of each request, the refused ones and the last; none where nothing is fetched
-    n_ranges: tuple[int, ...]
-    ranges: Ranges  # what the last one asks for
-
-    @property
-    def requests(self) -> int:
-        """Requests for data, the refused ones included."""
-        return len(self.n_ranges)
-
-
-def fall_back(parts: Parts, options: PlanOptions) -> Fallback:
-    """Follow Podman's requests for one layer."""
-    n_accepted = options.accepted_ranges or options.max_ranges
-    ranges = merge_ranges(parts, options.max_ranges, options.gap_bytes)
-    n_ranges = [len(ranges)] if len(ranges) else []
-    while len(ranges) > n_accepted:  # halves each time
-        # Merging what was merged is merging the parts: the gaps that are left stay as they are.
-        ranges = merge_ranges(parts, len(ranges) // 2, options.gap_bytes)
-        n_ranges.append(len(ranges))
-    return Fallback(tuple(n_ranges), ranges)

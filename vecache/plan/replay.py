@@ -1,14 +1,14 @@
-"""What will a pull do with one layer? Podman's decisions, file by file and chunk by chunk.
+"""The decisions of one layer's pull, file by file and chunk by chunk, as Podman makes them.
 
-1. A file that needs its bytes (`layer_files.py`) and that some layer holds is reused. With hard
-   links only the fingerprint counts.
-2. Of a file that no layer holds, each chunk is a hole, or is held by some layer (and reused if the
-   file system can reflink), or must be fetched.
-3. `ranges.py` makes the request out of the chunks to fetch.
+1. A file that needs data (`files.py`) is reused if the first layer that holds its digest holds it
+   at the start of a file. With hard links only the fingerprint is looked up.
+2. Each chunk of a file that was not found is a hole, or is found in some layer (and reused if the
+   file system can reflink), or is fetched.
+3. `ranges.py` turns the chunks to fetch into the request.
 
-Works on whole columns; a file's and a chunk's action is one byte. About 120 bytes a chunk.
-Source: containers/storage pkg/chunked/storage_linux.go ApplyDiff; 1.64 reuses chunks only where it
-can reflink.
+Works on whole columns; the action of a file or chunk is one byte. About 120 bytes per chunk.
+Source: containers/storage pkg/chunked/storage_linux.go ApplyDiff; since 1.64 chunks are reused only
+where the file system can reflink.
 """
 
 from __future__ import annotations
@@ -21,50 +21,50 @@ import numpy as np
 from vecache.arrays import frozen
 from vecache.digest import Digests
 from vecache.plan.files import Action
-from vecache.plan.ranges import fall_back, join_parts
+from vecache.plan.ranges import coalesce_chunks, fit_ranges
 from vecache.toc.entries import ChunkKind
 from vecache.toc.fingerprint import fingerprints
 
 if TYPE_CHECKING:
-    from vecache.arrays import I64, U8, Bool
+    from vecache.arrays import I64, U8
     from vecache.index.layers_cache import LayersCache
     from vecache.index.result import LookupResult
-    from vecache.plan.files import LayerFiles
+    from vecache.plan.files import PullFiles
     from vecache.plan.options import PlanOptions
     from vecache.plan.ranges import Parts, Ranges
 
-__all__ = ["Replay", "can_rehash", "replay_layer"]
+__all__ = ["Replay", "replay_layer"]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Replay:
-    """One layer's pull.
+    """The decisions of one layer's pull.
 
     Attributes
     ----------
-    files : LayerFiles
-        What the pull walks through.
+    files : PullFiles
+        The files that the pull visits.
     file_action, chunk_action : (n_files,), (n_chunks,) uint8
         `Action` of each. Chunks of reused files are REUSED.
     file_hits : LookupResult of n_wanted rows
         Where the files in `files.wanted` were found.
-    chunk_rows : (n_asked,) int64
+    chunk_rows : (n_queries,) int64
         Rows of the chunks whose digest was looked up; none without reflinks.
-    chunk_hits : LookupResult of n_asked rows
+    chunk_hits : LookupResult of n_queries rows
         Where they were found.
     missing_rows : (n_missing,) int64
-        Rows of the chunks of files that were not found, in order.
+        Rows of the chunks of files that were not found, ascending.
     missing_bytes : int
         What Podman logs as missing, uncompressed.
     parts : Parts
         What must come over the wire.
     ranges : Ranges
-        What is asked for, by the request that the registry takes.
+        What the accepted request asks for.
     n_refused : int
         Requests before it that the registry refuses.
     """
 
-    files: LayerFiles
+    files: PullFiles
     file_action: U8
     chunk_action: U8
     file_hits: LookupResult
@@ -85,76 +85,52 @@ class Replay:
         return int((self.chunk_action[self.missing_rows] == action).sum())
 
 
-def replay_layer(files: LayerFiles, cache: LayersCache, options: PlanOptions) -> Replay:
-    """Decide for every file and chunk of one layer what a pull does with it."""
-    chunks = files.toc.chunks
+def replay_layer(files: PullFiles, cache: LayersCache, options: PlanOptions) -> Replay:
+    """Decide what a pull does with every file and chunk of one layer.
+
+    A corrupt location (LocationError) or a malformed digest (DigestError) ends Podman's pull, and
+    so ends this one.
+    """
+    chunks = files.chunks
     file_hits = cache.find_files(_file_queries(files, options), strict=True)
-    is_missing = np.zeros(len(files.action), np.bool_)
-    is_missing[files.wanted[~file_hits.is_found]] = True
+    file_action = files.action.copy()
+    file_action[files.wanted[file_hits.is_found]] = Action.REUSED
+    is_missing = file_action == Action.FETCHED
     missing_rows = np.flatnonzero(is_missing[chunks.file_row])
     chunk_action = np.full(len(chunks), Action.REUSED, np.uint8)
     kind = chunks.kind[missing_rows]
     chunk_action[missing_rows] = np.where(kind == ChunkKind.ZEROS, Action.HOLE, Action.FETCHED)
     # Only plain data is looked up, and only where a reflink can reuse it.
-    asked = missing_rows[kind == ChunkKind.DATA] if options.reflink else missing_rows[:0]
-    chunk_hits = cache.find_chunks(files.chunk_digests(asked), strict=True)
-    is_local = chunk_hits.is_found & (chunk_hits.offset >= 0) & can_rehash(files, asked)
-    chunk_action[asked[is_local]] = Action.REUSED
+    chunk_rows = missing_rows[kind == ChunkKind.DATA] if options.reflink else missing_rows[:0]
+    chunk_hits = cache.find_chunks(files.chunk_digests(chunk_rows), strict=True)
+    is_reused = chunk_hits.is_found & (chunk_hits.offset >= 0) & files.can_verify(chunk_rows)
+    chunk_action[chunk_rows[is_reused]] = Action.REUSED
     is_fetched = chunk_action[missing_rows] == Action.FETCHED
-    saved = chunks.size[missing_rows][~is_fetched]
-    parts = join_parts(
+    parts = coalesce_chunks(
         chunks.offset[missing_rows],
         chunks.end_offset[missing_rows],
         chunks.file_row[missing_rows],
         is_fetched,
     )
-    fallback = fall_back(parts, options)
-    file_action = np.where(
-        (files.action == Action.FETCHED) & ~is_missing, Action.REUSED, files.action
-    ).astype(np.uint8)
+    ranges, refused = fit_ranges(parts, options)
+    # One sum in 64 bits: it wraps for absurd sizes exactly as Go's does.
+    found_bytes = chunks.size[missing_rows[~is_fetched]]
     return Replay(
         files=files,
         file_action=frozen(file_action),
         chunk_action=frozen(chunk_action),
         file_hits=file_hits,
-        chunk_rows=frozen(asked),
+        chunk_rows=frozen(chunk_rows),
         chunk_hits=chunk_hits,
         missing_rows=frozen(missing_rows),
-        missing_bytes=int(np.concatenate([files.size[is_missing], -saved]).sum()),
+        missing_bytes=int(np.concatenate([files.size[is_missing], -found_bytes]).sum()),
         parts=parts,
-        ranges=fallback.ranges,
-        n_refused=max(len(fallback.n_ranges) - 1, 0),
+        ranges=ranges,
+        n_refused=len(refused),
     )
 
 
-def can_rehash(files: LayerFiles, chunks: I64) -> Bool:
-    """Tell which chunks can pass the check before a local copy is trusted.
-
-    Parameters
-    ----------
-    files : LayerFiles
-        The layer's.
-    chunks : (n,) int64
-        Rows of chunks.
-
-    Returns
-    -------
-    (n,) bool
-        Go reads `chunkSize` bytes of the local file and takes their sha256. Where the TOC gives no
-        size, as eStargz does for the last chunk of a file, it reads nothing, and the chunk is
-        fetched.
-
-    Notes
-    -----
-    Source: containers/storage pkg/chunked/storage_linux.go validateChunkChecksum.
-    """
-    entries, entry_row = files.toc.entries, files.toc.chunks.entry_row[chunks]
-    mask: Bool = (entries.chunk_size[entry_row] > 0) & entries.chunk_digest.is_sha256[entry_row]
-    return mask
-
-
-def _file_queries(files: LayerFiles, options: PlanOptions) -> Digests:
+def _file_queries(files: PullFiles, options: PlanOptions) -> Digests:
     if options.hard_links:
-        entry_row = files.toc.entry_row[files.wanted]
-        return Digests.from_raw(fingerprints(files.toc.entries, entry_row))
+        return Digests.from_raw(fingerprints(files.entries, files.entry_row[files.wanted]))
     return files.digests(files.wanted)

@@ -1,10 +1,13 @@
-"""How does a plan look to people? A table of layers, and what it comes to in words."""
+"""Plans of images as text: a table of layers, a summary in sentences, the curve of ranges."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
-from vecache.plan.best import Best
+import numpy as np
+
+from vecache.plan.best import Best, Cause
 from vecache.plan.files import Action
 from vecache.plan.layer_plan import LayerState
 from vecache.report.terminal import Column, human_bytes, human_share, render_table
@@ -13,12 +16,23 @@ from vecache.text import printable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from vecache.plan.curve import RangeCurve
     from vecache.plan.image_plan import ImagePlan
     from vecache.plan.layer_plan import LayerPlan
     from vecache.plan.options import PlanOptions
     from vecache.report.terminal import Cell, Screen
 
-__all__ = ["image_text", "images_text"]
+__all__ = ["advice", "curve_table", "curve_text", "image_text", "images_text"]
+
+_REMEDIES = MappingProxyType(
+    {
+        Cause.NO_REFLINK: "a file system with reflinks (xfs, btrfs)",
+        Cause.FLAT_LAYOUT: "layers stored without composefs, whose caches know every chunk",
+        Cause.HARD_LINKS: "storage.conf without use_hard_links, so that owners may differ",
+        Cause.FIRST_MATCH: "a client that takes any match, not only the first",
+        Cause.REPEATED: "a client that fetches repeated content once",
+    }
+)
 
 _STATES = {"present": "green", "partial": "yellow", "whole": "red"}
 _COLUMNS = (
@@ -38,6 +52,13 @@ _IMAGE_COLUMNS = (
     *_COLUMNS[4:],
     Column("BEST", "right"),
 )
+_CURVE_COLUMNS = (
+    Column("RANGES ALLOWED", "right"),
+    Column("RANGES", "right"),
+    Column("FETCH", "right"),
+    Column("GAPS", "right"),
+    Column("TIME", "right"),
+)
 
 
 def image_text(plan: ImagePlan, store: str, screen: Screen, *, seconds: float | None = None) -> str:
@@ -45,11 +66,11 @@ def image_text(plan: ImagePlan, store: str, screen: Screen, *, seconds: float | 
     rows = [_layer_row(layer) for layer in plan.layers]
     if len(rows) > 1:
         rows.append(("in all", "", *_sums(plan.layers), *_figures(plan, plan.layers)))
-    where = f"into {printable(store)}, {describe_options(plan.options)}"
+    where = f"into {printable(store)}, {_options_text(plan.options)}"
     parts = [
         f"Pull of {printable(plan.image.reference)}\n{where}",
         render_table(_COLUMNS, rows, screen),
-        "\n".join([*_in_words(plan, seconds), *_best_in_words([plan], screen)]),
+        "\n".join([*_summary(plan, seconds), *_best_lines([plan], screen)]),
     ]
     return "\n\n".join(parts)
 
@@ -83,16 +104,16 @@ def images_text(
     best = human_bytes(sum(plan.best.missing_bytes for plan in plans))
     rows.append(("in all", n_layers, n_pulled, *sums, n_ranges, best))
     head = f"Pulls of {len(plans)} images, one after another\ninto {printable(store)}, "
-    parts = [head + describe_options(plans[0].options), render_table(_IMAGE_COLUMNS, rows, screen)]
+    parts = [head + _options_text(plans[0].options), render_table(_IMAGE_COLUMNS, rows, screen)]
     notes = [note] if note else []
     if seconds is not None:
         notes.append(f"Estimated time on the wire: {seconds:.1f} s.")
-    notes += _best_in_words(plans, screen)
+    notes += _best_lines(plans, screen)
     return "\n\n".join([*parts, "\n".join(notes)] if notes else parts)
 
 
-def describe_options(options: PlanOptions) -> str:
-    """Say in words how a pull is made."""
+def _options_text(options: PlanOptions) -> str:
+    """Describe in words how a pull is made."""
     words = [
         "with reflinks" if options.reflink else "without reflinks",
         "with hard links" if options.hard_links else "without hard links",
@@ -104,7 +125,7 @@ def describe_options(options: PlanOptions) -> str:
 
 
 def _layer_row(layer: LayerPlan) -> tuple[Cell, ...]:
-    name = layer.layer.blob.partition(":")[2][:12]
+    name = layer.blob.partition(":")[2][:12]
     if layer.state is LayerState.PRESENT:
         return (name, str(layer.state), *[None] * 6)
     if layer.replay is None:
@@ -133,7 +154,7 @@ def _figures(plan: ImagePlan | LayerPlan, layers: Sequence[LayerPlan]) -> tuple[
     )
 
 
-def _in_words(plan: ImagePlan, seconds: float | None) -> list[str]:
+def _summary(plan: ImagePlan, seconds: float | None) -> list[str]:
     if all(layer.state is LayerState.PRESENT for layer in plan.layers):
         return ["The store has all layers: nothing is pulled."]
     lines = []
@@ -152,17 +173,54 @@ def _in_words(plan: ImagePlan, seconds: float | None) -> list[str]:
         lines.append(f"In time:      {seconds:.1f} s, estimated.")
     whole = sum(layer.state is LayerState.WHOLE for layer in plan.layers)
     if whole:
-        lines.append(f"Whole blobs:  {whole}; without a TOC nothing of a layer can be reused.")
+        lines.append(f"Whole blobs:  {whole}; nothing is reused in a layer that is fetched whole.")
     return lines
 
 
-def _best_in_words(plans: Sequence[ImagePlan], screen: Screen) -> list[str]:
+def _best_lines(plans: Sequence[ImagePlan], screen: Screen) -> list[str]:
     if not any(layer.replay for plan in plans for layer in plan.layers):
         return []
-    best = Best(tuple(layer for plan in plans for layer in plan.best.layers))
-    gap = sum(plan.missing_bytes for plan in plans) - best.missing_bytes
+    best = Best.sum(layer for plan in plans for layer in plan.best.layers)
+    excess = sum(best.excess.values())
     line = f"Best possible: {human_bytes(best.missing_bytes)} missing"
-    if not gap:
+    if not excess:
         return [f"{line}; no client could do better with these layers."]
-    advice = (f"  {screen.paint(words, 'dim')}" for words in best.advice())
-    return [f"{line}, {human_bytes(gap)} less:", *advice]
+    remedies = (f"  {screen.paint(words, 'dim')}" for words in advice(best))
+    return [f"{line}, {human_bytes(excess)} less:", *remedies]
+
+
+def advice(best: Best) -> list[str]:
+    """Return what would save each part of the excess, the largest first."""
+    largest_first = sorted(Cause, key=lambda cause: -best.excess[cause])
+    return [
+        f"{_REMEDIES[cause]}: {best.excess[cause]:,} bytes"
+        for cause in largest_first
+        if best.excess[cause]
+    ]
+
+
+def curve_table(curve: RangeCurve, network: tuple[float, float] | None) -> Any:
+    """Make a table of a curve; with seconds, given bytes per second and a round trip."""
+    table = curve.to_arrow()
+    return table if network is None else table.append_column("seconds", [curve.seconds(*network)])
+
+
+def curve_text(plan: ImagePlan, table: Any, screen: Screen) -> str:
+    """Lay out some points of the curve by ranges: 1, 2, 4, 8 and so on, and the last."""
+    n_points = table.num_rows
+    shown = np.unique([*2 ** np.arange(n_points.bit_length()) - 1, n_points - 1])
+    rows = [_curve_row(point) for point in table.take(shown).to_pylist()]
+    name = printable(plan.image.reference)
+    head = f"Bytes on the wire for {name}, by the ranges that one request may have"
+    return f"{head}\n\n{render_table(_CURVE_COLUMNS, rows, screen)}"
+
+
+def _curve_row(point: dict[str, Any]) -> tuple[Cell, ...]:
+    seconds = point.get("seconds")
+    return (
+        point["max_ranges"],
+        point["n_ranges"],
+        human_bytes(point["fetch_bytes"]),
+        human_bytes(point["slack_bytes"]),
+        None if seconds is None else f"{seconds:.2f} s",
+    )

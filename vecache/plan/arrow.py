@@ -1,24 +1,24 @@
-"""What happens to every file and chunk? The plan as one Arrow table.
+"""The plan of an image as one Arrow table, a row for every file and chunk.
 
-A row for each entry of a layer that is pulled by its TOC, in TOC order, and right behind a file
-that needs its bytes one for each of its chunks. A layer that is present or fetched whole is one row
-of kind `blob`: nothing is known of its files.
+A row for each entry of a layer that is pulled by its TOC, in TOC order; a file that needs data is
+followed by its chunks. A layer that is present or fetched whole is one row of kind `blob`, because
+nothing is known of its files.
 
-    image, layer, blob        the image as it was named, the layer's number in it from the bottom,
-                              and the digest of the layer's blob
+    image, layer, blob        the image's reference, the number of the layer in it (from 1, from the
+                              bottom), and the digest of the layer's blob
     path, kind                file, dir, symlink, hardlink, char, block, fifo; chunk; blob
     digest, size              of the content, uncompressed; of the blob itself for a blob
     action                    nothing, empty, whiteout, reused, hole, fetched; present for a blob
     source_layer, source_path, source_offset
-                              where the bytes are that are reused: layer id, path in that layer, and
-                              byte in that file; null where nothing is reused
+                              where reused bytes are: layer id, path in that layer, and byte in that
+                              file; null where nothing is reused
     blob_first, blob_last     its own bytes in the blob, both included
-    range                     number of the range that brings it in the layer's request; of a file,
+    range                     index in the layer's `ranges` of the range that brings it; for a file,
                               the one that brings its first fetched chunk; null if not fetched
 
-Under the flat layout a layer has one file a content, and paths are those of the flat layout.
-About 200 bytes a row. No loop over rows: paths and layer ids are dictionaries, so a file's chunks
-repeat a number and not a text.
+Under the flat layout a layer has one file per content, and paths are those of the flat layout.
+About 200 bytes per row. No loop over rows: paths and layer ids are dictionaries, so the chunks of a
+file repeat a number and not a text.
 """
 
 from __future__ import annotations
@@ -39,12 +39,11 @@ if TYPE_CHECKING:
     from vecache.arrays import I64
     from vecache.digest import Digests
     from vecache.index.result import LookupResult
-    from vecache.plan.files import LayerFiles
-    from vecache.plan.image_plan import ImagePlan
+    from vecache.plan.files import PullFiles
     from vecache.plan.layer_plan import LayerPlan
     from vecache.plan.replay import Replay
 
-__all__ = ["plan_to_arrow", "plans_to_arrow"]
+__all__ = ["plan_to_arrow"]
 
 _TEXT = pa.dictionary(pa.int32(), pa.string())
 _SCHEMA = pa.schema(
@@ -65,27 +64,21 @@ _SCHEMA = pa.schema(
         "range": pa.int32(),
     }
 )
-_CHUNK = len(EntryKind)  # behind the kinds of entries
+_CHUNK = len(EntryKind)  # after the kinds of entries
 _KINDS = ["file" if kind is EntryKind.REG else kind.name.lower() for kind in EntryKind] + ["chunk"]
 _ACTIONS = [action.name.lower() for action in Action]
 
 
-def plan_to_arrow(plan: ImagePlan) -> Any:
-    """Export every file and chunk of one plan."""
-    return plans_to_arrow([plan])
-
-
-def plans_to_arrow(plans: Iterable[ImagePlan]) -> Any:
-    """Export every file and chunk of several plans."""
+def plan_to_arrow(reference: str, plans: Iterable[LayerPlan]) -> Any:
+    """Export every file and chunk of the layers of one image."""
     tables = [_SCHEMA.empty_table()]
-    for plan in plans:
-        for number, layer in enumerate(plan.layers):  # layers, not rows
-            columns = _blob_columns(layer) if layer.replay is None else _columns(layer.replay)
-            n_rows = len(columns["size"])
-            columns["image"] = _repeat(plan.image.reference, n_rows)
-            columns["layer"] = np.full(n_rows, number, np.int32)
-            columns["blob"] = _repeat(layer.layer.blob, n_rows)
-            tables.append(pa.table([columns[name] for name in _SCHEMA.names], schema=_SCHEMA))
+    for number, plan in enumerate(plans, 1):  # layers, not rows
+        columns = _blob_columns(plan) if plan.replay is None else _columns(plan.replay)
+        n_rows = len(columns["size"])
+        columns["image"] = _repeat(reference, n_rows)
+        columns["layer"] = np.full(n_rows, number, np.int32)
+        columns["blob"] = _repeat(plan.blob, n_rows)
+        tables.append(pa.table([columns[name] for name in _SCHEMA.names], schema=_SCHEMA))
     return pa.concat_tables(tables).unify_dictionaries()
 
 
@@ -107,20 +100,21 @@ def _blob_columns(plan: LayerPlan) -> dict[str, Any]:
 
 
 def _columns(replay: Replay) -> dict[str, Any]:
-    """Make the columns of a replayed layer: those of files, those of chunks, then interleaved."""
-    files, toc, entries = replay.files, replay.files.toc, replay.files.toc.entries
+    """Make the columns of a replayed layer: files, then chunks, then each file with its chunks."""
+    files, chunks = replay.files, replay.files.chunks
     chunk_rows = files.chunks_of(files.wanted)
     n_files = len(files.action)
-    file_row = np.concatenate([np.arange(n_files), toc.chunks.file_row[chunk_rows]])
-    kind = np.concatenate([entries.kind[toc.entry_row], np.full(len(chunk_rows), _CHUNK)])
+    file_row = np.concatenate([np.arange(n_files), chunks.file_row[chunk_rows]])
+    entry_kind = files.entries.kind[files.entry_row]
+    kind = np.concatenate([entry_kind, np.full(len(chunk_rows), _CHUNK)])
     digests = [files.digests(np.arange(n_files)), files.chunk_digests(chunk_rows)]
     first, last = _blob_bytes(files, chunk_rows)
     range_no = _range_numbers(replay, chunk_rows)
     columns = {
-        "path": _dictionary(file_row, binary_to_text(toc.name)),
+        "path": _dictionary(file_row, binary_to_text(files.name)),
         "kind": _dictionary(kind, _KINDS),
         "digest": pa.concat_arrays([_digest_texts(column) for column in digests]),
-        "size": pa.array(np.concatenate([files.size, toc.chunks.size[chunk_rows]])),
+        "size": pa.array(np.concatenate([files.size, chunks.size[chunk_rows]])),
         "action": _dictionary(
             np.concatenate([replay.file_action, replay.chunk_action[chunk_rows]]), _ACTIONS
         ),
@@ -133,21 +127,20 @@ def _columns(replay: Replay) -> dict[str, Any]:
     return {name: values.take(order) for name, values in columns.items()}
 
 
-def _blob_bytes(files: LayerFiles, chunk_rows: I64) -> tuple[I64, I64]:
+def _blob_bytes(files: PullFiles, chunk_rows: I64) -> tuple[I64, I64]:
     """First and last byte in the blob of files, then of chunks; none where last < first."""
-    toc = files.toc
     first, end = np.zeros((2, len(files.action)), np.int64)
-    first[files.wanted] = toc.entries.offset[toc.entry_row[files.wanted]]
-    end[files.wanted] = toc.end_offset[files.wanted]
+    first[files.wanted] = files.entries.offset[files.entry_row[files.wanted]]
+    end[files.wanted] = files.end_offset[files.wanted]
     return (
-        np.concatenate([first, toc.chunks.offset[chunk_rows]]),
-        np.concatenate([end, toc.chunks.end_offset[chunk_rows]]) - 1,
+        np.concatenate([first, files.chunks.offset[chunk_rows]]),
+        np.concatenate([end, files.chunks.end_offset[chunk_rows]]) - 1,
     )
 
 
 def _range_numbers(replay: Replay, chunk_rows: I64) -> I64:
     """Range of files, by their first fetched chunk, then of chunks; -1 where there is none."""
-    chunks = replay.files.toc.chunks
+    chunks = replay.files.chunks
     of_chunk = np.full(len(chunks), -1, np.int64)
     of_chunk[replay.missing_rows] = replay.ranges.range_of
     of_file = np.full(len(replay.files.action), -1, np.int64)
@@ -157,17 +150,17 @@ def _range_numbers(replay: Replay, chunk_rows: I64) -> I64:
 
 
 def _source_columns(replay: Replay, chunk_rows: I64) -> dict[str, Any]:
-    """Say where reused files, and then chunks, come from; null for all others."""
-    files, chunks = replay.files, replay.files.toc.chunks
+    """Layer, path and offset of reused files, and then chunks; null for all others."""
+    files, chunks = replay.files, replay.files.chunks
     file_hits, chunk_hits = replay.file_hits, replay.chunk_hits
-    # A row of the two look-ups, one behind the other; a reused file's chunks have the file's.
+    # Row in both look-ups, one after the other; the chunks of a reused file have the file's row.
     of_file = np.full(len(files.action), -1, np.int64)
     of_file[files.wanted] = np.where(file_hits.is_found, np.arange(len(file_hits)), -1)
     of_chunk = of_file[chunks.file_row]
     offset = chunks.file_offset.copy()
-    asked = replay.chunk_action[replay.chunk_rows] == Action.REUSED
-    of_chunk[replay.chunk_rows[asked]] = len(file_hits) + np.flatnonzero(asked)
-    offset[replay.chunk_rows[asked]] = chunk_hits.offset[asked]
+    is_reused = replay.chunk_action[replay.chunk_rows] == Action.REUSED
+    of_chunk[replay.chunk_rows[is_reused]] = len(file_hits) + np.flatnonzero(is_reused)
+    offset[replay.chunk_rows[is_reused]] = chunk_hits.offset[is_reused]
     hit = np.concatenate([of_file, of_chunk[chunk_rows]])
     offset = np.concatenate([np.zeros(len(of_file), np.int64), offset[chunk_rows]])
     rows = pa.array(hit, mask=hit < 0)

@@ -1,6 +1,6 @@
-"""What does `vecache plan --json` print? Plans as dicts, lists, texts and numbers.
+"""The JSON documents of plans, as `vecache plan --json` prints them.
 
-The shape is a contract: scripts read it. Ranges are inclusive, as in HTTP.
+Scripts read them: keys are never renamed. Ranges are inclusive, as in HTTP.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from vecache.plan.image_plan import ImagePlan
     from vecache.plan.layer_plan import LayerPlan
 
-__all__ = ["plan_to_json_dict", "plans_to_json_dict"]
+__all__ = ["plan_document", "plans_document"]
 
 _SUMS = ("total_bytes", "missing_bytes", "fetch_bytes", "toc_bytes", "requests")
 
 
-def plan_to_json_dict(plan: ImagePlan) -> dict[str, Any]:
-    """Describe the plan of one image."""
+def plan_document(plan: ImagePlan) -> dict[str, Any]:
+    """Describe the plan of one image; `store` is None for layers that came from no store."""
     store = (plan.layers[0].cache if plan.layers else plan.cache_after).store
     return {
         "image": plan.image.reference,
@@ -32,18 +32,18 @@ def plan_to_json_dict(plan: ImagePlan) -> dict[str, Any]:
             "layout": str(plan.options.layout),
         },
         **{name: getattr(plan, name) for name in _SUMS},
-        "layers": [_layer_dict(layer) for layer in plan.layers],
-        "best": {"missing_bytes": plan.best.missing_bytes, "gap": plan.best.gap},
+        "layers": [_layer_document(layer) for layer in plan.layers],
+        "best": {"missing_bytes": plan.best.missing_bytes, "gap": dict(plan.best.excess)},
     }
 
 
-def plans_to_json_dict(plans: Sequence[ImagePlan]) -> dict[str, Any]:
-    """Describe the plans of several images."""
+def plans_document(plans: Sequence[ImagePlan]) -> dict[str, Any]:
+    """Describe the plans of several images, with the sums of the five figures."""
     sums = {name: sum(getattr(plan, name) for plan in plans) for name in _SUMS}
-    return {"images": [plan_to_json_dict(plan) for plan in plans], **sums}
+    return {"images": [plan_document(plan) for plan in plans], **sums}
 
 
-def _layer_dict(plan: LayerPlan) -> dict[str, Any]:
+def _layer_document(plan: LayerPlan) -> dict[str, Any]:
     layer = plan.layer
     return {
         "blob": layer.blob,
