@@ -178,7 +178,7 @@ def bench_plan(benchmark: BenchmarkFixture, made_up: tuple[Path, Path]) -> None:
 def bench_best(benchmark: BenchmarkFixture, made_up: tuple[Path, Path]) -> None:
     plan = plan_from_disk(*made_up)
     best = benchmark.pedantic(lambda: plan.best, rounds=1)  # type: ignore[no-untyped-call]
-    assert best.missing_bytes + sum(best.gap.values()) == plan.missing_bytes
+    assert best.missing_bytes + sum(best.excess.values()) == plan.missing_bytes
 
 
 def bench_table(benchmark: BenchmarkFixture, made_up: tuple[Path, Path]) -> None:

@@ -21,6 +21,7 @@ def test_the_promised_names_are_these() -> None:
         "VecacheError",
         "__version__",
         "build_cache",
+        "explain",
         "gather",
         "open_dataset",
         "open_image",

@@ -16,6 +16,7 @@ __all__ = [
     "VecacheError",
     "__version__",
     "build_cache",
+    "explain",
     "gather",
     "open_dataset",
     "open_image",
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from vecache.image.open import open_image
     from vecache.index.layers_cache import LayersCache
     from vecache.plan.pull import plan_image
+    from vecache.report.explain import explain
     from vecache.sharing.dataset import open_dataset
     from vecache.sharing.exclusive import shares
     from vecache.sharing.gather import gather
@@ -52,6 +54,7 @@ else:  # a type checker must not see this: it would let any name pass
         "Toc": "vecache.toc.parse",
         "VecacheError": "vecache.errors",
         "build_cache": "vecache.cache.writer",
+        "explain": "vecache.report.explain",
         "gather": "vecache.sharing.gather",
         "open_dataset": "vecache.sharing.dataset",
         "open_image": "vecache.image.open",

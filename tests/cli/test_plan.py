@@ -225,7 +225,7 @@ def test_one_files_story(capsys: pytest.CaptureFixture[str]) -> None:
         ([APP1, "--gap", "\u0663"], 2, "wanted a whole number"),
         ([APP1, "--bandwidth", "0"], 2, "wanted a number above 0"),
         ([APP1, "--bandwidth", "1", "--rtt", "nan"], 2, "wanted a number from 0"),
-        ([APP1, APP1, "--curve"], 2, "--curve is of one image"),
+        ([APP1, APP1, "--curve"], 2, "--curve: found several images"),
     ],
 )
 def test_refusals(

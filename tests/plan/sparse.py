@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from vecache.image.model import Image, ImageLayer
+from vecache.plan.pull import Planner
 from vecache.toc.files import TocFormat
+
+if TYPE_CHECKING:
+    from vecache.index.layers_cache import LayersCache
+    from vecache.plan.image_plan import ImagePlan
+    from vecache.plan.options import PlanOptions
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,10 @@ def _layer(toc: tuple[bytes, int] | None) -> ImageLayer:
     reader = TocBytes(*toc)
     blob = digest_of(b"blob of " + reader.data)
     return ImageLayer(blob, toc[1] + len(toc[0]), digest_of(blob.encode()), reader)
+
+
+def plan_with(image: Image, cache: LayersCache, options: PlanOptions) -> ImagePlan:
+    return Planner(options).plan(image, cache)
 
 
 def digest_of(data: bytes) -> str:

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.plan.sparse import digest_of, open_sparse
+from tests.plan.sparse import digest_of, open_sparse, plan_with
 from tests.plan.strategies import OPTIONS
 from vecache.errors import TocError
 from vecache.index.layers_cache import LayersCache
 from vecache.plan.curve import curve_by_gap, curve_by_ranges
 from vecache.plan.options import PlanOptions
-from vecache.plan.pull import plan_with
+from vecache.report.documents import plan_document
 from vecache.report.output import json_text
 
 EDGES = st.sampled_from([0, 1, -1, 1024, 2**31, 2**32, 2**62, -(2**62), 2**63 - 1, -(2**63)])
@@ -48,10 +48,10 @@ def test_absurd_numbers_come_out_in_every_form(
         plan = plan_with(image, LayersCache(), options)
     except TocError:  # a chunk without a file
         return
-    document = json.loads(json_text(plan.to_json_dict()))
+    document = json.loads(json_text(plan_document(plan)))
     assert document["missing_bytes"] == plan.missing_bytes
     assert plan.to_arrow().num_rows >= 0
-    for curve in (curve_by_ranges(plan), curve_by_gap(plan)):
+    for curve in (curve_by_ranges(plan.layers), curve_by_gap(plan.layers)):
         assert curve.to_arrow().num_rows == len(curve)
     assert all(-(2**63) <= layer.missing_bytes < 2**63 for layer in plan.layers)
 
@@ -72,5 +72,5 @@ def test_layers_that_exceed_64_bits_together_still_have_a_curve(limit: Any) -> N
     entry = {"type": "reg", "name": "a", "size": 1, "endOffset": 2**63 - 1}
     tocs = [toc([{**entry, "digest": digest_of(content)}]) for content in (b"a", b"b")]
     image = open_sparse((tocs[0], 100), (tocs[1], 100))
-    curve = limit(plan_with(image, LayersCache(), PlanOptions()))
+    curve = limit(plan_with(image, LayersCache(), PlanOptions()).layers)
     assert curve.fetch_bytes.tolist() == [wrapped(2 * (2**63 - 1))] * len(curve)

@@ -10,13 +10,16 @@ from hypothesis import given
 
 from tests.golden import GOLDEN_SMALL, layer_ids
 from tests.plan.oracle import CAUSES, PullFailedError, best, file_list
-from tests.plan.sparse import open_sparse
+from tests.plan.sparse import open_sparse, plan_with
 from tests.plan.strategies import OPTIONS, StoredLayer, load_layers, stored_layers, tocs
 from tests.stores import copy_store, toc_path
 from vecache.image.open import open_image
 from vecache.index.layers_cache import LayersCache
 from vecache.plan.best import Cause
-from vecache.plan.pull import plan_image, plan_with
+from vecache.plan.pull import plan_image
+from vecache.report.documents import plan_document
+from vecache.report.plan import advice, image_text, images_text
+from vecache.report.terminal import Screen
 from vecache.store.graphroot import open_store
 from vecache.toc.layout import Layout
 
@@ -45,7 +48,7 @@ def test_each_share_is_that_of_brute_force(
     plan = plan_with(open_sparse(toc), load_layers(layers), options)
     shares = [more - less for more, less in pairwise(steps)]
     assert plan.best.missing_bytes == steps[-1]
-    assert plan.best.gap == dict(zip(CAUSES, shares, strict=True))
+    assert plan.best.excess == dict(zip(CAUSES, shares, strict=True))
 
 
 @given(tocs(), tocs(), stored_layers(sound=True), OPTIONS)
@@ -61,11 +64,11 @@ def test_the_causes_add_up_over_several_layers(
 
 def check_sums(plan: ImagePlan) -> None:
     for layer, least in zip(plan.layers, plan.best.layers, strict=True):
-        assert list(least.gap) == [str(cause) for cause in Cause]
-        assert all(n_bytes >= 0 for n_bytes in least.gap.values())
-        assert least.missing_bytes + sum(least.gap.values()) == layer.missing_bytes
-    assert plan.best.missing_bytes + sum(plan.best.gap.values()) == plan.missing_bytes
-    assert len(plan.best.advice()) == sum(n_bytes > 0 for n_bytes in plan.best.gap.values())
+        assert list(least.excess) == [str(cause) for cause in Cause]
+        assert all(n_bytes >= 0 for n_bytes in least.excess.values())
+        assert least.missing_bytes + sum(least.excess.values()) == layer.missing_bytes
+    assert plan.best.missing_bytes + sum(plan.best.excess.values()) == plan.missing_bytes
+    assert len(advice(plan.best)) == sum(n_bytes > 0 for n_bytes in plan.best.excess.values())
 
 
 def plan_golden(store: str, image: str, n_present: int, **options: object) -> ImagePlan:
@@ -79,21 +82,21 @@ def test_a_flat_store_is_known_by_all_chunks_through_its_tocs() -> None:
     flat = plan_golden("flat", "other", 2, reflink=True, layout="flat")
     plain = plan_golden("dir", "other", 2, reflink=True)
     assert flat.best.missing_bytes == plain.best.missing_bytes == plain.missing_bytes
-    assert flat.best.gap["flat_layout"] == flat.missing_bytes - plain.missing_bytes > 0
+    assert flat.best.excess["flat_layout"] == flat.missing_bytes - plain.missing_bytes > 0
 
 
 def test_a_missing_reflink_costs_what_the_plan_with_it_saves() -> None:
     without, with_it = (plan_golden("dir", "app1", 1, reflink=reflink) for reflink in (False, True))
-    assert without.best.gap["no_reflink"] == without.missing_bytes - with_it.missing_bytes > 0
+    assert without.best.excess["no_reflink"] == without.missing_bytes - with_it.missing_bytes > 0
     assert without.best.missing_bytes == with_it.best.missing_bytes
-    n_bytes = without.best.gap["no_reflink"]
-    assert without.best.advice() == [f"a file system with reflinks (xfs, btrfs): {n_bytes:,} bytes"]
+    n_bytes = without.best.excess["no_reflink"]
+    assert advice(without.best) == [f"a file system with reflinks (xfs, btrfs): {n_bytes:,} bytes"]
 
 
 def test_hard_links_cost_what_other_owners_and_modes_cost() -> None:
     linked = plan_golden("dir", "app2", 4, reflink=True, hard_links=True)
     assert (
-        linked.best.gap["hard_links"]
+        linked.best.excess["hard_links"]
         == linked.missing_bytes - plan_golden("dir", "app2", 4, reflink=True).missing_bytes
     )
 
@@ -109,7 +112,7 @@ def test_all_layers_of_a_pull_are_known_by_all_chunks(layout: Layout) -> None:
 def test_a_present_or_whole_image_has_no_gap() -> None:
     for plan in (plan_golden("dir", "app2", 5), plan_golden("dir", "app2", 0, whole_blobs=True)):
         check_sums(plan)
-        assert (plan.best.missing_bytes, plan.best.advice()) == (0, [])
+        assert (plan.best.missing_bytes, advice(plan.best)) == (0, [])
 
 
 def test_a_flat_layer_whose_toc_cannot_be_read_keeps_what_it_has(tmp_path: Path) -> None:
@@ -124,6 +127,34 @@ def test_a_flat_layer_whose_toc_cannot_be_read_keeps_what_it_has(tmp_path: Path)
     assert cache.unread == ()
     assert complete.layers[1].cache.n_tags > cache.layers[1].cache.n_tags
     assert (complete.records, complete.store) == (cache.records, cache.store)
+
+
+def plan_with_broken_toc(tmp_path: Path) -> ImagePlan:
+    root = copy_store("flat", tmp_path)
+    toc_path(root, layer_ids("flat")[0]).write_bytes(b"broken")
+    cache = LayersCache.load(open_store(root), present=layer_ids("flat")[:2])
+    return plan_image(open_image(f"oci:{GOLDEN_SMALL}/oci:other"), cache, layout="flat")
+
+
+def test_the_best_possible_names_the_layers_whose_toc_could_not_be_read(tmp_path: Path) -> None:
+    plan = plan_with_broken_toc(tmp_path)
+    (unread,) = plan.best.unread
+    assert unread.id == layer_ids("flat")[0]
+    assert plan_golden("flat", "other", 2, layout="flat").best.unread == ()
+    best = plan_document(plan)["best"]
+    assert best["unread"] == [{"layer": unread.id, "reason": unread.reason}]
+    text = image_text(plan, "store", Screen())
+    line = f"It may be less: the TOC of 1 flat layer could not be read; {unread.id[:12]}: "
+    assert line in text
+    both = images_text([plan, plan], "store", Screen())
+    assert both.count(line) == 1
+
+
+def test_nothing_to_pull_reads_no_toc(tmp_path: Path) -> None:
+    plan = plan_with_broken_toc(tmp_path)
+    again = plan_image(plan.image, plan.cache_after, layout="flat")
+    assert (again.best.unread, again.best.missing_bytes) == ((), 0)
+    assert len(again.best.layers) == len(again.layers)
 
 
 def test_plain_layers_are_known_by_all_chunks_already() -> None:

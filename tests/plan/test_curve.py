@@ -11,14 +11,14 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tests.golden import GOLDEN_SMALL, layer_ids
-from tests.plan.sparse import open_sparse
+from tests.plan.sparse import digest_of, open_sparse, plan_with
 from tests.plan.strategies import CONTENTS, load_layers, stored_layers, tocs
 from vecache.image.open import open_image
 from vecache.index.layers_cache import LayersCache
 from vecache.plan.curve import RangeCurve, curve_by_gap, curve_by_ranges
 from vecache.plan.image_plan import ImagePlan
 from vecache.plan.options import PlanOptions
-from vecache.plan.pull import plan_image, plan_with
+from vecache.plan.pull import plan_image
 from vecache.plan.ranges import RANGE_HEADER_BYTES, merge_ranges
 from vecache.store.graphroot import open_store
 
@@ -67,7 +67,7 @@ PLANS = st.builds(
 
 @given(PLANS)
 def test_every_gap_threshold_costs_what_a_replay_with_it_costs(plan: ImagePlan) -> None:
-    for limit, point in points(curve_by_gap(plan)).items():
+    for limit, point in points(curve_by_gap(plan.layers)).items():
         assert point == figures(plan, 10**9, limit)
 
 
@@ -75,7 +75,7 @@ def test_every_gap_threshold_costs_what_a_replay_with_it_costs(plan: ImagePlan) 
 def test_every_number_of_ranges_costs_what_a_replay_with_it_costs(plan: ImagePlan) -> None:
     """A request that may have `n + 1` parts has `n` in Go: see `merge_ranges`."""
     assume(not any(goes_back(layer) for layer in plan.layers))
-    curve = curve_by_ranges(plan)
+    curve = curve_by_ranges(plan.layers)
     for limit, point in points(curve).items():
         assert point == figures(plan, limit + 1, 0)
     assert curve.limit.tolist() == list(range(1, len(curve) + 1))
@@ -84,16 +84,16 @@ def test_every_number_of_ranges_costs_what_a_replay_with_it_costs(plan: ImagePla
 
 def test_a_layer_has_a_curve_of_its_own_and_the_image_adds_them() -> None:
     plan = plan_golden("app2", reflink=True)
-    layers = [curve_by_ranges(layer) for layer in plan.layers]
-    image = curve_by_ranges(plan)
+    layers = [curve_by_ranges([layer]) for layer in plan.layers]
+    image = curve_by_ranges(plan.layers)
     most = max(len(curve) for curve in layers)
     padded = [np.pad(c.fetch_bytes, (0, most - len(c)), mode="edge") for c in layers]
     assert image.fetch_bytes.tolist() == np.sum(padded, axis=0).tolist()
-    assert (image.requests, image.toc_bytes) == (plan.requests, plan.toc_bytes)
+    assert (image.requests, image.toc_bytes) == (plan.requests, plan.toc_bytes)  # none is refused
 
 
 def test_fewer_ranges_never_cost_fewer_bytes() -> None:
-    curve = curve_by_ranges(plan_golden(reflink=True))
+    curve = curve_by_ranges(plan_golden(reflink=True).layers)
     assert len(curve) > 10
     assert (np.diff(curve.fetch_bytes) <= 0).all()
     assert curve.slack_bytes[-1] == 0
@@ -108,20 +108,20 @@ def test_parts_that_go_back_in_the_blob_are_never_joined() -> None:
     entries = [{**file, "endOffset": file["offset"] + 50} for file in files]  # type: ignore[operator]
     toc = json.dumps({"version": 1, "entries": entries}).encode()
     plan = plan_with(open_sparse((toc, 1_000)), LayersCache(), PlanOptions(gap_bytes=0))
-    curve = curve_by_ranges(plan)
+    curve = curve_by_ranges(plan.layers)
     assert (curve.n_ranges.tolist(), curve.slack_bytes.tolist()) == ([2, 2, 3], [150, 150, 0])
-    assert curve_by_gap(plan).limit.tolist() == [0, 150]
+    assert curve_by_gap(plan.layers).limit.tolist() == [0, 150]
 
 
 def test_whole_blobs_are_one_point() -> None:
     plan = plan_golden(whole_blobs=True)
-    for curve in (curve_by_ranges(plan), curve_by_gap(plan)):
+    for curve in (curve_by_ranges(plan.layers), curve_by_gap(plan.layers)):
         assert curve.fetch_bytes.tolist() == [plan.fetch_bytes]
         assert (curve.n_ranges.tolist(), curve.requests) == ([0], 1)
 
 
 def test_seconds_are_round_trips_and_bytes() -> None:
-    curve = curve_by_ranges(plan_golden())
+    curve = curve_by_ranges(plan_golden().layers)
     n_bytes = (
         curve.fetch_bytes
         + curve.toc_bytes
@@ -135,15 +135,15 @@ def test_seconds_are_round_trips_and_bytes() -> None:
 @pytest.mark.parametrize(("bandwidth", "round_trip"), [(0, 1), (1, -1), (float("nan"), 1)])
 def test_impossible_lines_are_refused(bandwidth: float, round_trip: float) -> None:
     with pytest.raises(ValueError, match="bandwidth above 0"):
-        curve_by_gap(plan_golden()).seconds(bandwidth, round_trip)
+        curve_by_gap(plan_golden().layers).seconds(bandwidth, round_trip)
     with pytest.raises(ValueError, match="bandwidth above 0"):
         plan_golden().seconds(bandwidth, round_trip)
 
 
 def test_a_curve_goes_to_arrow_under_the_name_of_its_limit() -> None:
-    table = curve_by_gap(plan_golden()).to_arrow()
+    table = curve_by_gap(plan_golden().layers).to_arrow()
     assert table.column_names[:3] == ["gap_bytes", "n_ranges", "fetch_bytes"]
-    assert curve_by_ranges(plan_golden()).to_arrow().column_names[0] == "max_ranges"
+    assert curve_by_ranges(plan_golden().layers).to_arrow().column_names[0] == "max_ranges"
 
 
 def test_an_image_is_asked_for_again_layer_by_layer() -> None:
@@ -156,6 +156,32 @@ def test_an_image_is_asked_for_again_layer_by_layer() -> None:
         assert other.missing_bytes == one.missing_bytes
     assert refused.requests > taken.requests
     assert plan_golden("base", accepted_ranges=1).requests == 0  # present: nothing is asked for
+
+
+def test_no_point_of_a_curve_counts_refused_requests() -> None:
+    """At one range per request nothing is refused, whatever the registry accepts."""
+    files = [
+        {"type": "reg", "name": f"{n}", "size": 10, "digest": digest_of(b"%d" % n)}
+        for n in range(16)
+    ]
+    entries = [
+        {**file, "offset": 100_000 * n + 1, "endOffset": 100_000 * n + 11}
+        for n, file in enumerate(files)
+    ]
+    image = open_sparse((json.dumps({"version": 1, "entries": entries}).encode(), 10**7))
+    one_range = plan_image(image, LayersCache(), max_ranges=2, gap_bytes=0)  # of 2 one remains
+    assert (one_range.requests, len(one_range.layers[0].ranges)) == (2, 1)
+    for accepted_ranges in (None, 16, 1):
+        plan = plan_image(image, LayersCache(), accepted_ranges=accepted_ranges)
+        for curve in (plan.curve(), plan.curve("gap_bytes"), curve_by_ranges(plan.layers)):
+            assert curve.requests == 2
+        assert plan.curve().seconds(1e6, 0.05)[0] == one_range.seconds(1e6, 0.05)
+    assert plan.layers[0].n_refused == plan.requests - 2 > 0
+
+
+def test_a_curve_of_something_else_is_refused() -> None:
+    with pytest.raises(ValueError, match="found 'bytes', wanted 'max_ranges' or 'gap_bytes'"):
+        plan_golden().curve("bytes")  # type: ignore[arg-type]  # the mistake under test
 
 
 def halvings(n_ranges: int) -> list[int]:

@@ -40,7 +40,7 @@ def check(pull: dict[str, Any], layout: Path, store: Store) -> None:
         hard_links=pull["use_hard_links"],
         layout=pull["format"],
     )
-    (layer,) = (each for each in plan.layers if each.layer.blob == pull["blob"])
+    (layer,) = (each for each in plan.layers if each.blob == pull["blob"])
     assert layer.state is LayerState.PARTIAL
     assert str(layer.layer.toc_format) == pull["toc"]
     assert (layer.missing_bytes, layer.total_bytes) == (pull["missing"], pull["total"])

@@ -10,15 +10,15 @@ import pytest
 
 from tests.golden import GOLDEN_SMALL, layer_ids
 from tests.layouts import SparseLayer, write_layout
-from tests.plan.sparse import TocBytes, digest_of, open_sparse
+from tests.plan.sparse import TocBytes, digest_of, open_sparse, plan_with
 from tests.plan.strategies import make_record
 from vecache.image.model import Image, ImageLayer
 from vecache.image.open import open_image
 from vecache.index.layers_cache import LayersCache
-from vecache.plan.document import plans_to_json_dict
 from vecache.plan.layer_plan import LayerState
 from vecache.plan.options import PlanOptions
-from vecache.plan.pull import plan_image, plan_images, plan_with
+from vecache.plan.pull import plan_image, plan_images
+from vecache.report.documents import plan_document, plans_document
 from vecache.store.graphroot import open_store
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def test_a_plan_leaves_the_set_it_was_held_against_as_it_was() -> None:
 
 def test_the_document_has_the_promised_shape() -> None:
     plan = plan_image(open_image(f"oci:{GOLDEN_SMALL}/oci:app1"), golden(1), reflink=True)
-    document = json.loads(json.dumps(plan.to_json_dict()))
+    document = json.loads(json.dumps(plan_document(plan)))
     assert list(document) == [
         *("image", "store", "options", "total_bytes", "missing_bytes", "fetch_bytes"),
         *("toc_bytes", "requests", "layers", "best"),
@@ -133,15 +133,15 @@ def test_the_document_has_the_promised_shape() -> None:
 def test_several_documents_come_with_their_sums() -> None:
     images = [open_image(f"oci:{GOLDEN_SMALL}/oci:{name}") for name in ("base", "app2")]
     plans = plan_images(images, golden(), PlanOptions())
-    document = plans_to_json_dict(plans)
-    assert document["images"] == [plan.to_json_dict() for plan in plans]
+    document = plans_document(plans)
+    assert document["images"] == [plan_document(plan) for plan in plans]
     for name in ("total_bytes", "missing_bytes", "fetch_bytes", "toc_bytes", "requests"):
         assert document[name] == sum(each[name] for each in document["images"])
 
 
 def test_layers_that_came_from_no_store_have_none_in_the_document() -> None:
     plan = plan_with(Image("empty", "empty", digest_of(b""), ()), LayersCache(), PlanOptions())
-    document = plan.to_json_dict()
+    document = plan_document(plan)
     assert (document["store"], document["layers"]) == (None, [])
 
 

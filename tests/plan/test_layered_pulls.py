@@ -33,4 +33,4 @@ def test_pulls_of_one_layer_at_a_time_come_out(recorded: RecordedPulls) -> None:
         assert [pair for pair in missing if pair[1]] == pull["missing"], pull["image"]
         for layer in pulled:
             ranges = [f"{first}-{last}" for first, last in layer.ranges.tolist()]
-            assert ranges == pull["ranges"][layer.layer.blob], (pull["image"], layer.layer.blob)
+            assert ranges == pull["ranges"][layer.blob], (pull["image"], layer.blob)

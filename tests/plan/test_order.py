@@ -66,7 +66,7 @@ def test_shared_layers_are_pulled_once_and_every_plan_is_reported() -> None:
     images = [open_image(f"oci:{GOLDEN_SMALL}/oci:{name}") for name in names]
     calls = []
     options = PlanOptions(reflink=True)
-    found = best_order(images, LayersCache(), options, lambda: calls.append(1))
+    found = best_order(images, LayersCache(), options, progress=lambda: calls.append(1))
     check(images, options, found)
     assert len(calls) <= len(images) + 325
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.plan.oracle import Part, as_ranges, merge_missing_chunks
 from vecache.plan.options import PlanOptions, parse_ranges
-from vecache.plan.ranges import Parts, fall_back, join_parts, merge_ranges
+from vecache.plan.ranges import Parts, coalesce_chunks, fit_ranges, merge_ranges
 
 CHUNKS = st.lists(
     st.tuples(
@@ -31,7 +31,7 @@ def lay_out(chunks: list[tuple[int, int, bool, bool]]) -> tuple[list[Part], Part
         place += n_bytes
     columns = [[p.offset, p.offset + p.length, p.file, not p.is_local] for p in parts]
     first, end, file_row, is_fetched_column = np.array(columns, np.int64).reshape(-1, 4).T
-    return parts, join_parts(first, end, file_row, is_fetched_column.astype(np.bool_))
+    return parts, coalesce_chunks(first, end, file_row, is_fetched_column.astype(np.bool_))
 
 
 @given(CHUNKS, st.integers(1, 14), st.sampled_from([0, 5, 6]))
@@ -69,7 +69,7 @@ def test_one_part_fewer_remains_than_allowed() -> None:
 def test_a_part_before_the_last_one_is_not_fetched_along() -> None:
     """Its gap is nearly 2**64 in Go, whatever the threshold."""
     first, end = np.array([500, 100], np.int64), np.array([600, 200], np.int64)
-    parts = join_parts(first, end, np.arange(2), np.ones(2, np.bool_))
+    parts = coalesce_chunks(first, end, np.arange(2), np.ones(2, np.bool_))
     assert merge_ranges(parts, 1024, 2**62).bounds.tolist() == [[500, 599], [100, 199]]
 
 
@@ -84,10 +84,9 @@ def test_a_refused_request_is_halved_as_podman_halves_it(
         merged = merge_missing_chunks(merged, wanted[-1] // 2, 1)
         wanted.append(len(as_ranges(merged)))
     options = PlanOptions(max_ranges=max_ranges, gap_bytes=1, accepted_ranges=n_accepted)
-    fallback = fall_back(parts, options)
-    assert list(fallback.n_ranges) == wanted
-    assert [tuple(bounds) for bounds in fallback.ranges.bounds.tolist()] == as_ranges(merged)
-    assert fallback.requests == len(wanted)
+    ranges, refused = fit_ranges(parts, options)
+    assert [*refused, *[len(ranges)] * bool(len(ranges))] == wanted
+    assert [tuple(bounds) for bounds in ranges.bounds.tolist()] == as_ranges(merged)
 
 
 @pytest.mark.parametrize("text", ["", "0", "-1", "two", "1e3", "9" * 10, "\u0663", "one "])

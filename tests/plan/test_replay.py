@@ -31,7 +31,7 @@ def run(toc: bytes, toc_offset: int, cache: LayersCache, options: PlanOptions) -
 
 def as_oracle(got: Replay) -> OraclePull:
     """The replay in the oracle's terms."""
-    chunk_entry = got.files.toc.chunks.entry_row[got.missing_rows].tolist()
+    chunk_entry = got.files.chunks.entry_row[got.missing_rows].tolist()
     return OraclePull(
         missing=got.missing_bytes,
         total=got.files.total_bytes,

@@ -80,7 +80,7 @@ def _plan_fetch(
     from vecache.image.open import open_image
     from vecache.index.layers_cache import LayersCache
     from vecache.index.load import BuildCache
-    from vecache.plan.pull import plan_with
+    from vecache.plan.pull import Planner
 
     if store is None or not removal.images:
         return [None] * len(removal.images)
@@ -88,12 +88,12 @@ def _plan_fetch(
     present = {record.id for record in removal.contents.records} - gone
     build_cache = BuildCache.of_user(os.environ).folder
     cache = LayersCache.load(store, present=present, build_cache=build_cache)
-    options = pull_options(args, store)
+    planner = Planner(pull_options(args, store))
     fetch: list[int | None] = []
     for image in removal.images:
         try:
             stored = open_image(f"containers-storage:{image.record.id}", store=store)
-            fetch.append(plan_with(stored, cache, options).fetch_bytes)
+            fetch.append(planner.plan(stored, cache).fetch_bytes)
         except VecacheError:  # such as no manifest in the store: the other figures are still valid
             fetch.append(None)
     return fetch

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from vecache.arrays import I64, BinaryColumn, Bool
     from vecache.digest import Digests
     from vecache.index.layers_cache import LayersCache
+    from vecache.index.load import ExcludedLayer
     from vecache.plan.layer_plan import LayerPlan
     from vecache.plan.options import PlanOptions
     from vecache.plan.replay import Replay
@@ -63,38 +65,44 @@ class Best:
         Uncompressed bytes that would have to be fetched.
     excess : mapping of str to int
         Bytes that the plan misses beyond that, for each `Cause`.
+    unread : tuple of ExcludedLayer
+        Flat layers of the store whose TOC could not be read, with the reason. Only the chunks that
+        their caches know count, so the least may be less.
     layers : tuple of Best
         The same for each layer from the bottom up; empty for one layer.
     """
 
     missing_bytes: int
     excess: Mapping[str, int]
+    unread: tuple[ExcludedLayer, ...] = ()
     layers: tuple[Best, ...] = ()
 
     @classmethod
     def sum(cls, layers: Iterable[Best]) -> Best:
         """Add up layers."""
         layers = tuple(layers)
-        excess = {str(cause): sum(each.excess[cause] for each in layers) for cause in Cause}
-        return cls(sum(each.missing_bytes for each in layers), excess, layers)
+        unread = {layer.id: layer for each in layers for layer in each.unread}
+        return cls(
+            missing_bytes=sum(each.missing_bytes for each in layers),
+            excess={str(cause): sum(each.excess[cause] for each in layers) for cause in Cause},
+            unread=tuple(unread.values()),
+            layers=layers,
+        )
 
     def __repr__(self) -> str:
         excess = sum(self.excess.values())
         return f"<Best: {self.missing_bytes:,} bytes missing, {excess:,} less than the plan>"
 
 
-def find_best(
-    plans: Sequence[LayerPlan], cache_after: LayersCache, options: PlanOptions
-) -> Best:
+def find_best(plans: Sequence[LayerPlan], options: PlanOptions) -> Best:
     """Find the least that the planned layers of an image could miss."""
-    if not plans:
-        return Best.sum(())
+    if not any(plan.replay for plan in plans):  # spares reading the TOCs of flat layers
+        return Best.sum(Best(0, dict.fromkeys(map(str, Cause), 0)) for _ in plans)
     complete = plans[0].cache.with_all_chunks()
-    after = [*(plan.cache for plan in plans[1:]), cache_after]
-    layers = []
-    for plan, following in zip(plans, after, strict=True):
+    layers = [_find_layer_best(plans[0], complete, options)]
+    for lower, plan in pairwise(plans):
+        complete = _append_complete(complete, lower.cache, plan.cache)
         layers.append(_find_layer_best(plan, complete, options))
-        complete = _append_complete(complete, plan.cache, following)
     return Best.sum(layers)
 
 
@@ -110,14 +118,15 @@ def _append_complete(complete: LayersCache, before: LayersCache, after: LayersCa
 
 def _find_layer_best(plan: LayerPlan, complete: LayersCache, options: PlanOptions) -> Best:
     excess = dict.fromkeys(map(str, Cause), 0)
+    if plan.replay is None:
+        return Best(0, excess)
     missing = plan.missing_bytes
-    if plan.replay is not None:
-        rows = _OpenRows(plan.replay)
-        for cause in _lift_rules(rows, plan.cache, complete, options):
-            # A TOC with chunks larger than their file can make a step cost more: then it is void.
-            fewer = min(missing, rows.missing_bytes())
-            excess[cause], missing = missing - fewer, fewer
-    return Best(missing, excess)
+    rows = _OpenRows(plan.replay)
+    for cause in _lift_rules(rows, plan.cache, complete, options):
+        # A TOC with chunks larger than their file can make a step cost more: then it is void.
+        fewer = min(missing, rows.missing_bytes())
+        excess[cause], missing = missing - fewer, fewer
+    return Best(missing, excess, complete.unread)
 
 
 def _lift_rules(
@@ -160,9 +169,7 @@ class _OpenRows:
         rows = np.flatnonzero(self._is_open)
         self._is_open[rows[is_held(self._files.digests(rows))]] = False
 
-    def close_chunks(
-        self, is_held: Callable[[Digests], Bool], *, verifiable: bool = False
-    ) -> None:
+    def close_chunks(self, is_held: Callable[[Digests], Bool], *, verifiable: bool = False) -> None:
         """Close the chunks whose digest is held, or only those that a pull could verify."""
         rows = self._open_chunks()
         if verifiable:

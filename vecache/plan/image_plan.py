@@ -77,7 +77,7 @@ class ImagePlan(ArrowExport):
     @cached_property
     def best(self) -> Best:
         """The least that any client could miss given the same layers, and the excess over it."""
-        return find_best(self.layers, self.cache_after, self.options)
+        return find_best(self.layers, self.options)
 
     def to_arrow(self) -> Any:
         """Export every file and chunk.

@@ -33,7 +33,11 @@ def plan_document(plan: ImagePlan) -> dict[str, Any]:
         },
         **{name: getattr(plan, name) for name in _SUMS},
         "layers": [_layer_document(layer) for layer in plan.layers],
-        "best": {"missing_bytes": plan.best.missing_bytes, "gap": dict(plan.best.excess)},
+        "best": {
+            "missing_bytes": plan.best.missing_bytes,
+            "gap": dict(plan.best.excess),
+            "unread": [{"layer": each.id, "reason": each.reason} for each in plan.best.unread],
+        },
     }
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from vecache.plan.best import Best, Cause
 from vecache.plan.files import Action
 from vecache.plan.layer_plan import LayerState
-from vecache.report.terminal import Column, human_bytes, human_share, render_table
+from vecache.report.terminal import Column, count, human_bytes, human_share, render_table
 from vecache.text import printable
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ _REMEDIES = MappingProxyType(
     }
 )
 
+_SHOWN = (Action.REUSED, Action.FETCHED)
 _STATES = {"present": "green", "partial": "yellow", "whole": "red"}
 _COLUMNS = (
     Column("LAYER"),
@@ -65,12 +66,12 @@ def image_text(plan: ImagePlan, store: str, screen: Screen, *, seconds: float | 
     """Lay out the plan of one image."""
     rows = [_layer_row(layer) for layer in plan.layers]
     if len(rows) > 1:
-        rows.append(("in all", "", *_sums(plan.layers), *_figures(plan, plan.layers)))
+        rows.append(("in all", "", *_counts(plan.layers), *_figures(plan.layers)))
     where = f"into {printable(store)}, {_options_text(plan.options)}"
     parts = [
         f"Pull of {printable(plan.image.reference)}\n{where}",
         render_table(_COLUMNS, rows, screen),
-        "\n".join([*_summary(plan, seconds), *_best_lines([plan], screen)]),
+        "\n".join([*_summary(plan, seconds), *_best_lines(plan.layers, plan.best, screen)]),
     ]
     return "\n\n".join(parts)
 
@@ -84,31 +85,16 @@ def images_text(
     seconds: float | None = None,
 ) -> str:
     """Lay out the plans of several images."""
-    rows: list[Sequence[Cell]] = [
-        (
-            plan.image.reference,
-            len(plan.layers),
-            sum(layer.state is not LayerState.PRESENT for layer in plan.layers),
-            *_figures(plan, plan.layers),
-            human_bytes(plan.best.missing_bytes),
-        )
-        for plan in plans
-    ]
-    n_layers = sum(len(plan.layers) for plan in plans)
-    n_pulled = sum(layer.state is not LayerState.PRESENT for p in plans for layer in p.layers)
-    sums = [
-        human_bytes(sum(getattr(plan, name) for plan in plans))
-        for name in ("total_bytes", "missing_bytes", "fetch_bytes")
-    ]
-    n_ranges = sum(len(layer.ranges) for plan in plans for layer in plan.layers)
-    best = human_bytes(sum(plan.best.missing_bytes for plan in plans))
-    rows.append(("in all", n_layers, n_pulled, *sums, n_ranges, best))
+    layers = [layer for plan in plans for layer in plan.layers]
+    best = Best.sum(each for plan in plans for each in plan.best.layers)
+    rows = [_image_row(plan.image.reference, plan.layers, plan.best) for plan in plans]
+    rows.append(_image_row("in all", layers, best))
     head = f"Pulls of {len(plans)} images, one after another\ninto {printable(store)}, "
     parts = [head + _options_text(plans[0].options), render_table(_IMAGE_COLUMNS, rows, screen)]
     notes = [note] if note else []
     if seconds is not None:
         notes.append(f"Estimated time on the wire: {seconds:.1f} s.")
-    notes += _best_lines(plans, screen)
+    notes += _best_lines(layers, best, screen)
     return "\n\n".join([*parts, "\n".join(notes)] if notes else parts)
 
 
@@ -130,28 +116,27 @@ def _layer_row(layer: LayerPlan) -> tuple[Cell, ...]:
         return (name, str(layer.state), *[None] * 6)
     if layer.replay is None:
         return (name, str(layer.state), None, None, None, None, human_bytes(layer.fetch_bytes), 1)
-    return (name, str(layer.state), *_sums([layer]), *_figures(layer, [layer]))
+    return (name, str(layer.state), *_counts([layer]), *_figures([layer]))
 
 
-def _sums(layers: Sequence[LayerPlan]) -> tuple[str, str]:
-    """`reused/all` of files that need their bytes, and of chunks of those not found."""
+def _image_row(name: str, layers: Sequence[LayerPlan], best: Best) -> tuple[Cell, ...]:
+    n_pulled = sum(layer.state is not LayerState.PRESENT for layer in layers)
+    return (name, len(layers), n_pulled, *_figures(layers), human_bytes(best.missing_bytes))
 
-    def count(kind: str, *actions: Action) -> int:
-        return sum(getattr(layer, f"count_{kind}")(a) for layer in layers for a in actions)
 
-    return (
-        f"{count('files', Action.REUSED):,}/{count('files', Action.REUSED, Action.FETCHED):,}",
-        f"{count('chunks', Action.REUSED):,}/{count('chunks', Action.REUSED, Action.FETCHED):,}",
+def _counts(layers: Sequence[LayerPlan]) -> tuple[str, str]:
+    """`reused/all` of files that need data, and of chunks of those not found."""
+    files, chunks = (
+        [sum(getattr(layer, count)(action) for layer in layers) for action in _SHOWN]
+        for count in ("count_files", "count_chunks")
     )
+    return (f"{files[0]:,}/{sum(files):,}", f"{chunks[0]:,}/{sum(chunks):,}")
 
 
-def _figures(plan: ImagePlan | LayerPlan, layers: Sequence[LayerPlan]) -> tuple[Cell, ...]:
-    return (
-        human_bytes(plan.total_bytes),
-        human_bytes(plan.missing_bytes),
-        human_bytes(plan.fetch_bytes),
-        sum(len(layer.ranges) for layer in layers),
-    )
+def _figures(layers: Sequence[LayerPlan]) -> tuple[Cell, ...]:
+    names = ("total_bytes", "missing_bytes", "fetch_bytes")
+    sums = (human_bytes(sum(getattr(layer, name) for layer in layers)) for name in names)
+    return (*sums, sum(len(layer.ranges) for layer in layers))
 
 
 def _summary(plan: ImagePlan, seconds: float | None) -> list[str]:
@@ -177,16 +162,23 @@ def _summary(plan: ImagePlan, seconds: float | None) -> list[str]:
     return lines
 
 
-def _best_lines(plans: Sequence[ImagePlan], screen: Screen) -> list[str]:
-    if not any(layer.replay for plan in plans for layer in plan.layers):
+def _best_lines(layers: Sequence[LayerPlan], best: Best, screen: Screen) -> list[str]:
+    if not any(layer.replay for layer in layers):
         return []
-    best = Best.sum(layer for plan in plans for layer in plan.best.layers)
     excess = sum(best.excess.values())
     line = f"Best possible: {human_bytes(best.missing_bytes)} missing"
-    if not excess:
-        return [f"{line}; no client could do better with these layers."]
-    remedies = (f"  {screen.paint(words, 'dim')}" for words in advice(best))
-    return [f"{line}, {human_bytes(excess)} less:", *remedies]
+    if excess:
+        remedies = (f"  {screen.paint(words, 'dim')}" for words in advice(best))
+        lines = [f"{line}, {human_bytes(excess)} less:", *remedies]
+    else:
+        lines = [f"{line}; no client could do better with these layers."]
+    if best.unread:
+        first = best.unread[0]
+        lines.append(
+            f"It may be less: the TOC of {count(len(best.unread), 'flat layer')} could not be "
+            f"read; {first.id[:12]}: {printable(first.reason)}"
+        )
+    return lines
 
 
 def advice(best: Best) -> list[str]:

@@ -1,4 +1,4 @@
-"""Protects the stories: each says why, and a wrong path says which ones there are."""
+"""Protects explanations: each says why, and a wrong path gets similar ones suggested."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import pytest
 from hypothesis import given
 
 from tests.golden import GOLDEN_SMALL, layer_ids
-from tests.plan.sparse import digest_of, open_sparse
+from tests.plan.sparse import digest_of, open_sparse, plan_with
 from tests.plan.strategies import OPTIONS, StoredLayer, load_layers, stored_layers, tocs
 from vecache.errors import PathNotFoundError
 from vecache.image.open import open_image
 from vecache.index.layers_cache import LayersCache
 from vecache.plan.options import PlanOptions
-from vecache.plan.pull import plan_image, plan_with
+from vecache.plan.pull import plan_image
+from vecache.report.explain import explain
 from vecache.store.graphroot import open_store
 from vecache.toc.layout import Layout
 from vecache.toc.parse import Toc
@@ -47,22 +48,22 @@ def entry(name: str, digest: str = A, **more: object) -> dict[str, object]:
 
 
 @given(tocs(), stored_layers(sound=True), OPTIONS)
-def test_every_path_of_any_layer_has_a_story(
+def test_every_path_of_any_layer_has_an_explanation(
     toc: tuple[bytes, int], layers: list[StoredLayer], options: PlanOptions
 ) -> None:
     plan = plan_with(open_sparse(toc), load_layers(layers), options)
     for name in Toc.parse(toc[0]).entries.name.to_pylist():
-        story = plan.explain(name)
-        assert story[0].startswith("Layer 1 of 1 (")
-        assert all(sentence.endswith(".") for sentence in story)
+        sentences = explain(plan, name)
+        assert sentences[0].startswith("Layer 1 of 1 (")
+        assert all(sentence.endswith(".") for sentence in sentences)
 
 
 @pytest.mark.parametrize(
     "path", ["usr/lib/big.bin", "/usr/lib/big.bin", "./usr//lib/../lib/big.bin"]
 )
-def test_a_path_may_begin_as_it_likes(path: str) -> None:
-    story = plan_golden("dir", "app1", 1, reflink=True).explain(path)
-    assert story[1:] == [
+def test_a_path_may_begin_in_any_way(path: str) -> None:
+    sentences = explain(plan_golden("dir", "app1", 1, reflink=True), path)
+    assert sentences[1:] == [
         "No layer has a file with its content.",
         "Chunks: 59, of them 58 reused (574,284 bytes), 1 fetched (26,276 bytes).",
         "They come with 1 of the request's 3 ranges: bytes 422,641-435,681 of the blob.",
@@ -70,8 +71,8 @@ def test_a_path_may_begin_as_it_likes(path: str) -> None:
 
 
 def test_chunks_that_a_reflink_would_reuse_are_counted() -> None:
-    story = plan_golden("dir", "app1", 1).explain("usr/lib/big.bin")
-    assert story[3] == (
+    sentences = explain(plan_golden("dir", "app1", 1), "usr/lib/big.bin")
+    assert sentences[3] == (
         "Other layers have 58 of those fetched (574,284 bytes), but without reflinks no chunk is "
         "reused."
     )
@@ -84,12 +85,12 @@ def test_chunks_that_a_reflink_would_reuse_are_counted() -> None:
 def test_a_reused_file_says_where_from_and_how(options: dict[str, object], how: str) -> None:
     plan = plan_entries([entry("b")], [entry("a")], **options)
     (lower,) = plan.cache_after.layers[:1]
-    assert plan.explain("b")[1:] == [f"Found in layer {lower.id[:12]} as a, and {how} from there."]
+    assert explain(plan, "b")[1:] == [f"Found in layer {lower.id[:12]} as a, and {how} from there."]
 
 
 def test_a_file_of_another_mode_cannot_be_hard_linked() -> None:
     plan = plan_entries([entry("b", mode=0o755)], [entry("a")], hard_links=True)
-    assert "as a, but with another owner, mode or extended attribute" in plan.explain("b")[1]
+    assert "as a, but with another owner, mode or extended attribute" in explain(plan, "b")[1]
 
 
 def test_a_first_match_inside_a_file_hides_the_rest() -> None:
@@ -98,62 +99,62 @@ def test_a_first_match_inside_a_file_hides_the_rest() -> None:
         {"type": "chunk", "name": "a", "chunkSize": 5, "chunkOffset": 5, "chunkDigest": A},
     ]
     plan = plan_entries([entry("b")], lower)
-    assert "from byte 5 on: only a match at the start of a file counts" in plan.explain("b")[1]
+    assert "from byte 5 on: only a match at the start of a file counts" in explain(plan, "b")[1]
 
 
 def test_a_chunk_without_a_size_cannot_be_checked() -> None:
     lower = [entry("a", B, chunkDigest=A, chunkSize=5)]
     plan = plan_entries([entry("b", digest_of(b"c"), chunkDigest=A)], lower, reflink=True)
-    assert "the TOC gives no size to check them by" in plan.explain("b")[3]
+    assert "the TOC gives no size to check them by" in explain(plan, "b")[3]
 
 
 @pytest.mark.parametrize(
     ("fields", "what", "end"),
     [
-        ({"type": "dir"}, "a directory", "It is made on the spot: nothing is fetched for it."),
+        ({"type": "dir"}, "a directory", "It is created without data: nothing is fetched for it."),
         (
             {"type": "symlink", "linkName": "x"},
             "a symbolic link to x",
-            "It is made on the spot: nothing is fetched for it.",
+            "It is created without data: nothing is fetched for it.",
         ),
         (
             {"type": "hardlink", "linkName": "x"},
             "a hard link to x",
-            "It is made on the spot: nothing is fetched for it.",
+            "It is created without data: nothing is fetched for it.",
         ),
         (
             {"type": "reg", "size": 0},
             "a file of 0 bytes",
-            "It is empty and made on the spot: nothing is fetched for it.",
+            "It is empty: nothing is fetched for it.",
         ),
     ],
 )
-def test_what_costs_nothing_says_so(fields: dict[str, object], what: str, end: str) -> None:
-    story = plan_entries([{"name": "a", **fields}], []).explain("a")
-    assert what in story[0]
-    assert story[-1] == end
+def test_what_costs_nothing_is_explained_so(fields: dict[str, object], what: str, end: str) -> None:
+    sentences = explain(plan_entries([{"name": "a", **fields}], []), "a")
+    assert what in sentences[0]
+    assert sentences[-1] == end
 
 
-def test_a_whiteout_is_part_of_the_story_of_what_it_deletes() -> None:
+def test_a_whiteout_explains_what_it_deletes() -> None:
     plan = plan_entries([{"type": "reg", "name": "d/.wh.a"}], [entry("d/a")])
-    story = plan.explain("d/a")
-    assert story[-1] == "It deletes what lower layers have: nothing is fetched for it."
-    assert story[0].startswith("Layer 1 of 2")
+    sentences = explain(plan, "d/a")
+    assert sentences[-1] == "It deletes what lower layers have: nothing is fetched for it."
+    assert sentences[0].startswith("Layer 1 of 2")
 
 
-def test_the_flat_layout_has_one_file_a_content() -> None:
+def test_the_flat_layout_has_one_file_per_content() -> None:
     plan = plan_entries([entry("b"), entry("c"), {"type": "dir", "name": "d"}], [], layout="flat")
     digits = A.partition(":")[2]
     stored = f"It is stored as {digits[:2]}/{digits[2:]}, once for all files of that content."
-    assert plan.explain("c")[1] == plan.explain("b")[1] == stored
-    assert plan.explain("d")[1] == "It is not stored: nothing is fetched for it."
+    assert explain(plan, "c")[1] == explain(plan, "b")[1] == stored
+    assert explain(plan, "d")[1] == "It is not stored: nothing is fetched for it."
 
 
 def test_a_layer_that_is_present_is_read_where_no_other_has_the_path() -> None:
     plan = plan_golden("dir", "app1", 5)
-    assert plan.explain("etc")[1] == "The store has this layer: nothing of it is pulled."
+    assert explain(plan, "etc")[1] == "The store has this layer: nothing of it is pulled."
     whole = plan_golden("dir", "base", 0, whole_blobs=True)
-    assert whole.explain("etc")[1] == "The whole blob of this layer is fetched."
+    assert explain(whole, "etc")[1] == "The whole blob of this layer is fetched."
 
 
 @pytest.mark.parametrize(
@@ -166,16 +167,18 @@ def test_a_layer_that_is_present_is_read_where_no_other_has_the_path() -> None:
         (b"\xff\xfe", None),
     ],
 )
-def test_a_wrong_path_gets_those_that_are_like_it(path: str | bytes, near: str | None) -> None:
+def test_a_wrong_path_gets_similar_paths_suggested(path: str | bytes, near: str | None) -> None:
     plan = plan_golden("dir", "app1", 1)
     with pytest.raises(PathNotFoundError, match="no layer has") as caught:
-        plan.explain(path)
+        explain(plan, path)
     assert caught.value.exit_code == 1
     assert (near is None) or (near in str(caught.value))
     assert ("did you mean" in str(caught.value)) == (near is not None)
 
 
-def test_layers_without_a_toc_are_not_vouched_for() -> None:
+def test_layers_without_a_toc_may_have_the_path() -> None:
     plan = plan_with(open_sparse(None), LayersCache(), PlanOptions(layout=Layout.DIR))
-    with pytest.raises(PathNotFoundError, match="1 without a TOC may, and only their blobs tell"):
-        plan.explain("etc/hosts")
+    with pytest.raises(
+        PathNotFoundError, match="1 without a TOC may have it, which only their blobs can show"
+    ):
+        explain(plan, "etc/hosts")

@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 
 from tests.golden import GOLDEN_SMALL, layer_ids
-from tests.plan.sparse import open_sparse
+from tests.plan.sparse import open_sparse, plan_with
 from tests.plan.strategies import OPTIONS, StoredLayer, load_layers, stored_layers, tocs
 from vecache.image.open import open_image
 from vecache.index.layers_cache import LayersCache
 from vecache.plan.files import Action
 from vecache.plan.options import PlanOptions
-from vecache.plan.pull import plan_image, plan_images, plan_with
-from vecache.plan.table import plans_to_arrow
+from vecache.plan.pull import plan_image, plan_images
+from vecache.report.explain import explain
 from vecache.store.graphroot import open_store
 
 if TYPE_CHECKING:
@@ -93,6 +93,17 @@ def test_a_reused_chunk_says_where_its_bytes_are() -> None:
     assert {row["source_layer"] for row in rows} == {layer_ids("dir")[0]}
 
 
+def test_layers_are_counted_as_explanations_count_them() -> None:
+    plan = plan_golden("app2", 0)
+    rows = plan.to_arrow().to_pylist()
+    assert sorted({row["layer"] for row in rows}) == [1, 2, 3]
+    for row in rows:
+        if row["kind"] == "file":
+            sentences = explain(plan, row["path"])
+            blob = row["blob"].partition(":")[2][:12]
+            assert f"Layer {row['layer']} of 3 ({blob}) has " in "".join(sentences)
+
+
 def test_a_layer_that_is_not_replayed_is_one_row() -> None:
     present, whole = plan_golden("app1", 1, whole_blobs=True).to_arrow().select(COLUMNS).to_pylist()
     assert (present["kind"], present["action"], present["blob_first"]) == ("blob", "present", None)
@@ -101,15 +112,15 @@ def test_a_layer_that_is_not_replayed_is_one_row() -> None:
     assert whole["digest"] == whole["blob"]
 
 
-def test_the_columns_are_the_same_for_no_plan_and_for_many() -> None:
+def test_the_columns_are_the_same_for_an_image_without_layers() -> None:
     images = [open_image(f"oci:{GOLDEN_SMALL}/oci:{name}") for name in ("base", "app1")]
-    tables = [
-        plans_to_arrow(plans)
-        for plans in ((), plan_images(images, LayersCache(), PlanOptions(reflink=True)))
-    ]
-    assert [table.column_names for table in tables] == [COLUMNS] * 2
-    assert tables[0].schema == tables[1].schema
-    assert tables[1]["image"].unique().to_pylist() == [image.reference for image in images]
+    images.append(open_sparse(name="no layers"))
+    plans = plan_images(images, LayersCache(), PlanOptions(reflink=True))
+    tables = [plan.to_arrow() for plan in plans]
+    assert [table.column_names for table in tables] == [COLUMNS] * 3
+    assert tables[0].schema == tables[1].schema == tables[2].schema
+    assert [table.num_rows > 0 for table in tables] == [True, True, False]
+    assert tables[1]["image"].unique().to_pylist() == [images[1].reference]
 
 
 @pytest.mark.parametrize("form", ["parquet", "arrow", "csv"])
