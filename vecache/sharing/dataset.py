@@ -40,6 +40,7 @@ import pyarrow as pa
 
 from vecache.digest import parse_digests
 from vecache.errors import DatasetError
+from vecache.files import open_regular
 from vecache.index.load import ExcludedLayer
 from vecache.sharing.content_table import ContentTable
 from vecache.sharing.contents import (
@@ -155,15 +156,17 @@ def read_table(path: Path, schema: Any) -> Any:
     """Read columns of a file, and make sure that they are what they should be."""
     from pyarrow import parquet  # noqa: PLC0415 - as above
 
-    if not path.is_file():  # to open a pipe would be to wait for a writer
-        raise DatasetError(f"{path}: there is no such file; copy or export the data set again")
     try:
-        with path.open("rb") as data, parquet.ParquetFile(data) as file:
+        with open_regular(path) as (data, _), parquet.ParquetFile(data) as file:
             _require_fit(path, file.schema_arrow, schema)
             table = file.read(schema.names).select(schema.names).cast(schema)
         table.validate(full=True)
     except DatasetError:
         raise
+    except FileNotFoundError:
+        raise DatasetError(
+            f"{path}: there is no such file; copy or export the data set again"
+        ) from None
     except (OSError, pa.ArrowException, ValueError) as error:
         raise DatasetError(f"{path}: damaged, or not of a data set: {error}") from error
     return table
