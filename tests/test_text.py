@@ -1,4 +1,4 @@
-"""Nothing that a file of strangers says may act on a terminal, or be markup in a notebook."""
+"""Protects screens: untrusted text never acts on a terminal and is never markup in a notebook."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vecache.text import MOST_CHARACTERS, html_table, printable, quoted, short_labels
+from vecache.text import MAX_LABEL_CHARACTERS, html_table, printable, quoted, short_labels
 
 
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
         ("\x1b]0;owned\x07", r"\x1b]0;owned\x07"),  # sets the window's title
-        ("a\nvecache: error: no", r"a\nvecache: error: no"),  # forges a line of ours
+        ("a\nvecache: error: no", r"a\nvecache: error: no"),  # forges a message of this program
         ("\x9b31m", r"\x9b31m"),  # the one-byte escape sequence
         ("gpj.\u202eexe", r"gpj.\u202eexe"),  # writes from right to left
         (b"\xff\xfe", r"\xff\xfe"),
@@ -38,7 +38,7 @@ def test_a_quoted_text_is_one_short_printable_line(text: bytes) -> None:
     assert len(quoted(text)) <= 4 * 100 + 2
 
 
-def test_everything_is_escaped() -> None:
+def test_everything_in_an_html_table_is_escaped() -> None:
     html = html_table("<i>", ["<th>"], [["<script>\x1b", b"&\xff"], [1234, None, 0.125]])
     assert "<script>" not in html
     assert "<i>" not in html
@@ -56,21 +56,21 @@ def test_a_long_table_shows_its_start_and_says_so() -> None:
 
 
 @given(st.lists(st.text(max_size=60)))
-def test_no_two_labels_look_alike_and_all_can_be_shown(labels: list[str]) -> None:
+def test_labels_stay_distinct_short_and_printable(labels: list[str]) -> None:
     short = short_labels(labels)
     assert len(set(short)) == len(labels)
     assert all(text.isprintable() for text in short)
-    assert all(len(text) <= MOST_CHARACTERS + len(f" ({len(labels)})") for text in short)
+    assert all(len(text) <= MAX_LABEL_CHARACTERS + len(f" ({len(labels)})") for text in short)
 
 
-def test_equal_beginnings_are_numbered() -> None:
+def test_labels_that_would_be_equal_are_numbered() -> None:
     assert short_labels(["a" * 64, "a" * 63 + "b"]) == ["a" * 12, "a" * 12 + " (2)"]
 
 
-def test_folders_that_all_have_in_common_are_left_out() -> None:
+def test_folders_that_all_labels_share_are_dropped() -> None:
     assert short_labels(["localhost/x/a", "localhost/x/b/c"]) == ["a", "b/c"]
     assert short_labels(["localhost/x/a"]) == ["localhost/x/a"]
 
 
-def test_in_a_pipe_labels_have_all_their_characters() -> None:
-    assert short_labels(["x/" + "y" * 99, "x/b"], most=None) == ["y" * 99, "b"]
+def test_without_a_limit_labels_keep_all_their_characters() -> None:
+    assert short_labels(["x/" + "y" * 99, "x/b"], max_characters=None) == ["y" * 99, "b"]

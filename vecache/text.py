@@ -1,11 +1,11 @@
-"""How can texts of strangers be shown without harm? Escaped, on a terminal and in a notebook.
+"""Escape untrusted text for terminals, messages and HTML.
 
-Paths, image names and ids come from files that anybody may have made. A control character among
-them could move a cursor, recolour a screen or hide a line, and a name may look like markup.
-Whatever is shown goes through `printable` first, and through `html.escape` where it goes into
-HTML; what stands in a message goes through `quoted`, or is the `repr` of a text.
+Paths, image names and ids come from files that anybody may have written. A control character in
+one could move a cursor, recolour a screen or hide a line, and a name may look like markup. All
+text that is shown goes through `printable` first, and through `html.escape` where it becomes HTML;
+text in a message goes through `quoted`, or is the `repr` of a string.
 
-Imports nothing heavy, and prints nothing.
+This module imports nothing heavy and prints nothing.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["MOST_CHARACTERS", "html_table", "printable", "quoted", "short_labels"]
+__all__ = ["MAX_LABEL_CHARACTERS", "html_table", "printable", "quoted", "short_labels"]
 
-MOST_CHARACTERS = 28
+MAX_LABEL_CHARACTERS = 28
 _DIGEST = re.compile(r"(?:\w+:)?([0-9a-f]{32,})")
 _DIGEST_CHARACTERS = 12
 
 
 def printable(text: str | bytes) -> str:
-    r"""Escape every character that a terminal would act on or not show.
+    r"""Escape bytes that are not UTF-8 and characters that a terminal would act on or not show.
 
     Examples
     --------
@@ -37,13 +37,14 @@ def printable(text: str | bytes) -> str:
     """
     if isinstance(text, bytes):
         text = text.decode(errors="surrogateescape")
+    # A back-slash stays as it is: this is for reading, and --json is exact.
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else _escape(c) for c in text)
 
 
 def quoted(text: bytes) -> str:
-    r"""Quote some bytes for a message, shortened.
+    r"""Quote at most 100 bytes for a message.
 
     Examples
     --------
@@ -61,7 +62,7 @@ def html_table(
     n_rows: int = 0,
     n_shown: int = 20,
 ) -> str:
-    """Write a small table as HTML: how a result shows itself in a notebook.
+    """Return a small HTML table; integers get thousands separators, floats become percentages.
 
     Examples
     --------
@@ -75,8 +76,12 @@ def html_table(
     return f"<table><caption>{_html(caption)}{more}</caption>{head}{body}</table>"
 
 
-def short_labels(labels: Sequence[str], most: int | None = MOST_CHARACTERS) -> list[str]:
-    r"""Shorten labels to what people tell them apart by.
+def short_labels(
+    labels: Sequence[str], max_characters: int | None = MAX_LABEL_CHARACTERS
+) -> list[str]:
+    r"""Shorten labels without making two of them equal.
+
+    Ids and digests keep 12 digits, names lose the folders that all share and then their beginning.
 
     Examples
     --------
@@ -89,7 +94,7 @@ def short_labels(labels: Sequence[str], most: int | None = MOST_CHARACTERS) -> l
     short: list[str] = []
     taken: set[str] = set()
     for label in labels:  # labels, not rows
-        text = unique = _short(label[n_common:], most)
+        text = unique = _short(label[n_common:], max_characters)
         number = 1
         while unique in taken:
             number += 1
@@ -112,21 +117,23 @@ def _html(text: str | bytes) -> str:
 
 def _escape(character: str) -> str:
     code = ord(character)
-    if 0xDC80 <= code <= 0xDCFF:  # a byte that was no UTF-8, as surrogateescape carries it
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that was not UTF-8, as surrogateescape encodes it
         return f"\\x{code - 0xDC00:02x}"
     return character.encode("unicode_escape").decode()
 
 
 def _common_folder(labels: Sequence[str]) -> int:
-    """Count the characters up to the last slash that all labels have in common."""
+    """Return the length of the longest folder, slash included, that all labels begin with."""
     low, high = min(labels), max(labels)
     n_alike = next((n for n, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), len(low))
     return low.rfind("/", 0, n_alike) + 1
 
 
-def _short(label: str, most: int | None) -> str:
+def _short(label: str, max_characters: int | None) -> str:
     digest = _DIGEST.fullmatch(label)
     if digest:
         return digest[1][:_DIGEST_CHARACTERS]
     text = printable(label)
-    return text if most is None or len(text) <= most else f"…{text[1 - most :]}"
+    if max_characters is not None and len(text) > max_characters:
+        return f"…{text[1 - max_characters :]}"
+    return text

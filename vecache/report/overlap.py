@@ -72,7 +72,9 @@ def overlap_text(
 ) -> str:
     """Write what there is to see."""
     parts = ["\n".join(_summary(where, over, alone))]
-    names = short_labels([label.removesuffix(":latest") for label in over.labels], most=None)
+    names = short_labels(
+        [label.removesuffix(":latest") for label in over.labels], max_characters=None
+    )
     if len(over):
         matrix = _matrix(over, alone, names, metric, screen)
         if matrix is None:
