@@ -61,7 +61,7 @@ def test_a_toc_over_the_limit_is_refused(
     with path.open("wb") as file:
         file.truncate(1 << 40)  # what reads it to its end needs a terabyte
     assert main(["build", str(path), "-o", str(tmp_path / "out")]) == 3
-    assert "no TOC may be larger" in capsys.readouterr().err
+    assert "wanted at most 157,286,400" in capsys.readouterr().err
 
 
 def test_closed_standard_input_is_wrong_usage(

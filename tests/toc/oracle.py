@@ -1,4 +1,4 @@
-"""A slow model of a TOC: Go's way through it, one byte and one entry at a time.
+"""A slow model of a TOC: read as Go reads it, one byte and one entry at a time.
 
 `Reader` moves over a document as jsoniter's iterator does, and is as lenient. `unmarshal` is the
 upstream function that fills entries with it. The rest are the upstream rules on lists of
@@ -54,6 +54,7 @@ class Reader:
     def __init__(self, data: bytes) -> None:
         self.data = data
         self.at = 0
+        self.has_wrapped = False  # an integer beyond 64 bits was taken for another one
 
     def token(self) -> bytes:
         while self.at < len(self.data) and self.data[self.at] in SPACE:
@@ -99,7 +100,7 @@ class Reader:
             yield name
 
     def array(self) -> bool:
-        """Tell whether an array has another element (ReadArray)."""
+        """Return whether an array has another element (ReadArray)."""
         token = self.token()
         if token == b"n":
             self.word(b"ull")
@@ -157,11 +158,11 @@ class Reader:
         return int(digits, 16)
 
     def integer(self) -> int:
-        """Read an int64; what does not fit is refused here (jsoniter lets some wrap)."""
-        sign = 1
+        """Read an int64 (ReadInt64)."""
         token = self.token()
-        if token == b"-":
-            sign, token = -1, self.byte()
+        is_negative = token == b"-"
+        if is_negative:
+            token = self.byte()
         digits = token
         if not re.fullmatch(rb"[0-9]", token):
             raise RefusedError("integer")
@@ -172,9 +173,22 @@ class Reader:
             self.at = more.end()
         if self.data[self.at : self.at + 1] == b".":
             raise RefusedError("float")
-        if len(digits) > 19 or not -(2**63) <= sign * int(digits) < 2**63:
+        value = self.wrapped(digits)
+        if value > 2**63 - (not is_negative):
             raise RefusedError("overflow")
-        return sign * int(digits)
+        return -value if is_negative else value
+
+    def wrapped(self, digits: bytes) -> int:
+        """Read a uint64 as readUint64 does, whose test for an overflow misses some."""
+        value = 0
+        for digit in digits:
+            before, value = value, 10 * value + digit - ord("0")
+            if value >= 2**64:
+                value %= 2**64
+                self.has_wrapped = True
+                if value < before:
+                    raise RefusedError("overflow")
+        return value
 
     def skip(self) -> None:
         token = self.token()
@@ -208,17 +222,20 @@ class Reader:
         self.skip()
 
     def skip_number(self) -> None:
-        found = re.compile(rb"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?").match(self.data, self.at)
+        # Behind a minus sign jsoniter leaves it to Go's parser of floats, which takes more.
+        found = re.compile(
+            rb"(?:-\+?(?:\.[0-9]+|[0-9]+(?:\.[0-9]+)?)|[0-9]+(?:\.[0-9]+)?)([eE][+-]?[0-9]+)?"
+        ).match(self.data, self.at)
         if found is None or re.match(rb"0[0-9]", found[0]):
             raise RefusedError("number")
         self.at = found.end()
         try:
-            value = float(found[0])
+            value = float(found[0].lstrip(b"-+"))
             if found[0].startswith(b"0"):
                 struct.pack("<f", value)
         except OverflowError:
             raise RefusedError("number") from None
-        if math.isinf(value) and found[2]:
+        if math.isinf(value) and found[1]:
             raise RefusedError("number")
 
 
@@ -280,6 +297,7 @@ def unmarshal(data: bytes) -> dict[str, Any]:
             reader.skip()
     if data[reader.at :].strip(SPACE) or reader.at > len(data):
         raise RefusedError("data after the document")
+    toc["has_wrapped"] = reader.has_wrapped
     return toc
 
 
@@ -305,8 +323,8 @@ def read_entry(reader: Reader) -> Entry:
     return entry
 
 
-def kept(entries: list[Entry], layout: str) -> list[tuple[int, bytes]]:
-    """prepareCacheFile: row and name of what the cache keeps."""
+def retained(entries: list[Entry], layout: str) -> list[tuple[int, bytes]]:
+    """prepareCacheFile: row and name of the entries that the cache retains."""
     if layout == "flat":
         return flat(entries, list(range(len(entries))))
     rows = []
@@ -322,7 +340,7 @@ def kept(entries: list[Entry], layout: str) -> list[tuple[int, bytes]]:
 
 def flat(entries: list[Entry], rows: list[int]) -> list[tuple[int, bytes]]:
     """makeEntriesFlat."""
-    kept_rows = []
+    found = []
     seen = set()
     for row in rows:
         entry = entries[row]
@@ -333,8 +351,8 @@ def flat(entries: list[Entry], rows: list[int]) -> list[tuple[int, bytes]]:
         name = entry["digest"][7:9] + b"/" + entry["digest"][9:]
         if name not in seen:
             seen.add(name)
-            kept_rows.append((row, name))
-    return kept_rows
+            found.append((row, name))
+    return found
 
 
 def fingerprint(entry: Entry) -> bytes:

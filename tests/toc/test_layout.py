@@ -31,7 +31,7 @@ def kept(data: bytes, layout: str) -> list[tuple[int, bytes]]:
 
 def check(data: bytes, layout: str) -> None:
     entries = oracle.unmarshal(data)["entries"]
-    wanted = outcome(lambda: oracle.kept(entries, layout), oracle.RefusedError)
+    wanted = outcome(lambda: oracle.retained(entries, layout), oracle.RefusedError)
     assert outcome(lambda: kept(data, layout)) == wanted
 
 

@@ -1,1 +1,1 @@
-"""One table of contents: JSON to columns, layouts, fingerprints, merged files."""
+"""One table of contents: from JSON to columns, layouts, fingerprints and files with chunks."""

@@ -1,10 +1,10 @@
-"""What both parsers give, and how it becomes `Entries`.
+"""Convert what either parser read to `Entries`.
 
-1. `ParsedToc`: the document's fields as nullable Arrow columns under their names in JSON.
-2. `build_entries` puts the default where a field was not given, turns texts into codes and digests,
-   checks all times, and gives empty regular files the digest that Go gives them.
+1. `ParsedToc` holds the document's fields as nullable Arrow columns under their names in JSON.
+2. `build_entries` fills in defaults, converts texts to codes and digests, checks all times, and
+   gives empty regular files the digest that Go gives them.
 
-Does not read JSON: see `fast` and `exact`.
+JSON is read in `fast` and `exact`.
 """
 
 from __future__ import annotations
@@ -51,20 +51,19 @@ _CHUNK_KINDS = (b"", b"zeros")
 
 @dataclass(frozen=True, slots=True)
 class ParsedToc:
-    """A TOC as its JSON has it."""
+    """The fields of a TOC as its JSON has them."""
 
     version: int  # 0 where there is none
-    # every value that `tarSplitDigest` has; the last one counts, all must be digests
-    tar_split_digests: Sequence[bytes]
-    # for each of `TEXTS` a binary column and for each of `INTEGERS` an int64 column, one row an
-    # entry, null where the entry does not have the field
+    tar_split_digests: Sequence[bytes]  # all values; all must be digests, the last one counts
+    # A binary column for each of `TEXTS`, an int64 column for each of `INTEGERS`; one row an entry,
+    # null where the entry does not have the field.
     fields: Mapping[str, Any]
     times: BinaryColumn  # every text given as a time, in any order
-    xattrs: Xattrs  # of all entries
+    xattrs: Xattrs
 
 
 def build_entries(parsed: ParsedToc) -> Entries:
-    """Turn the fields of a document into entries."""
+    """Convert the fields of a document to entries; raise a `TocError` for a bad time or digest."""
     _check_tar_split_digests(parsed.tar_split_digests)
     row = find_bad_time(parsed.times)
     if row >= 0:
@@ -107,11 +106,11 @@ def _numbers(values: Any) -> I64:
 
 
 def _codes(texts: BinaryColumn, values: Sequence[bytes], *, first: int, other: int) -> U8:
-    """(n,) uint8: `first` plus the place of each text among `values`, or `other`."""
+    """(n,) uint8: `first` plus the index of each text in `values`, or `other`."""
     import pyarrow.compute as pc  # noqa: PLC0415 - 25 ms, and only parsing needs it
 
-    places = pc.index_in(texts, value_set=pa.array(values, pa.binary())).fill_null(-1).to_numpy()
-    return frozen(np.where(places < 0, other, first + places).astype(np.uint8))
+    index = pc.index_in(texts, value_set=pa.array(values, pa.binary())).fill_null(-1).to_numpy()
+    return frozen(np.where(index < 0, other, first + index).astype(np.uint8))
 
 
 def _fill_empty_files(digests: BinaryColumn, is_empty: Bool) -> BinaryColumn:

@@ -1,9 +1,9 @@
 """The entries of one TOC as columns, in TOC order.
 
-One row an entry as it stands in the document: a file of many chunks is a `REG` row, which carries
-the first chunk, and `CHUNK` rows behind it. Extended attributes are few, so they are a table of
-their own that points at entry rows. Times are checked when the TOC is parsed and not kept: nothing
-here depends on them.
+One row an entry as the document has it: a file of many chunks is a `REG` row, which carries the
+first chunk, and the `CHUNK` rows behind it. Extended attributes are few, so they are a table of
+their own that refers to entry rows. Times are checked when the TOC is parsed and then dropped:
+nothing depends on them.
 
 75 bytes a row of numbers, 66 of packed digests, and the texts.
 """
@@ -26,7 +26,7 @@ __all__ = ["ChunkKind", "Entries", "EntryKind", "Xattrs"]
 
 
 class EntryKind(IntEnum):
-    """What an entry's `type` says. OTHER is any text that is not one of the eight."""
+    """An entry's `type`. OTHER is any text that is not one of the eight."""
 
     OTHER = 0
     REG = 1
@@ -40,7 +40,7 @@ class EntryKind(IntEnum):
 
 
 class ChunkKind(IntEnum):
-    """What an entry's `chunkType` says: data (the empty text), a hole, or something unknown."""
+    """An entry's `chunkType`: data (the empty text), a hole, or any other text."""
 
     DATA = 0
     ZEROS = 1
@@ -56,7 +56,7 @@ class Xattrs:
     entry_row : (n_xattrs,) int64
         Row in `Entries`.
     name, value : pyarrow.BinaryArray of n_xattrs rows
-        As they stand in the TOC: the value is base64 text.
+        As in the TOC: the value is base64 text.
     """
 
     entry_row: I64
@@ -76,15 +76,15 @@ class Entries:
     kind : (n,) uint8
         `EntryKind`.
     name, link_name : pyarrow.BinaryArray of n rows, no nulls
-        Bytes as the JSON text means them.
+        Bytes of the JSON text, unescaped.
     mode, uid, gid : (n,) int64
-        As in the TOC; 0 where it says nothing.
+        As in the TOC; 0 where it has none.
     size : (n,) int64
         Bytes of the uncompressed file; 0 on `CHUNK` rows.
     offset, end_offset : (n,) int64
         Byte range in the compressed blob; `end_offset` is 0 where the TOC has none.
     chunk_size, chunk_offset : (n,) int64
-        Bytes, and place in the uncompressed file, of this entry's chunk.
+        Bytes of this entry's chunk, and its byte offset in the uncompressed file.
     chunk_kind : (n,) uint8
         `ChunkKind`.
     digest, chunk_digest : Digests of n rows
@@ -123,7 +123,7 @@ class Entries:
 
     @property
     def n_files(self) -> int:
-        """Regular files, that is: rows of kind `REG`."""
+        """Number of regular files: rows of kind `REG`."""
         return int(np.count_nonzero(self.kind == EntryKind.REG))
 
     def __repr__(self) -> str:

@@ -1,23 +1,32 @@
-r"""Parse any TOC as Go does, at a quarter of the speed.
+r"""Parse any TOC as Go does, at a quarter of the speed of `fast`.
 
-Go reads a TOC with jsoniter, field by field. This path gives the same answer for every document
-that is JSON:
+Go reads a TOC with jsoniter, field by field. For every document that is JSON, whether its bytes are
+UTF-8 or not, this parser gives Go's answer:
 
 - Field names match in any letter case, by `strings.ToLower`. The last of repeated fields wins,
-  except `entries`, which add up.
+  except `entries`, which are concatenated.
 - `null` is an empty text, an empty object or an empty array (so `null` alone is an empty TOC), but
-  no integer, and no time.
+  neither an integer nor a time.
 - Texts are bytes: invalid UTF-8 stays as it is, the escape of a lone surrogate becomes U+FFFD.
-- A field without a name ends the object for Go, which then trips over what follows: an error.
+- A field without a name is an error: Go takes it for the end of the object.
 - A number with an exponent, in a field that is skipped, must still fit a float.
 
-What is no JSON is refused, also in the few places where jsoniter lets it pass (`{` or `[` for a
-comma, `-01` in a skipped field, control characters after an escape). So are integers beyond 64
-bits, some of which jsoniter takes and wraps, and nesting deeper than Python's own limit (Go: 10,000
-levels). Needs about 15 times the document's bytes of memory at worst, 5 times as a rule.
+jsoniter also accepts documents that this parser refuses. No writer makes them, and to guess what
+they mean would hide damage. All classes, each with a test:
 
-Source: containers/storage pkg/chunked/cache_linux.go unmarshalToc; json-iterator/go iter_object.go,
-iter_int.go, iter_str.go, iter_skip_strict.go.
+1. No opening bracket (`"entries":]`), or a comma in its stead (`"entries":,{}]`).
+2. `{` for the comma between fields, `[` for the comma between entries.
+3. A field without a name or a value in the stead of the closing bracket (`[{"name":"a","":]`).
+4. In a field that is skipped, a number with leading zeros, no integer part or a plus, each after a
+   minus sign (`-01`, `-.5`, `-+0.5e1`).
+5. Control characters in a text, after an escape.
+6. Integers beyond 64 bits, some of which jsoniter wraps (21000000000000000000).
+7. Nesting deeper than Python's own limit, about 1,000 levels (jsoniter: 10,000).
+
+The first five are not JSON. Memory is about 15 times the document at worst, 5 times as a rule.
+
+Source: containers/storage pkg/chunked/cache_linux.go unmarshalToc; json-iterator/go 1.1.12
+iter_object.go, iter_array.go, iter_int.go, iter_str.go, iter_skip.go, iter_skip_strict.go.
 """
 
 from __future__ import annotations
@@ -51,7 +60,7 @@ _FLOAT32_OVERFLOW = float.fromhex("0x1.ffffffp127")
 
 
 def parse_exact(data: bytes) -> ParsedToc:
-    """Parse a TOC of any kind."""
+    """Parse a TOC; raise a `TocError` for what Go refuses and for what is not JSON."""
     version = 0
     tar_split_digests = []
     entries: list[Any] = []
@@ -68,7 +77,7 @@ def parse_exact(data: bytes) -> ParsedToc:
 
 
 def _load(data: bytes) -> Any:
-    """Read JSON: objects become tuples of pairs, texts hold one character a byte."""
+    """Load JSON; objects become tuples of pairs, texts hold one character a byte."""
     text = (_ESCAPE.sub(_unescape, data) if b"\\u" in data else data).decode("latin-1")
     try:
         return json.loads(
@@ -85,7 +94,7 @@ def _load(data: bytes) -> Any:
 
 
 def _unescape(escape: re.Match[bytes]) -> bytes:
-    r"""Write a `\u` escape as the UTF-8 that jsoniter makes of it; ASCII is left to `json`."""
+    r"""Return a `\u` escape as the UTF-8 that jsoniter makes of it; ASCII is left to `json`."""
     lead, trail, plain = escape.groups()
     if plain is not None:
         code = int(plain, 16)
@@ -103,7 +112,7 @@ def _unescape(escape: re.Match[bytes]) -> bytes:
 
 
 def _parse_int(digits: str) -> int | float:
-    # Too long for 64 bits: no integer to Go. `int` would take quadratic time.
+    # More digits than 64 bits have, so `_integer` refuses it. `int` would take quadratic time.
     return int(digits) if len(digits) <= 20 else 0.0
 
 
@@ -121,7 +130,7 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 def _fields(value: Any, known: dict[bytes, str], what: str) -> Iterator[tuple[str, Any]]:
-    """Give the fields of an object that are known; null has none."""
+    """Yield the known fields of an object; null has none."""
     for name, field in _pairs(value, what):
         folded = known.get(_fold(name))
         if folded is not None:
@@ -140,7 +149,7 @@ def _pairs(value: Any, what: str) -> Iterator[tuple[bytes, Any]]:
 
 
 def _fold(name: bytes) -> bytes:
-    """Lower the letters as `strings.ToLower` does, of which two signs become ASCII letters."""
+    """Lower the case as `strings.ToLower` does: two signs beyond ASCII become ASCII letters."""
     if not name.isascii():
         name = name.replace("\N{KELVIN SIGN}".encode(), b"k")
         name = name.replace("\N{LATIN CAPITAL LETTER I WITH DOT ABOVE}".encode(), b"i")
@@ -162,7 +171,7 @@ def _text(name: str, value: Any) -> bytes:
 
 
 def _collect(version: int, tar_split_digests: list[bytes], entries: list[Any]) -> ParsedToc:
-    """Spread the entries over columns, one entry after the other: order and repeats matter."""
+    """Collect the entries in columns, one entry after the other: order and repeats matter."""
     columns: dict[str, list[Any]] = {name: [None] * len(entries) for name in TEXTS + INTEGERS}
     times: set[bytes] = set()
     xattrs: list[tuple[int, bytes, bytes]] = []

@@ -1,14 +1,15 @@
 """Parse a plain TOC with Arrow's JSON reader, or leave it to `exact`.
 
-Arrow reads JSON by other rules than Go, so this path takes only documents on which the two cannot
-differ. `parse_fast` returns None, and never an error, wherever there is a doubt:
+Arrow reads JSON by other rules than Go, so this parser accepts only documents on which the two
+cannot differ. `parse_fast` returns None, and never raises, for any other document:
 
-1. The document does not begin with `{`, or holds a NUL byte (Arrow stops reading at one), a `null`
-   (Arrow cannot tell it from an absent field) or the escape of a surrogate.
-2. It has more than 64 names of extended attributes, or so many that their columns would outgrow it.
-3. Arrow refuses it. The schema is explicit, so that a field in other letter case, an unknown field,
-   a field given twice or a value of another type is an error, and no number of distinct names can
-   make Arrow guess a schema (which takes quadratic time). One document must give one row.
+1. The document does not begin with `{`, or holds a NUL byte (Arrow stops reading there), a `null`
+   (which Arrow does not distinguish from an absent field) or the escape of a surrogate.
+2. It has more than 64 names of extended attributes, or so many that their columns would be larger
+   than the document.
+3. Arrow refuses it. The schema is explicit, so a field in other letter case, an unknown field, a
+   repeated field or a value of another type is an error, and many distinct names cannot make Arrow
+   infer a schema (which takes quadratic time). One document must give one row.
 
 Three fields of eStargz that Go skips are in the schema and dropped. About 6 ms a megabyte, of which
 Arrow takes 4.8.
@@ -36,13 +37,13 @@ _MAX_XATTR_CELLS = 1 << 25
 
 _NULL = re.compile(rb"null[\s,}\]]")
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
-# One literal letter in front lets the search skip from x to x, of which hex digests have none.
+# The literal x in front makes the search fast: hex digests have no x.
 _XATTRS = re.compile(rb'x(?=attrs"\s*:\s*\{([^{}]+)\})')
 _XATTR_NAME = re.compile(rb'"([^"\\]+)"\s*:')
 
 
 def parse_fast(data: bytes) -> ParsedToc | None:
-    """Parse a TOC if it is a plain one."""
+    """Parse a plain TOC; return None where Go might read the document otherwise."""
     names = _find_xattr_names(data) if _is_plain(data) else None
     row = None if names is None else _read_one_row(data, names)
     if row is None or names is None:
@@ -70,9 +71,9 @@ def _is_plain(data: bytes) -> bool:
 
 
 def _find_xattr_names(data: bytes) -> list[bytes] | None:
-    """Collect names for the schema; one that is overlooked makes Arrow refuse the document."""
+    """Collect names for the schema, or None if too many. A missed one makes Arrow refuse."""
     names: set[bytes] = set()
-    for found in _XATTRS.finditer(data):  # few in most documents, and as many as entries at most
+    for found in _XATTRS.finditer(data):  # one an entry with attributes: usually few
         names.update(_XATTR_NAME.findall(found[1]))
         if len(names) > _MAX_XATTR_NAMES:
             return None
@@ -82,7 +83,7 @@ def _find_xattr_names(data: bytes) -> list[bytes] | None:
 
 
 def _read_one_row(data: bytes, xattr_names: list[bytes]) -> Any:
-    """Read the document against the schema: a record batch of one row, or None."""
+    """Read the document with the schema; return a record batch of one row, or None."""
     try:
         table = pj.read_json(
             pa.BufferReader(data),
@@ -115,12 +116,11 @@ def _schema(xattr_names: list[str]) -> Any:
 
 
 def _gather_xattrs(column: Any, names: list[bytes]) -> Xattrs:
-    """Turn one column a name into one row an attribute, by entry and then by name."""
+    """Convert one column a name to one row an attribute, sorted by entry and then by name."""
     values = column.flatten()
-    # A loop over names, 64 at most: each is a column of its own.
-    rows = [np.flatnonzero(value.is_valid()) for value in values]
+    rows = [np.flatnonzero(value.is_valid()) for value in values]  # 64 names at most
     entry_row = np.concatenate([np.empty(0, np.int64), *rows])
-    order = np.argsort(entry_row, kind="stable")  # names come sorted, and stay so in each entry
+    order = np.argsort(entry_row, kind="stable")  # names are sorted, and stay sorted in each entry
     name_no = np.repeat(np.arange(len(names)), [len(found) for found in rows])
     return Xattrs(
         entry_row=frozen(entry_row[order]),

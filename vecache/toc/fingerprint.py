@@ -1,9 +1,9 @@
-"""The hash under which a file can be found for sharing by hard link.
+"""Compute hard-link fingerprints: the digests under which whole files are found for hard links.
 
-sha256 over one message a file: the text of its digest, `uid:gid:mode` with the mode in octal, then
-name and value of each extended attribute in byte order of the names, with nothing in between.
+The sha256 of one message a file: the text of its digest, `uid:gid:mode` with the mode in octal,
+then name and value of each extended attribute in byte order of the names, with no separators.
 
-1. Arrow joins the messages, whole columns at a time.
+1. Arrow builds the messages, whole columns at a time.
 2. hashlib hashes them one by one: no array library has sha256. About half a microsecond a row.
 
 Source: containers/storage pkg/chunked/cache_linux.go calculateHardLinkFingerprint.
@@ -35,7 +35,7 @@ def fingerprints(entries: Entries, rows: I64) -> U8:
     entries : Entries
         A whole TOC.
     rows : (m,) int64
-        Which of them, in any order.
+        Rows in `entries`, in any order.
 
     Returns
     -------
@@ -44,14 +44,14 @@ def fingerprints(entries: Entries, rows: I64) -> U8:
 
     Notes
     -----
-    The messages take about 100 bytes a row while it runs.
+    The messages take about 100 bytes a row meanwhile.
     """
     messages = _messages(entries, rows)
     starts, lengths, data = binary_buffers(messages)
     bounds = np.append(starts, starts[-1:] + lengths[-1:]).tolist()
     view = data.data
     sha256 = hashlib.sha256
-    # The one loop over rows: a hash has no batch form.
+    # The one loop over rows: hashlib hashes one message a call.
     hashes = b"".join([sha256(view[start:end]).digest() for start, end in pairwise(bounds)])
     return frozen(np.frombuffer(hashes, np.uint8).reshape(len(rows), 32))
 
@@ -66,10 +66,10 @@ def _messages(entries: Entries, rows: I64) -> BinaryColumn:
 
 
 def _owner_texts(entries: Entries, rows: I64) -> BinaryColumn:
-    """Write `uid:gid:mode` once for each combination; a layer has a few dozen."""
+    """Return `uid:gid:mode` of each row, formatted once for each of the few distinct triples."""
     columns = [pa.array(column[rows]) for column in (entries.uid, entries.gid, entries.mode)]
     which = np.zeros(len(rows), np.int64)
-    for column in columns:  # numbers each combination of those so far as it first appears
+    for column in columns:  # numbers the distinct combinations of the columns so far
         codes = column.dictionary_encode()
         pair = pa.array(which * len(codes.dictionary) + codes.indices.to_numpy())
         which = pair.dictionary_encode().indices.to_numpy().astype(np.int64)
@@ -80,7 +80,7 @@ def _owner_texts(entries: Entries, rows: I64) -> BinaryColumn:
 
 
 def _xattr_texts(xattrs: Xattrs, rows: I64, n_entries: int) -> BinaryColumn:
-    """Join all names and values of each entry, in the order of the table."""
+    """Concatenate all names and values of each entry, in the order of the table."""
     import pyarrow.compute as pc  # noqa: PLC0415 - 25 ms, and only fingerprints need it
 
     pairs = pc.binary_join_element_wise(xattrs.name, xattrs.value, b"")

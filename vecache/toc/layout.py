@@ -1,9 +1,9 @@
-"""Which entries a cache file keeps, and under which names.
+"""Select the entries that a cache file retains, and their names there.
 
-`DIR`: every entry with a file digest, and of the others the first of each chunk digest.
+`DIR`: every entry with a file digest, and of the others the first with each chunk digest.
 `FLAT` (composefs): regular files only, named by their content, the first of each name.
 
-Names of the flat layout are `ab/cdef...`: the hex of a sha256 digest, split after two digits.
+Flat names are `ab/cdef...`: the hex of a sha256 digest, split after two digits.
 
 Source: containers/storage pkg/chunked/cache_linux.go prepareCacheFile, storage_linux.go
 makeEntriesFlat.
@@ -34,7 +34,7 @@ _SPLIT = PREFIX_BYTES + 2
 
 
 class Layout(StrEnum):
-    """How a layer's files lie on disk (upstream: DifferOutputFormat, 0 and 1)."""
+    """The layout of a layer's files on disk (upstream: DifferOutputFormat, 0 and 1)."""
 
     DIR = "dir"
     FLAT = "flat"
@@ -42,14 +42,14 @@ class Layout(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RetainedEntries:
-    """The entries that a cache file is made of, in TOC order.
+    """The entries that a cache file retains, in TOC order.
 
     Attributes
     ----------
     entry_row : (m,) int64
         Row in `Entries`, ascending.
     name : pyarrow.BinaryArray of m rows
-        The name that the cache file has for it.
+        Its name in the cache file.
     """
 
     entry_row: I64
@@ -63,14 +63,14 @@ class RetainedEntries:
 
 
 def select_retained(entries: Entries, layout: Layout) -> RetainedEntries:
-    """Pick the entries that a cache file keeps."""
+    """Select the entries that a cache file retains; FLAT raises as `find_flat_rows` does."""
     if Layout(layout) is Layout.FLAT:
         return RetainedEntries(*find_flat_rows(entries, np.arange(len(entries), dtype=np.int64)))
-    is_kept = entries.digest.is_present.copy()
-    chunk_rows = np.flatnonzero(~is_kept & entries.chunk_digest.is_present)
+    is_retained = entries.digest.is_present.copy()
+    chunk_rows = np.flatnonzero(~is_retained & entries.chunk_digest.is_present)
     texts = entries.chunk_digest.to_text().take(pa.array(chunk_rows))
-    is_kept[chunk_rows[first_rows(texts)]] = True
-    rows = np.flatnonzero(is_kept)
+    is_retained[chunk_rows[first_rows(texts)]] = True
+    rows = np.flatnonzero(is_retained)
     return RetainedEntries(rows, entries.name.take(pa.array(rows)))
 
 
@@ -82,7 +82,7 @@ def find_flat_rows(entries: Entries, rows: I64) -> tuple[I64, BinaryColumn]:
     entries : Entries
         A whole TOC.
     rows : (n,) int64
-        The rows to look at, ascending.
+        The rows to reduce, ascending.
 
     Returns
     -------
@@ -96,7 +96,7 @@ def find_flat_rows(entries: Entries, rows: I64) -> tuple[I64, BinaryColumn]:
     TocError
         If a regular file has no digest.
     DigestError
-        If a regular file's digest is not a sha256 one.
+        If a regular file has a digest other than sha256.
     """
     files = rows[entries.kind[rows] == EntryKind.REG]
     bad = files[~entries.digest.is_sha256[files]]
@@ -120,6 +120,6 @@ def _flat_names(entries: Entries, rows: I64) -> BinaryColumn:
 
     texts = entries.digest.to_text().take(pa.array(rows))
     folder = pc.binary_slice(texts, PREFIX_BYTES, _SPLIT)
-    # An open end makes Arrow fail ("Negative buffer resize"), so the length is spelled out.
+    # Without a stop Arrow fails ("Negative buffer resize").
     rest = pc.binary_slice(texts, _SPLIT, PREFIX_BYTES + 2 * RAW_BYTES[Algorithm.SHA256])
     return pc.binary_join_element_wise(folder, rest, b"/")

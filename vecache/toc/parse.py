@@ -1,12 +1,12 @@
-"""A table of contents: from the bytes of its JSON to columns.
+"""Parse a table of contents: from the bytes of its JSON to columns.
 
-1. Refuse what is larger than containers/storage takes, or holds more objects than any TOC.
+1. Refuse a document that is larger than containers/storage accepts, or holds too many objects.
 2. `fast` parses plain documents; `exact` all others, as Go reads them.
-3. `columns` fills in defaults, codes and digests, and checks times: the same for both.
+3. `columns` fills in defaults, codes and digests, and checks times, the same for both.
 
 About 8 ms a megabyte for a plain document, 25 for another (2 cores, Python 3.11, pyarrow 26).
 
-Does not check a TOC against its digest: whoever fetched it does.
+Nothing here compares a TOC with its digest: the code that fetches it does.
 """
 
 from __future__ import annotations
@@ -31,23 +31,29 @@ MAX_TOC_BYTES = 150 << 20
 """The largest TOC that is read (upstream: maxTocSize)."""
 
 _MIN_ENTRY_BYTES = 24
-_FREE_OBJECTS = 1_000_000
+_FREE_OBJECTS = 1_000_000  # a document may have as many, whatever its size
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Toc:
-    """One table of contents.
+    """The table of contents (TOC) of one layer. Created by `parse`.
 
     Attributes
     ----------
     entries : Entries
-        In TOC order.
+        Columns with one row an entry, in TOC order. `len(entries)` is the number of entries.
     version : int
-        As given; containers/storage does not look at it.
+        The TOC's `version`, or 0; containers/storage ignores it.
     tar_split_digest : str or None
-        Digest of the layer's tar-split data, where the TOC names one.
+        Digest of the layer's tar-split data, if the TOC has one.
     n_bytes : int
-        Length of the document.
+        Length of the document in bytes.
+
+    Examples
+    --------
+    >>> toc = Toc.parse(b'{"version":1,"entries":[{"type":"reg","name":"a","size":5}]}')
+    >>> toc.entries.name.to_pylist(), toc.entries.size.tolist()
+    ([b'a'], [5])
     """
 
     entries: Entries
@@ -57,24 +63,24 @@ class Toc:
 
     @classmethod
     def parse(cls, data: bytes | memoryview, *, path: str | os.PathLike[str] | None = None) -> Toc:
-        """Parse a TOC.
+        """Parse the JSON of a TOC.
 
         Parameters
         ----------
         data : bytes or memoryview
-            The whole document.
+            The whole document, uncompressed.
         path : str or os.PathLike, optional
             Where it comes from, for messages.
 
         Returns
         -------
         Toc
-            Its entries and what else it says.
+            Its entries and its other fields.
 
         Raises
         ------
         TocError
-            If it breaks a rule of the format, or is too large.
+            If containers/storage would refuse it, if it is not JSON, or if it is over 150 MiB.
         TypeError
             If `data` is not bytes.
 
@@ -115,10 +121,12 @@ class Toc:
 
 def _check_size(data: bytes) -> None:
     if len(data) > MAX_TOC_BYTES:
-        raise TocError(f"{len(data):,} bytes; no TOC may be larger than {MAX_TOC_BYTES:,}")
-    # Every object and array costs some 150 bytes of memory, so a document of nothing else would
-    # need fifty times its own size. No entry of a real TOC is shorter than 24 bytes.
+        raise TocError(f"found {len(data):,} bytes, wanted at most {MAX_TOC_BYTES:,}")
+    # Every object and array takes some 150 bytes of memory, so a document of nothing else would
+    # take fifty times its own size. No entry of a real TOC is shorter than 24 bytes.
     n_objects = data.count(b"{") + data.count(b"[")
     limit = _FREE_OBJECTS + len(data) // _MIN_ENTRY_BYTES
     if n_objects > limit:
-        raise TocError(f"{n_objects:,} objects and arrays in {len(data):,} bytes is no TOC")
+        raise TocError(
+            f"found {n_objects:,} objects and arrays, wanted at most {limit:,} in so few bytes"
+        )

@@ -1,12 +1,13 @@
-"""Which texts are times to Go: what `time.Parse(time.RFC3339, text)` takes.
+"""Check texts as Go's `time.Parse(time.RFC3339, text)` does.
 
-Times are checked and not kept. One expression says what Go takes, and Arrow runs it over the
-distinct texts of a column, which are few: hundreds where there are ten thousand entries.
+Times are checked and then dropped. One expression describes what Go accepts; Arrow matches it with
+the distinct texts of a column, which are few: hundreds for ten thousand entries.
 
-Go is wider than RFC 3339 in three places: an hour may have one digit, a comma may stand before the
-fraction, and a zone may be up to 24:60 off. Leap seconds it refuses.
+Go accepts more than RFC 3339 in three ways: an hour may have one digit, a comma may stand before
+the fraction, and a zone may be up to 24:60. It refuses leap seconds.
 
-Source: go time/format.go parse, time/format_rfc3339.go parseRFC3339.
+Source: go time/format.go parse, time/format_rfc3339.go parseRFC3339 (Go 1.20 and later: 1.19 also
+accepts a fraction without seconds).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["find_bad_time"]
 
 _LEAP_YEAR = (
-    r"(?:[0-9]{2}(?:0[48]|[2468][048]|[13579][26])"  # divisible by 4, but no century
+    r"(?:[0-9]{2}(?:0[48]|[2468][048]|[13579][26])"  # divisible by 4, not a century
     r"|(?:[02468][048]|[13579][26])00)"  # divisible by 400
 )
 _DATE = (
@@ -34,7 +35,7 @@ _GO_TIME = rf"\A{_DATE}T{_CLOCK}{_ZONE}\z"
 
 
 def find_bad_time(texts: BinaryColumn) -> int:
-    """Find the first text that Go would not parse as a time.
+    """Return the first row whose text Go would not parse as a time, or -1.
 
     Examples
     --------
