@@ -18,6 +18,7 @@ from vecache.errors import (
     VecacheError,
 )
 from vecache.image.open import open_image
+from vecache.image.toc import read_toc
 from vecache.store.bigdata import TOC_KEY, big_data_file_name
 from vecache.store.graphroot import open_store
 
@@ -46,7 +47,7 @@ def test_zstd_images_are_the_same_in_the_store(tag: str) -> None:
         )
         assert here.reader is not None
         assert there.reader is not None
-        assert here.reader.read() == there.reader.read()
+        assert read_toc(here.reader) == read_toc(there.reader)
 
 
 @pytest.mark.parametrize("tag", TAGS)
@@ -58,7 +59,7 @@ def test_estargz_offsets_are_estimated(tag: str) -> None:
     for here, there in zip(pulled.layers, origin.layers, strict=True):
         assert here.reader is not None
         assert there.reader is not None
-        assert here.reader.read() == there.reader.read()
+        assert read_toc(here.reader) == read_toc(there.reader)
         assert here.toc_bytes == pytest.approx(there.toc_bytes, rel=0.1)
         assert here.toc_offset + here.toc_bytes == here.blob_bytes
         assert here.toc_requests == 2

@@ -35,8 +35,11 @@ class TocBytes:
     def wire_bytes(self) -> int:
         return len(self.data)
 
-    def read(self) -> bytes:
+    def fetch(self) -> bytes:
         return self.data
+
+    def unpack(self, packed: bytes) -> bytes:
+        return packed
 
 
 def open_sparse(*tocs: tuple[bytes, int] | None, name: str = "image") -> Image:

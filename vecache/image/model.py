@@ -1,20 +1,23 @@
-"""An image: its layers from the bottom up, and what each one's TOC costs and says.
+"""An image: its layers from the bottom up, and what the TOC of each one costs and says.
 
-Opening an image reads its manifest and config. A TOC is read, checked and parsed when somebody asks
-for it, and then kept: a layer that is already in the store never needs its own.
+Opening an image reads its manifest and config. A TOC is read, checked and parsed when it is first
+asked for, and then retained: a layer that is already in the store never needs its own.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from vecache.errors import ImageError
+from vecache.image.ahead import ReadAhead
 from vecache.text import html_table
 from vecache.toc.parse import Toc
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from vecache.image.toc import TocReader
     from vecache.toc.files import TocFormat
 
@@ -34,13 +37,14 @@ class ImageLayer:
     diff_id : str
         Digest of the layer's tar archive.
     reader : TocReader or None
-        What reads the TOC; None if the layer has none and is pulled whole.
+        Reads the TOC; None if the layer has none and is pulled whole.
     """
 
     blob: str
     blob_bytes: int
     diff_id: str
     reader: TocReader | None = None
+    _ahead: ReadAhead | None = field(default=None, init=False)
 
     @property
     def toc_format(self) -> TocFormat | None:
@@ -59,7 +63,7 @@ class ImageLayer:
 
     @cached_property
     def toc_offset(self) -> int:
-        """The TOC's own offset in the blob; -1 if there is no TOC. eStargz: reads the footer."""
+        """Offset of the TOC in the blob; -1 if there is no TOC. eStargz: reads the footer."""
         return self.reader.offset() if self.reader else -1
 
     @cached_property
@@ -74,18 +78,19 @@ class ImageLayer:
         Returns
         -------
         Toc
-            Read when it is first asked for, and kept.
+            Read when it is first asked for, and retained.
 
         Raises
         ------
         ImageError
             If the layer has none, or it cannot be read.
         TocError
-            If it is not what its digest promised, or breaks a rule.
+            If its digest or length is not the stated one, or it breaks a rule.
         """
         if self.reader is None:
             raise ImageError(f"layer {self.blob}: has no table of contents, it is pulled whole")
-        return Toc.parse(self.reader.read(), path=f"layer {self.blob}")
+        packed = self.reader.fetch() if self._ahead is None else self._ahead.fetch(self)
+        return Toc.parse(self.reader.unpack(packed), path=f"layer {self.blob}")
 
     def __repr__(self) -> str:
         toc = f"{self.toc_format} TOC" if self.toc_format else "no TOC"
@@ -99,11 +104,11 @@ class Image:
     Attributes
     ----------
     reference : str
-        As the caller named it.
+        Its name as the caller gave it.
     name : str
-        The image's name where it was found: a tag, a name in a registry or store, a folder.
+        Its name where it was found: a tag, a name in a registry or store, a folder.
     digest : str
-        Of its manifest.
+        Digest of its manifest.
     layers : tuple of ImageLayer
         From the bottom up.
     """
@@ -117,6 +122,30 @@ class Image:
     def blob_bytes(self) -> int:
         """Bytes of all layers, compressed."""
         return sum(layer.blob_bytes for layer in self.layers)
+
+    def read_ahead(self, layers: Iterable[ImageLayer] | None = None) -> None:
+        """Announce which TOCs will be asked for, so that a few are fetched side by side.
+
+        Nothing is read yet. Once the TOC of one of the layers is asked for, those of the next ones
+        are fetched in the background, so a TOC that is announced and not asked for may cost a
+        request. Errors are raised where a TOC is asked for, as without this call.
+
+        Parameters
+        ----------
+        layers : iterable of ImageLayer, optional
+            Layers of this image, in the order in which their TOCs will be asked for; all by
+            default. Those without a TOC, and repeated ones, are skipped.
+        """
+        fetches = {}
+        seen: set[str | None] = set()
+        for layer in self.layers if layers is None else layers:
+            known = {layer.blob, layer.diff_id, layer.toc_digest}
+            if layer.reader is not None and "toc" not in vars(layer) and seen.isdisjoint(known):
+                seen |= known
+                fetches[layer] = layer.reader.fetch
+        ahead = ReadAhead(fetches)
+        for layer in fetches:
+            object.__setattr__(layer, "_ahead", ahead)
 
     def __len__(self) -> int:
         return len(self.layers)

@@ -28,7 +28,14 @@ from vecache.digest import check_digest, require_digest
 from vecache.errors import ImageError, TocError
 from vecache.image.manifest import MAX_DOCUMENT_BYTES
 from vecache.image.source import Document
-from vecache.image.toc import FOOTER_BYTES, GZIP, TOC_DIGEST, find_toc_digest, parse_position
+from vecache.image.toc import (
+    FOOTER_BYTES,
+    GZIP,
+    TOC_DIGEST,
+    find_toc_digest,
+    parse_position,
+    read_toc,
+)
 from vecache.store.bigdata import TOC_KEY, read_big_data
 from vecache.toc.files import TocFormat
 from vecache.toc.parse import MAX_TOC_BYTES
@@ -119,15 +126,18 @@ class StoredZstdChunkedToc:
         """Count the bytes of the TOC and of the tar-split."""
         return self.position.wire_bytes
 
-    def read(self) -> bytes:
-        """Read the JSON; TocError if its length is not the stated one."""
-        data = _read_stored(self.layer)
-        if len(data) != self.position.uncompressed_bytes:
+    def fetch(self) -> bytes:
+        """Read the JSON, which the store has uncompressed."""
+        return _read_stored(self.layer)
+
+    def unpack(self, packed: bytes) -> bytes:
+        """Check the length of the JSON."""
+        if len(packed) != self.position.uncompressed_bytes:
             raise TocError(
-                f"{self.layer.big_data_path(TOC_KEY)}: {len(data):,} bytes, the manifest says "
+                f"{self.layer.big_data_path(TOC_KEY)}: {len(packed):,} bytes, the manifest says "
                 f"{self.position.uncompressed_bytes:,}; the store's copy is damaged, pull it again"
             )
-        return data
+        return packed
 
 
 @dataclass(frozen=True)
@@ -143,7 +153,7 @@ class StoredEstargzToc:
 
     @cached_property
     def _compressed_bytes(self) -> int:
-        toc = self.read()
+        toc = read_toc(self)
         member = tarfile.TarInfo("stargz.index.json")
         member.size = len(toc)
         deflater = zlib.compressobj(zlib.Z_BEST_COMPRESSION, zlib.DEFLATED, GZIP)
@@ -159,11 +169,14 @@ class StoredEstargzToc:
         """Estimate the bytes of the footer and of the TOC."""
         return FOOTER_BYTES + self._compressed_bytes
 
-    def read(self) -> bytes:
-        """Read the JSON; TocError if its digest is another."""
-        data = _read_stored(self.layer)
-        check_digest(data, self.digest, str(self.layer.big_data_path(TOC_KEY)), TocError)
-        return data
+    def fetch(self) -> bytes:
+        """Read the JSON, which the store has uncompressed."""
+        return _read_stored(self.layer)
+
+    def unpack(self, packed: bytes) -> bytes:
+        """Check the digest of the JSON."""
+        check_digest(packed, self.digest, str(self.layer.big_data_path(TOC_KEY)), TocError)
+        return packed
 
 
 def _read_stored(layer: LayerRecord) -> bytes:

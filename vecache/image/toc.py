@@ -68,6 +68,7 @@ __all__ = [
     "find_toc_digest",
     "parse_footer",
     "parse_position",
+    "read_toc",
     "unpack_toc",
 ]
 
@@ -107,8 +108,16 @@ class TocReader(Protocol):
     def wire_bytes(self) -> int:
         """Count the bytes that Podman fetches for it, tar-split and footer included."""
 
-    def read(self) -> bytes:
-        """Read and check the JSON, at most MAX_TOC_BYTES."""
+    def fetch(self) -> bytes:
+        """Fetch the TOC as it is stored, compressed or not, with nothing checked."""
+
+    def unpack(self, packed: bytes) -> bytes:
+        """Check what was fetched, and decompress it to the JSON, at most MAX_TOC_BYTES."""
+
+
+def read_toc(reader: TocReader) -> bytes:
+    """Read and check the JSON of a TOC."""
+    return reader.unpack(reader.fetch())
 
 
 def find_toc(descriptor: Descriptor, blob: Blob) -> TocReader | None:
@@ -169,10 +178,13 @@ class ZstdChunkedToc:
         """Count the bytes of the TOC and of the tar-split."""
         return self.position.wire_bytes
 
-    def read(self) -> bytes:
-        """Read the JSON."""
+    def fetch(self) -> bytes:
+        """Fetch the zstd frame."""
+        return self.blob.read(self.position.offset, self.position.compressed_bytes)
+
+    def unpack(self, packed: bytes) -> bytes:
+        """Check the digest of the frame, and decompress it."""
         where = f"{self.blob.where}, TOC at byte {self.position.offset}"
-        packed = self.blob.read(self.position.offset, self.position.compressed_bytes)
         check_digest(packed, self.digest, where, TocError)
         return decompress_zstd(packed, self.position.uncompressed_bytes, where)
 
@@ -255,11 +267,13 @@ class EstargzToc:
         """Count the bytes of the footer and of the TOC."""
         return self.blob.n_bytes - self.offset()
 
-    def read(self) -> bytes:
-        """Read the JSON."""
-        offset = self.offset()
-        where = f"{self.blob.where}, TOC at byte {offset}"
-        packed = self.blob.read(offset, self.wire_bytes() - FOOTER_BYTES)
+    def fetch(self) -> bytes:
+        """Fetch the gzip member; reads the footer first."""
+        return self.blob.read(self.offset(), self.wire_bytes() - FOOTER_BYTES)
+
+    def unpack(self, packed: bytes) -> bytes:
+        """Decompress the member, and check the digest of the JSON."""
+        where = f"{self.blob.where}, TOC at byte {self.offset()}"
         toc = unpack_toc(packed, where)
         check_digest(toc, self.digest, where, TocError)
         return toc

@@ -84,6 +84,7 @@ def read_contents(source: Any, *, progress: Callable[[int, int], object] | None 
             return _read(_TocSource(_read_stored), source.records, images, progress)
         case Image():
             layers = {layer.diff_id: layer for layer in source.layers}  # one may be there twice
+            source.read_ahead(layers.values())
             return _read(_TocSource(partial(_read_pulled, layers)), _records(layers), (), progress)
         case Mapping():
             return _read(_TocSource(partial(_read_given, source)), _records(source), (), progress)

@@ -19,6 +19,7 @@ from tests.golden import GOLDEN_SMALL
 from tests.image.samples import make_index
 from vecache.errors import ImageNotFoundError, RegistryError
 from vecache.image.open import open_image
+from vecache.image.toc import read_toc
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -134,7 +135,7 @@ def test_golden_images_are_the_same_over_http(address: str, folder: str, tag: st
         assert (one.toc_offset, one.toc_bytes) == (other.toc_offset, other.toc_bytes)
         assert one.reader is not None
         assert other.reader is not None
-        assert one.reader.read() == other.reader.read()
+        assert read_toc(one.reader) == read_toc(other.reader)
 
 
 def test_an_image_is_found_by_digest(address: str) -> None:
