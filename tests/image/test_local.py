@@ -105,7 +105,7 @@ def test_damaged_documents_are_own_errors(store: Path) -> None:
     for path in (folder / "manifest", config):
         kept = path.read_bytes()
         path.write_bytes(kept + b" ")
-        with pytest.raises(VecacheError, match="have the digest"):
+        with pytest.raises(VecacheError, match="with the digest"):
             open_base(store)
         path.write_bytes(bytes(5 << 20))
         with pytest.raises(ImageError, match="at most"):

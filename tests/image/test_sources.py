@@ -153,12 +153,12 @@ BLOBS = "blobs/sha256/"
         (spoil("index.json", lambda _: SAMPLE.manifest), ImageError, "wanted a list"),
         (spoil("index.json", lambda d: d + b" " * (4 << 20)), ImageError, "at most 4,194,304"),
         (lambda f: f.pop(BLOBS + HEX["manifest"]), ImageError, HEX["manifest"]),
-        (spoil(BLOBS + HEX["manifest"], lambda d: d + b" "), DigestError, "have the digest"),
+        (spoil(BLOBS + HEX["manifest"], lambda d: d + b" "), DigestError, "with the digest"),
         (lambda f: f.pop(BLOBS + HEX["config"]), ImageError, HEX["config"]),
         (
             spoil(BLOBS + HEX["config"], lambda d: d.replace(b"layers", b"Layers")),
             DigestError,
-            "have the digest",
+            "with the digest",
         ),
         (spoil(BLOBS + HEX["config"], lambda d: d + b" "), ImageError, "bytes"),
         (spoil(BLOBS + HEX["layer"], lambda d: d[:-1]), ImageError, "bytes"),
@@ -167,7 +167,7 @@ BLOBS = "blobs/sha256/"
         (
             spoil(BLOBS + HEX["layer"], lambda d: d[:105] + b"????" + d[109:]),
             VecacheError,
-            "have the digest",
+            "with the digest",
         ),
         (spoil(BLOBS + HEX["estargz"], lambda d: d[:-1] + b"x"), ImageError, "eStargz footer"),
     ],
