@@ -152,12 +152,28 @@ class Planner:
     ) -> ImagePlan:
         """Plan the pull of one image, each layer against what the ones before it left."""
         plans = []
+        self._read_ahead(image, cache)
         for layer in image.layers:
             plan, cache = self._plan_layer(layer, cache)
             plans.append(plan)
             if progress is not None:
                 progress()
         return ImagePlan(image, self._options, tuple(plans), cache)
+
+    def _read_ahead(self, image: Image, cache: LayersCache) -> None:
+        """Announce the TOCs that the plan will read, so that they are fetched side by side."""
+        if self._options.whole_blobs:
+            return
+        present = {
+            digest
+            for record in cache.records
+            for digest in (record.diff_digest, record.compressed_diff_digest, record.toc_digest)
+        }
+        image.read_ahead(
+            layer
+            for layer in image.layers
+            if _key(layer) not in self._prepared and present.isdisjoint(_key(layer))
+        )
 
     def _plan_layer(self, layer: ImageLayer, cache: LayersCache) -> tuple[LayerPlan, LayersCache]:
         if _is_present(layer, cache):
@@ -172,7 +188,7 @@ class Planner:
 
     def _prepare(self, layer: ImageLayer) -> tuple[PullFiles, CachedLayer | ExcludedLayer]:
         """Return the files that a pull visits, and the layer as the store has it afterwards."""
-        key = (layer.blob, layer.diff_id, layer.toc_digest)
+        key = _key(layer)
         if key not in self._prepared:
             assert layer.toc_format is not None  # others are pulled whole
             entries, toc_offset = layer.toc.entries, layer.toc_offset
@@ -181,6 +197,10 @@ class Planner:
                 files = select_files(entries, layer.toc_format, toc_offset, layout)
             self._prepared[key] = files, _pulled_layer(layer, layout)
         return self._prepared[key]
+
+
+def _key(layer: ImageLayer) -> tuple[str, str, str | None]:
+    return layer.blob, layer.diff_id, layer.toc_digest
 
 
 def _is_present(layer: ImageLayer, cache: LayersCache) -> bool:
