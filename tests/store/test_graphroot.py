@@ -55,10 +55,10 @@ def test_a_store_without_read_permission_is_refused_with_advice(golden_copy: Pat
     folder = golden_copy / "overlay-layers"
     folder.chmod(0)
     command = [sys.executable, "-c", script, str(golden_copy)]
-    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     folder.chmod(0o700)
-    assert "Permission denied" in told
-    assert "podman unshare" in told
+    assert "Permission denied" in output
+    assert "podman unshare" in output
 
 
 def test_an_empty_store_is_a_store(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Locks must keep this program and Podman apart, across processes and threads, and never hang."""
+"""Locks exclude this program and Podman from each other, also between threads, and never hang."""
 
 from __future__ import annotations
 

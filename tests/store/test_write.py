@@ -271,7 +271,7 @@ def test_a_writer_waits_for_the_lock_until_the_deadline(golden_copy: Path) -> No
 
 
 def test_concurrent_writers_lose_nothing(golden_copy: Path) -> None:
-    # Threads and processes at once, each adding keys of its own to the same layers.
+    # Threads and processes at once, each adding other keys to the same layers.
     script = (
         "import sys\n"
         "from vecache.store.graphroot import open_store\n"

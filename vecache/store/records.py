@@ -136,7 +136,7 @@ def layer_locks(root: Path, image_store: Path | None) -> list[Path]:
 
 
 def read_text(path: Path) -> str:
-    """Read a list; the empty string where it is missing."""
+    """Read the text of a list; a missing list is empty, as for Podman."""
     try:
         return read_bounded(path, _MAX_LIST_BYTES).decode()
     except FileNotFoundError:
@@ -197,14 +197,11 @@ def parse_records(text: str, path: Path, what: str) -> list[Fields]:
         return []
     if not isinstance(records, list):
         raise StoreError(f"{path}: found {kind_name(records)}, wanted an array of records")
-    for number, record in enumerate(records):
-        if not isinstance(record, dict):
-            found = kind_name(record)
-            raise StoreError(f"{path}: {what} {number}: found {found}, wanted an object")
-    return [
-        Fields(record, f"{path}: {what} {number}", StoreError)
-        for number, record in enumerate(records)
-    ]
+    found = [Fields(record, f"{path}: {what} {n}", StoreError) for n, record in enumerate(records)]
+    for record in found:
+        if not isinstance(record.values, dict):
+            raise StoreError(f"{record.where}: found {kind_name(record.values)}, wanted an object")
+    return found
 
 
 def is_incomplete(layer: Fields) -> bool:
