@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.cache import oracle
+from tests import oracle
 from tests.golden import golden_cache, small_layers
 from vecache.cache.bloom import BloomFilter
 from vecache.cache.reader import CacheFile

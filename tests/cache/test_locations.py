@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.cache import oracle
+from tests import oracle
 from vecache.cache.locations import (
     Locations,
     Section,

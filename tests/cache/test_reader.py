@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.cache import oracle
+from tests import oracle
 from tests.cache.test_bloom import as_rows
 from tests.golden import (
     big_data,

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.cache import oracle
+from tests import oracle
 from tests.cache.test_bloom import as_rows
 from vecache.cache.reader import find_first, steps_up
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.cache import oracle
+from tests import oracle
 from tests.golden import debian_cache, debian_layers, golden_cache, needs_debian, small_layers
 from vecache.cache.reader import CacheFile
 from vecache.cache.validate import Problem, validate

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.cache import oracle
+from tests import oracle
 from tests.golden import (
     debian_cache,
     debian_layers,

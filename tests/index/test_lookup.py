@@ -17,7 +17,7 @@ from tests.golden import (
     layer_ids,
     needs_debian,
 )
-from tests.oracle import ABSENT, CORRUPT, Packer, SlowFile, find, find_all
+from tests.oracle import find, find_all, locate, pack_rows, read_cache, read_name
 from tests.strategies import as_text, cache_files, queries
 from vecache.cache.reader import CacheFile
 from vecache.digest import Digests, parse_digests
@@ -40,7 +40,7 @@ def check_against_oracle(datas: Sequence[bytes], packed: Sequence[bytes], joined
     index = LayerIndex.build([CacheFile.parse(data) for data in datas[: len(datas) - joined]])
     for data in datas[len(datas) - joined :]:
         index = index.append(CacheFile.parse(data))
-    slow = [SlowFile.parse(data) for data in datas]
+    slow = [read_cache(data) for data in datas]
     texts = [as_text(query) for query in packed]
     hits = ask(index, texts)
     paths = hits.paths().to_pylist()
@@ -50,14 +50,14 @@ def check_against_oracle(datas: Sequence[bytes], packed: Sequence[bytes], joined
     for row, query in enumerate(packed):
         layer, tag = find(slow, query)
         assert (hits.layer[row], hits.tag[row]) == (layer, tag), texts[row]
-        location = slow[layer].location(tag) if layer >= 0 else ABSENT
+        location = locate(slow[layer], tag) if layer >= 0 else None
         found = (paths[row], hits.offset[row], hits.length[row])
-        if isinstance(location, str):
+        if location is None:
             assert found == (None, -1, -1)
-            wanted = LookupState.CORRUPT if location == CORRUPT else LookupState.ABSENT
+            wanted = LookupState.CORRUPT if layer >= 0 else LookupState.ABSENT
             assert hits.state[row] == wanted
         else:
-            assert found == location
+            assert found == (read_name(slow[layer].fnames, location[0]), *location[1:])
             assert hits.state[row] == LookupState.FOUND
         wanted_matches += [(row, *match) for match in find_all(slow, query)]
     assert matches == wanted_matches
@@ -79,7 +79,7 @@ def test_sound_layers_answer_like_the_oracle(datas: list[bytes], packed: list[by
 @pytest.mark.parametrize("store", STORES)
 def test_golden_stores_answer_like_the_oracle(store: str) -> None:
     datas = [golden_cache(store, layer) for layer in layer_ids(store)]
-    packed = {tag[:39] for data in datas for tag in SlowFile.parse(data).tags}
+    packed = {tag[:39] for data in datas for tag in read_cache(data).tags}
     check_against_oracle(datas, [*sorted(packed)[::3], b"sha256:" + bytes(32)])
 
 
@@ -88,7 +88,7 @@ def test_debian_layers_answer_like_a_dict() -> None:
     datas = [debian_cache(layer) for layer in debian_layers()]
     first: dict[bytes, tuple[int, int]] = {}
     for layer, data in enumerate(datas):
-        for row, tag in enumerate(SlowFile.parse(data).tags):
+        for row, tag in enumerate(read_cache(data).tags):
             first.setdefault(tag[7:39], (layer, row))
     raw = np.frombuffer(b"".join(first), np.uint8).reshape(-1, 32)
     index = LayerIndex.build([CacheFile.parse(data) for data in datas])
@@ -100,9 +100,7 @@ def stuffed(n_tags: int, n_layers: int) -> list[bytes]:
     """Layers whose digests all share their first 8 bytes: somebody's work against the keys."""
     digests = [b"sha256:" + bytes(8) + row.to_bytes(24, "big") for row in range(n_tags)]
     return [
-        Packer().pack(
-            [(digest, b"x", 0, row) for row, digest in enumerate(digests[i::n_layers])], {}
-        )
+        pack_rows([(digest, b"x", 0, row) for row, digest in enumerate(digests[i::n_layers])])
         for i in range(n_layers)
     ]
 

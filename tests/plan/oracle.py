@@ -9,7 +9,7 @@ import posixpath
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.cache.oracle import OracleCache, find_tag, locate, pack_digest, read_name
+from tests.oracle import OracleCache, find_tag, locate, pack_digest, read_name
 from tests.toc.oracle import fingerprint, flat_files, merge, unmarshal
 
 MAX_U64 = 2**64

@@ -11,7 +11,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from tests.cache.oracle import OracleCache, read_cache
+from tests.oracle import OracleCache, read_cache
 from vecache.cache.reader import CacheFile
 from vecache.cache.writer import pack_cache
 from vecache.index.layers_cache import LayersCache
