@@ -1,4 +1,4 @@
-"""The index: building it, and asking it, with known and unknown digests, few layers and many.
+"""The index: built, appended to and looked up in, for known and unknown digests and many layers.
 
 Run as tests in CI. To measure: `pytest bench/bench_index.py --benchmark-enable`; the sizes of the
 figures in the README need `VECACHE_BENCH_TAGS=1000000`.
@@ -16,7 +16,10 @@ from tests.golden import GOLDEN_DEBIAN, debian_layers, needs_debian
 from vecache.cache.format import tag_dtype
 from vecache.cache.reader import CacheFile
 from vecache.digest import Digests
+from vecache.index.layers_cache import LayersCache
+from vecache.index.load import CachedLayer, CacheSource
 from vecache.index.lookup import LayerIndex
+from vecache.store.records import LayerRecord
 
 if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture
@@ -39,6 +42,10 @@ def layer_file(raw: U8) -> CacheFile:
     sizes = np.array([tags.nbytes, 3, 8], "<u8").tobytes()
     names = np.array([4], "<u4").tobytes() + b"name"
     return CacheFile.parse(header + bloom + sizes + tags.tobytes() + b"\x00\x00\x01" + names)
+
+
+def cached_layer(number: int, file: CacheFile) -> CachedLayer:
+    return CachedLayer(LayerRecord(f"{number:064x}"), file, CacheSource.APPENDED)
 
 
 def make_layers(n_layers: int, seed: int = 7) -> tuple[list[CacheFile], U8]:
@@ -80,10 +87,36 @@ def bench_locate(benchmark: BenchmarkFixture, n_layers: int) -> None:
 def bench_build(benchmark: BenchmarkFixture, n_layers: int) -> None:
     files, _ = make_layers(n_layers)
     for file in files:
-        file.is_sound()  # asked once a file, not once an index
+        file.is_sound()  # checked once a file, not once an index
     index = benchmark(LayerIndex.build, files)
     benchmark.extra_info["ns_a_tag"] = _ns(benchmark, N_TAGS)
     assert len(index.files) == n_layers
+
+
+@pytest.mark.parametrize("n_layers", [10, 1000])
+def bench_append(benchmark: BenchmarkFixture, n_layers: int) -> None:
+    files, _ = make_layers(n_layers)
+    layers = [cached_layer(number, file) for number, file in enumerate(files)]
+    cache = LayersCache([layer.record for layer in layers], layers)
+    more = cached_layer(n_layers, make_layers(10, seed=9)[0][0])
+    cache.lookup([])  # builds the index
+    longer = benchmark(cache.append, more)
+    assert len(longer.index.files) == len(longer.layers) == n_layers + 1
+
+
+@pytest.mark.parametrize("known", [0.0, 1.0])
+def bench_find_first_after_100_appends(benchmark: BenchmarkFixture, known: float) -> None:
+    files, raw = make_layers(1000)
+    index = LayerIndex.build(files[:900])
+    for file in files[900:]:
+        index = index.append(file)
+    rng = np.random.default_rng(8)
+    queries = rng.integers(0, 256, (N_QUERIES, 32), np.uint8)
+    if known:
+        queries = raw[rng.integers(0, len(raw), N_QUERIES)]
+    layer_no, _ = benchmark(index.find_first, Digests.from_raw(queries))
+    benchmark.extra_info["ns_a_query"] = _ns(benchmark, N_QUERIES)
+    assert (layer_no >= 0).sum() == known * N_QUERIES
 
 
 @needs_debian

@@ -1,7 +1,7 @@
 """Protects one answer for one question, whichever way a cache came to be and is asked.
 
 The same digests go to a mapped file, the same bytes in memory, a cache built from the TOC, an index
-over one layer, and a layer that joined: layer, tag, location and name must agree.
+over one layer, and a layer that was appended: layer, tag, location and name must agree.
 """
 
 from __future__ import annotations

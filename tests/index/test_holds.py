@@ -1,10 +1,11 @@
-"""Protects the question whether any layer has a digest at all, and the names of many hits."""
+"""Protects `holds`, appended layers, every match, and the names of many hits."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 from hypothesis import given
 
 from tests.golden import GOLDEN_SMALL, layer_ids
@@ -40,9 +41,9 @@ def sound_queries(cache: LayersCache, digests: list[str]) -> list[bool]:
 
 
 @given(stored_layers())
-def test_any_layers_hold_what_one_of_their_sound_tags_has(layers: list[StoredLayer]) -> None:
+def test_layers_hold_what_any_of_their_sound_tags_has(layers: list[StoredLayer]) -> None:
     cache = load_layers(layers)
-    digests = [*CONTENTS, "", "no digest", *CONTENTS]
+    digests = [*CONTENTS, "", "not a digest", *CONTENTS]
     assert cache.holds(digests).tolist() == sound_queries(cache, digests)
 
 
@@ -64,23 +65,23 @@ def test_a_corrupt_first_match_does_not_hide_a_sound_one(tmp_path: Path) -> None
     first = cache.layers[0]
     broken = bytearray(first.cache.data.tobytes())
     digest = first.cache.packed[:1, 7:].copy()
-    place = first.cache.header.tags_offset + first.cache.digest_len
-    broken[place : place + 8] = (2**50).to_bytes(8, "little")
-    alone = LayersCache().append(made_layer(0, bytes(broken)))
-    both = alone.append(first)
+    pointer = first.cache.header.tags_offset + first.cache.digest_len
+    broken[pointer : pointer + 8] = (2**50).to_bytes(8, "little")
+    broken_only = LayersCache().append(made_layer(0, bytes(broken)))
+    both = broken_only.append(first)
     assert both.lookup(digest).state.tolist() == [LookupState.CORRUPT]
     assert both.holds(digest).tolist() == [True]
-    assert alone.holds(digest).tolist() == [False]
+    assert broken_only.holds(digest).tolist() == [False]
 
 
-def test_a_joined_set_knows_its_store_and_what_cannot_be_asked() -> None:
+def test_append_keeps_the_store_and_counts_excluded_layers_as_present() -> None:
     cache = load(GOLDEN_SMALL / "stores" / "dir")
-    left_out = ExcludedLayer(make_record(1), "no TOC")
-    joined = cache.append(made_layer(0, cache.layers[0].cache.data.tobytes())).append(left_out)
-    assert joined.store is cache.store
-    assert len(joined.layers) == len(cache.layers) + 1
-    assert joined.excluded == (left_out,)
-    assert joined.records == (*cache.records, make_record(0), make_record(1))
+    excluded = ExcludedLayer(make_record(1), "no TOC")
+    longer = cache.append(made_layer(0, cache.layers[0].cache.data.tobytes())).append(excluded)
+    assert longer.store is cache.store
+    assert len(longer.layers) == len(cache.layers) + 1
+    assert longer.excluded == (excluded,)
+    assert longer.records == (*cache.records, make_record(0), make_record(1))
 
 
 def test_names_of_hits_are_read_once_each() -> None:
@@ -93,3 +94,16 @@ def test_names_of_hits_are_read_once_each() -> None:
     assert len(set(names.dictionary.to_pylist())) == len(names.dictionary)
     located = layer.locate(hits.tag)
     assert names.dictionary_decode().to_pylist() == layer.names(located.name_offset).to_pylist()
+
+
+def test_matches_export_to_arrow_and_as_a_stream() -> None:
+    cache = load(GOLDEN_SMALL / "stores" / "dir")
+    digests = np.ascontiguousarray(cache.layers[0].cache.packed[:3, 7:])
+    matches = cache.lookup_all(digests)
+    table = matches.to_arrow()
+    assert table.column_names == ["query", "layer", "tag"]
+    assert table["layer"].to_pylist() == matches.layer.tolist()
+    assert pa.table(matches) == table
+    assert f"{len(matches)} rows" in matches._repr_html_()
+    hits = cache.lookup(digests)
+    assert pa.table(hits) == hits.to_arrow()

@@ -1,4 +1,4 @@
-"""Protects loading and refreshing: store order kept, reasons kept, one bad layer stops nothing."""
+"""Protects loading and refreshing: store order, reasons, and that one bad layer stops nothing."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import os
 import random
 import shutil
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,11 +22,15 @@ from vecache.digest import parse_digests
 from vecache.errors import DigestError, LocationError
 from vecache.index.layers_cache import LayersCache
 from vecache.index.load import BuildCache, CacheSource
+from vecache.index.lookup import LayerIndex
 from vecache.index.result import LookupState
 from vecache.store.graphroot import open_store
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from vecache.arrays import U8
+    from vecache.cache.reader import CacheFile
 
 
 def load(root: Path, **options: object) -> LayersCache:
@@ -36,7 +42,7 @@ def sources(cache: LayersCache) -> list[str]:
 
 
 @pytest.mark.parametrize("store", STORES)
-def test_store_order_is_kept_and_the_last_layer_is_built(store: str) -> None:
+def test_layers_are_in_store_order_and_the_last_is_built(store: str) -> None:
     cache = load(GOLDEN_SMALL / "stores" / store)
     assert [layer.id for layer in cache.layers] == layer_ids(store)
     assert sources(cache) == ["mapped"] * 4 + ["built"]
@@ -69,12 +75,12 @@ def test_a_broken_cache_is_built_anew_in_memory(tmp_path: Path, data: bytes, pro
     assert layer.source == CacheSource.BUILT
     assert problem in layer.problem
     assert layer.cache.data.tobytes() == golden_cache("dir", first)
-    left_out = load(root, build="never").excluded
-    assert left_out[0].id == first
-    assert "none was to be built" in left_out[0].reason
+    excluded = load(root, build="never").excluded
+    assert excluded[0].id == first
+    assert "none was to be built" in excluded[0].reason
 
 
-def test_a_layer_without_a_toc_is_left_out_with_the_reason(tmp_path: Path) -> None:
+def test_a_layer_without_a_toc_is_excluded_with_the_reason(tmp_path: Path) -> None:
     root = copy_store("dir", tmp_path)
     ids = layer_ids("dir")
     toc_path(root, ids[4]).unlink()
@@ -338,13 +344,13 @@ def test_reading_while_layers_come_and_go(tmp_path: Path) -> None:
         """Remove and pull layers, with the list replaced by rename, as Podman does."""
         rng = random.Random(5)
         while not stop.is_set():
-            kept = [record for record in records if rng.random() < 0.7]
+            remaining = [record for record in records if rng.random() < 0.7]
             draft = folder / "draft"
-            draft.write_text(json.dumps(kept))
+            draft.write_text(json.dumps(remaining))
             draft.replace(folder / "layers.json")
             for record in records:
                 shutil.rmtree(folder / record["id"], ignore_errors=True)
-                if record in kept:
+                if record in remaining:
                     shutil.copytree(backup / record["id"], folder / record["id"])
 
     writer = threading.Thread(target=podman)
@@ -361,6 +367,63 @@ def test_reading_while_layers_come_and_go(tmp_path: Path) -> None:
     finally:
         stop.set()
         writer.join()
+
+
+def test_a_refresh_in_one_thread_leaves_look_ups_in_another_alone(tmp_path: Path) -> None:
+    root = copy_store("dir", tmp_path)
+    listing = root / "overlay-layers" / "layers.json"
+    records = json.loads(listing.read_text())
+    current, stop, failures = [load(root)], threading.Event(), []
+    digests = np.ascontiguousarray(all_digests(current[0])[::20])
+    wanted = current[0].lookup(digests).to_arrow()["layer_id"].to_pylist()
+
+    def look_up() -> None:
+        while not stop.is_set():
+            cache = current[0]
+            found = cache.lookup(digests).to_arrow()["layer_id"].to_pylist()
+            ids = {layer.id for layer in cache.layers}
+            if any(id_ in ids and got != id_ for id_, got in zip(wanted, found, strict=True)):
+                failures.append(sorted(ids))
+
+    threads = [threading.Thread(target=look_up) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for turn in range(20):  # the layers come and go, so their numbers change
+        draft = listing.with_name("draft")
+        draft.write_text(json.dumps(records[turn % 2 * 2 :]))
+        draft.replace(listing)
+        fresh = current[0].refresh()
+        assert len(fresh.records) == len(records) - turn % 2 * 2
+        current[0] = fresh
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+
+
+def all_digests(cache: LayersCache) -> U8:
+    tags = [layer.cache.packed[:, 7:] for layer in cache.layers if layer.cache.n_tags]
+    return np.ascontiguousarray(np.concatenate(tags))
+
+
+def test_threads_that_look_up_first_share_one_index(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cache = load(GOLDEN_SMALL / "stores" / "dir")
+    digests = all_digests(cache)
+    wanted = load(GOLDEN_SMALL / "stores" / "dir").lookup(digests).to_arrow()
+    build, built = LayerIndex.build, []
+
+    def slow_build(files: list[CacheFile]) -> LayerIndex:
+        built.append(1)
+        time.sleep(0.05)  # all threads come while the first one builds
+        return build(files)
+
+    monkeypatch.setattr(LayerIndex, "build", slow_build)
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: cache.lookup(digests).to_arrow(), range(8)))
+    assert all(table == wanted for table in found)
+    assert len(built) == 1
 
 
 def test_a_set_and_a_result_show_counts_and_bytes() -> None:

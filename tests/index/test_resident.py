@@ -1,4 +1,4 @@
-"""Protects memory on large stores: mapped files are let go of, and answers stay the same."""
+"""Protects memory on large stores: pages of maps are released, and answers stay the same."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pytest
 
 
-def ask_everything() -> list[list[object]]:
+def look_up_everything() -> list[list[object]]:
     cache = LayersCache.load(open_store(GOLDEN_SMALL / "stores" / "dir"))
     tags = [layer.cache.packed[:, 7:] for layer in cache.layers if layer.cache.n_tags]
     hits = cache.lookup(np.ascontiguousarray(np.concatenate(tags)[::-1]))
@@ -29,26 +29,26 @@ def ask_everything() -> list[list[object]]:
     return [*(column.tolist() for column in columns), hits.paths().to_pylist()]
 
 
-def test_a_store_read_in_stretches_answers_as_one_read_at_once(
+def test_a_store_read_in_blocks_gives_the_same_answers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    at_once = ask_everything()
+    at_once = look_up_everything()
     monkeypatch.setattr(tags_module, "RESIDENT_BYTES", 4096)
     monkeypatch.setattr(lookup, "RESIDENT_BYTES", 4096)
-    assert ask_everything() == at_once
+    assert look_up_everything() == at_once
 
 
 @given(st.lists(st.integers(0, 99), max_size=20))
-def test_blocks_hold_every_row_once(places: list[int]) -> None:
-    window = AddressView.over([np.zeros(100, np.uint8)])
-    window._is_large = True
+def test_blocks_hold_every_row_once(offsets: list[int]) -> None:
+    view = AddressView.over([np.zeros(100, np.uint8)])
+    view._is_large = True
     before, tags_module.RESIDENT_BYTES = tags_module.RESIDENT_BYTES, 16
     try:
-        rows = [np.arange(len(places))[block] for block in window.blocks(np.array(places, int))]
+        rows = [np.arange(len(offsets))[block] for block in view.blocks(np.array(offsets, int))]
     finally:
         tags_module.RESIDENT_BYTES = before
-    assert sorted(np.concatenate(rows).tolist()) == list(range(len(places)))
-    assert all(len({places[row] // 16 for row in block}) <= 1 for block in rows)
+    assert sorted(np.concatenate(rows).tolist()) == list(range(len(offsets)))
+    assert all(len({offsets[row] // 16 for row in block}) <= 1 for block in rows)
 
 
 def resident_file_bytes() -> int:
@@ -64,12 +64,12 @@ def test_a_released_map_takes_no_memory_and_reads_the_same(tmp_path: Path) -> No
     data = map_file(path)
     total = int(data.sum(dtype=np.int64))
     before = resident_file_bytes()
-    release_pages(data[100:200])  # any view of it stands for the whole map
+    release_pages(data[100:200])  # any view of it releases the whole map
     assert resident_file_bytes() <= before - n_bytes // 2
     assert int(data.sum(dtype=np.int64)) == total
 
 
-def test_memory_that_is_no_map_stays_as_it_is() -> None:
+def test_memory_that_is_not_mapped_stays_as_it_is() -> None:
     """The kernel would hand out zeros for it."""
     for data in (np.arange(2**20, dtype=np.uint8), np.frombuffer(b"abc" * 10**6, np.uint8)):
         before = data.copy()

@@ -216,7 +216,7 @@ class LayersCache:
         digests : list of str, (n, 32) uint8, Arrow array of text, or Digests
             The queries. Packed ones are raw sha256 bytes; other algorithms come as text.
         strict : bool
-            Raise for a corrupt row or a text that is no digest, instead of marking it.
+            Raise for a corrupt row or a text that is not a digest, instead of marking it.
 
         Returns
         -------
@@ -230,7 +230,7 @@ class LayersCache:
 
         Notes
         -----
-        Same answers as containers/storage findDigestInternal, asked one by one.
+        The answers are those of containers/storage findDigestInternal, called for each digest.
         """
         queries = _as_digests(digests)
         layer, tag = self.index.find_first(queries)
@@ -240,7 +240,7 @@ class LayersCache:
         return result
 
     def lookup_all(self, digests: Queries) -> Matches:
-        """Find every layer and every place in it that holds each digest.
+        """Find every tag of every layer that has each digest.
 
         Parameters
         ----------
@@ -255,7 +255,7 @@ class LayersCache:
         return Matches(*self.index.find_all(_as_digests(digests)))
 
     def holds(self, digests: Queries) -> Bool:
-        """Tell which digests stand anywhere in any layer, whether a pull would find them or not.
+        """Return which digests any layer has, whether a pull would find them or not.
 
         Parameters
         ----------
@@ -269,8 +269,8 @@ class LayersCache:
 
         Notes
         -----
-        What `lookup` finds is settled by it. The rest needs every match, and is asked once for each
-        distinct digest and in blocks, so memory stays bounded however often layers repeat it.
+        `lookup` answers most. For the rest every match is read, once for each distinct digest and
+        in blocks, so memory stays bounded however often layers repeat it.
         """
         queries = _as_digests(digests)
         is_held: Bool = self.lookup(queries).is_found.copy()
@@ -299,7 +299,7 @@ class LayersCache:
         -------
         LookupResult
             One row a query. A match that is not at the start of a file, or has no name, is absent,
-            and later layers are not asked.
+            and later layers are not searched for it.
         """
         return self.lookup(digests, strict=strict).at_file_start()
 

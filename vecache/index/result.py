@@ -1,8 +1,8 @@
-"""What did a batch look-up find? Columns, filled in as they are asked for.
+"""Results of a look-up, as columns.
 
-The look-up itself settles layer and tag of every query. Offset, length and state need the location
-that the tag points at, and the path needs the name: each is read for the whole batch the first
-time somebody wants it. Reading a location is also what shows that a row is corrupt.
+The look-up itself finds layer and tag of every query. Offset, length and state need the location
+that the tag points at, and the path needs the name: each is read for the whole batch when it is
+first used. Reading a location also shows whether the row is corrupt.
 
 16 bytes a query, 17 more once the locations are read. Source of the two quirks:
 containers/storage pkg/chunked/cache_linux.go findFileInOtherLayers, findChunkInOtherLayers.
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from vecache.arrays import binary_to_text, frozen
+from vecache.arrays import ArrowExport, binary_to_text, frozen
 from vecache.digest import Algorithm
 from vecache.errors import LocationError
 from vecache.text import html_table
@@ -39,7 +39,7 @@ more than 65,530 maps."""
 
 
 class LookupState(IntEnum):
-    """What became of a query."""
+    """Outcome of a query."""
 
     ABSENT = 0
     FOUND = 1
@@ -49,24 +49,15 @@ class LookupState(IntEnum):
     """The query's text is not a digest."""
 
 
-class LookupResult:
-    """One row a query, in the queries' order.
+class LookupResult(ArrowExport):
+    """What a look-up found: one row a query, in the order of the queries.
 
-    Parameters
-    ----------
-    digests : Digests or None
-        The queries; None where each of them is known to be a digest.
-    layer, tag : (n,) int64
-        What the index found.
-    tags : LayerTags
-        Where to read locations and names.
-    layers : sequence of CachedLayer
-        What layer numbers stand for.
+    Made by `LayersCache.lookup`, `find_files` and `find_chunks`.
 
     Attributes
     ----------
     layer : (n,) int64
-        Place of the first layer that holds the digest in `LayersCache.layers`; -1 where absent.
+        Index in `LayersCache.layers` of the first layer that holds the digest; -1 where absent.
     tag : (n,) int64
         Row of the tag in that layer's cache file; -1 where absent.
     """
@@ -79,7 +70,7 @@ class LookupResult:
         tags: LayerTags,
         layers: Sequence[CachedLayer],
     ) -> None:
-        # A million queries are 100 MB: they are kept only where there is something to say of them.
+        # A million queries are 100 MB: they are held only where `require_sound` would quote them.
         has_invalid = digests is not None and (digests.algorithm == Algorithm.INVALID).any()
         self._invalid = digests if has_invalid else None
         self._tags = tags
@@ -99,12 +90,12 @@ class LookupResult:
     @property
     def offset(self) -> I64:
         """(n,) int64, byte position in the uncompressed file; -1 where absent or corrupt."""
-        return self._spread(self._located.offset)
+        return self._expand(self._located.offset)
 
     @property
     def length(self) -> I64:
         """(n,) int64, bytes there: the file's size or the chunk's; -1 where absent or corrupt."""
-        return self._spread(self._located.length)
+        return self._expand(self._located.length)
 
     @property
     def is_found(self) -> Bool:
@@ -113,21 +104,20 @@ class LookupResult:
         return mask
 
     def at_file_start(self) -> LookupResult:
-        """Take every match that is not a whole file for absent, as a pull does.
-
-        Go puts aside what is not at the start of a file, and what has an empty name.
+        """Count every match that is not a whole file as absent, as a pull does.
 
         Returns
         -------
         LookupResult
-            n rows. Later layers are not asked for what was put aside: nor does Go ask them.
+            n rows. A match that is not at the start of a file, or has an empty name, is absent;
+            like Go, this does not search later layers for it.
         """
         found = np.flatnonzero(self.is_found)
-        name_offset = self._spread(self._located.name_offset)[found]
+        name_offset = self._expand(self._located.name_offset)[found]
         is_file = self._tags.name_lengths(self.layer[found], name_offset) > 0
-        aside = found[~is_file | (self.offset[found] != 0)]
+        dropped = found[~is_file | (self.offset[found] != 0)]
         layer, tag = self.layer.copy(), self.tag.copy()
-        layer[aside], tag[aside] = -1, -1
+        layer[dropped], tag[dropped] = -1, -1
         return LookupResult(self._invalid, layer, tag, self._tags, self._layers)
 
     def paths(self) -> BinaryColumn:
@@ -141,7 +131,7 @@ class LookupResult:
         return self.path_dictionary().dictionary_decode()
 
     def layer_dictionary(self) -> Any:
-        """Name the layers.
+        """Return the id of each row's layer.
 
         Returns
         -------
@@ -152,7 +142,7 @@ class LookupResult:
         return _dictionary(layer, [item.id for item in self._layers])
 
     def path_dictionary(self) -> Any:
-        """Read each name that the locations point at once.
+        """Read the names that the locations point at, each distinct one once.
 
         Returns
         -------
@@ -166,13 +156,13 @@ class LookupResult:
         """
         hit = np.flatnonzero(self.layer >= 0)
         hit = hit[self._located.name_offset >= 0]
-        layer, name_offset = self.layer[hit], self._spread(self._located.name_offset)[hit]
-        place = np.full(len(self), -1, np.int64)
-        _, first, place[hit] = np.unique(
+        layer, name_offset = self.layer[hit], self._expand(self._located.name_offset)[hit]
+        code = np.full(len(self), -1, np.int64)
+        _, first, code[hit] = np.unique(
             (layer << _NAME_OFFSET_BITS) | name_offset, return_index=True, return_inverse=True
         )
         names = self._tags.names(layer[first], name_offset[first])
-        return pa.DictionaryArray.from_arrays(pa.array(place, mask=place < 0), names)
+        return pa.DictionaryArray.from_arrays(pa.array(code, mask=code < 0), names)
 
     def to_arrow(self) -> Any:
         r"""Export all columns.
@@ -225,10 +215,12 @@ class LookupResult:
 
     @cached_property
     def _located(self) -> Locations:
+        """The locations of the rows with a match."""
         hit = self.layer >= 0
         return self._tags.locate(self.layer[hit], self.tag[hit])
 
-    def _spread(self, located: I64) -> I64:
+    def _expand(self, located: I64) -> I64:
+        """(n,) int64: a column of the rows with a match as one of all rows."""
         column = np.full(len(self), -1, np.int64)
         column[self.layer >= 0] = located
         return frozen(column)
@@ -247,13 +239,19 @@ class LookupResult:
         return html_table(repr(self)[1:-1], (), rows)
 
 
-class Matches:
-    """Every match of a batch, one row each.
+class Matches(ArrowExport):
+    """Every match of a batch of queries, one row each, ordered by the columns.
 
-    Parameters
+    Made by `LayersCache.lookup_all`.
+
+    Attributes
     ----------
-    query, layer, tag : (n_matches,) int64
-        Row of the query, place of the layer in `LayersCache.layers`, row of the tag in its file.
+    query : (n_matches,) int64
+        Row of the query.
+    layer : (n_matches,) int64
+        Index of the layer in `LayersCache.layers`.
+    tag : (n_matches,) int64
+        Row of the tag in that layer's cache file.
     """
 
     __slots__ = ("layer", "query", "tag")
@@ -261,12 +259,27 @@ class Matches:
     def __init__(self, query: I64, layer: I64, tag: I64) -> None:
         self.query, self.layer, self.tag = frozen(query), frozen(layer), frozen(tag)
 
+    def to_arrow(self) -> Any:
+        """Export all columns.
+
+        Returns
+        -------
+        pyarrow.Table of n_matches rows
+            `query`, `layer`, `tag`.
+        """
+        return pa.table({"query": self.query, "layer": self.layer, "tag": self.tag})
+
     def __len__(self) -> int:
         return len(self.query)
 
     def __repr__(self) -> str:
         return f"<Matches: {len(self):,} rows>"
 
+    def _repr_html_(self) -> str:
+        rows = zip(self.query.tolist(), self.layer.tolist(), self.tag.tolist(), strict=True)
+        return html_table(repr(self)[1:-1], ("query", "layer", "tag"), rows, n_rows=len(self))
+
 
 def _dictionary(layer: Any, values: list[str]) -> Any:
+    """Return one text a row, by the layer's number."""
     return pa.DictionaryArray.from_arrays(layer, pa.array(values, pa.string()))
