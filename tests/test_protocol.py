@@ -1,4 +1,4 @@
-"""Protects one answer for one question, whichever way a cache came to be and is asked.
+"""Protects that a look-up gives the same wherever a cache came from and whatever it goes through.
 
 The same digests go to a mapped file, the same bytes in memory, a cache built from the TOC, an index
 over one layer, and a layer that was appended: layer, tag, location and name must agree.
@@ -35,7 +35,7 @@ def queries() -> Digests:
     return Digests.from_raw(raw[rng.permutation(len(raw))])
 
 
-def ask_file(file: CacheFile, digests: Digests) -> tuple[list[object], ...]:
+def look_up_in_file(file: CacheFile, digests: Digests) -> tuple[list[object], ...]:
     _, packed = digests.packed(file.algorithm)
     tag = file.find_tags(packed)
     located = file.locate(tag)
@@ -43,7 +43,7 @@ def ask_file(file: CacheFile, digests: Digests) -> tuple[list[object], ...]:
     return tag.tolist(), located.offset.tolist(), located.length.tolist(), names
 
 
-def ask_index(index: LayerIndex, digests: Digests) -> tuple[list[object], ...]:
+def look_up_in_index(index: LayerIndex, digests: Digests) -> tuple[list[object], ...]:
     hits = LookupResult(digests, *index.find_first(digests), index.tags, [])
     return hits.tag.tolist(), hits.offset.tolist(), hits.length.tolist(), hits.paths().to_pylist()
 
@@ -57,20 +57,20 @@ def ask_index(index: LayerIndex, digests: Digests) -> tuple[list[object], ...]:
     ],
     ids=["bytes", "memoryview", "built"],
 )
-def test_one_file_answers_the_same_from_anywhere(file: CacheFile) -> None:
+def test_one_file_gives_the_same_from_anywhere(file: CacheFile) -> None:
     digests = queries()
-    wanted = ask_file(CacheFile.open(PATH), digests)
-    assert ask_file(file, digests) == wanted
-    assert ask_index(LayerIndex.build([file]), digests) == wanted
-    assert ask_index(LayerIndex.build([]).append(file), digests) == wanted
+    wanted = look_up_in_file(CacheFile.open(PATH), digests)
+    assert look_up_in_file(file, digests) == wanted
+    assert look_up_in_index(LayerIndex.build([file]), digests) == wanted
+    assert look_up_in_index(LayerIndex.build([]).append(file), digests) == wanted
 
 
-def test_the_set_asks_its_first_layer_first() -> None:
+def test_the_first_layer_of_a_set_wins() -> None:
     digests = queries()
     cache = LayersCache.load(open_store(GOLDEN_SMALL / "stores" / "dir"))
-    hits, alone = cache.lookup(digests), ask_file(CacheFile.open(PATH), digests)
+    hits, in_file = cache.lookup(digests), look_up_in_file(CacheFile.open(PATH), digests)
     in_first = hits.layer == 0
-    assert hits.tag[in_first].tolist() == [tag for tag in alone[0] if tag != -1]
+    assert hits.tag[in_first].tolist() == [tag for tag in in_file[0] if tag != -1]
     text = parse_digests(digests.to_text())
     assert cache.lookup(text).to_arrow() == hits.to_arrow()
 
