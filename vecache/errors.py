@@ -22,6 +22,7 @@ __all__ = [
     "DigestError",
     "FormatError",
     "ImageError",
+    "ImageNameError",
     "ImageNotFoundError",
     "LayerNotFoundError",
     "LimitError",
@@ -127,6 +128,12 @@ class PathNotFoundError(VecacheError, KeyError):
 
 class ImageError(VecacheError, ValueError):
     """An image reference, manifest or blob cannot be understood."""
+
+
+class ImageNameError(ImageError):
+    """A text is not the name of an image."""
+
+    exit_code = 2
 
 
 class ImageNotFoundError(ImageError, KeyError):

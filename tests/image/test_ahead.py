@@ -1,4 +1,4 @@
-"""Protects: TOCs are fetched side by side within a bound, and look as if fetched one by one."""
+"""Protects: TOCs are fetched side by side within a bound, with errors as if one by one."""
 
 from __future__ import annotations
 

@@ -1,164 +1,399 @@
-"""Protects: an image of a store tells what a pull of it would read, from what the store kept."""
+"""Protects: an image is the same in a layout, archive or folder, and damage is a VecacheError."""
 
 from __future__ import annotations
 
+import gzip
+import io
 import json
-import shutil
-from typing import TYPE_CHECKING
+import os
+import tarfile
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.golden import GOLDEN_SMALL
-from vecache.errors import (
-    DigestError,
-    ImageError,
-    ImageNotFoundError,
-    StoreError,
-    TocError,
-    VecacheError,
+from tests.image.samples import (
+    TOC,
+    Sample,
+    compress_zstd,
+    digest_of,
+    dir_files,
+    estargz_layer,
+    layout_files,
+    make_image,
+    make_index,
+    plain_layer,
+    write_archive,
+    write_files,
+    write_layout,
+    zstd_layer,
 )
+from vecache.errors import DigestError, ImageError, ImageNotFoundError, VecacheError
+from vecache.image.blob import FileBlob, read_document
+from vecache.image.local import TarFiles
+from vecache.image.manifest import DOCKER_IMAGE, DOCKER_LIST
 from vecache.image.open import open_image
 from vecache.image.toc import read_toc
-from vecache.store.bigdata import TOC_KEY, big_data_file_name
-from vecache.store.graphroot import open_store
+from vecache.toc.files import TocFormat
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
-TAGS = ("base", "app1", "other", "dirs", "app2")
-STORES = GOLDEN_SMALL / "stores"
+    from vecache.image.model import Image
+
+    Writer = Callable[[Path, Sample], str]
+    Change = Callable[[dict[str, bytes]], object]
+
+LAYERS = [zstd_layer(), estargz_layer(), plain_layer()]
+SAMPLE = make_image(LAYERS)
 
 
-@pytest.mark.parametrize("tag", TAGS)
-def test_zstd_images_are_the_same_in_the_store(tag: str) -> None:
-    pulled = open_image(f"containers-storage:[overlay@{STORES}/dir]localhost:5001/small/{tag}")
-    origin = open_image(f"oci:{GOLDEN_SMALL}/oci:{tag}")
-    assert pulled.digest == origin.digest
-    for here, there in zip(pulled.layers, origin.layers, strict=True):
-        assert (here.blob, here.blob_bytes, here.diff_id) == (
-            there.blob,
-            there.blob_bytes,
-            there.diff_id,
+def facts(image: Image) -> list[tuple[Any, ...]]:
+    return [
+        (
+            *(each.blob, each.blob_bytes, each.diff_id, each.toc_format, each.toc_digest),
+            *(each.toc_offset, each.toc_bytes, each.toc_requests),
         )
-        assert (here.toc_offset, here.toc_bytes, here.toc_requests) == (
-            there.toc_offset,
-            there.toc_bytes,
-            there.toc_requests,
-        )
-        assert here.reader is not None
-        assert there.reader is not None
-        assert read_toc(here.reader) == read_toc(there.reader)
+        for each in image.layers
+    ]
 
 
-@pytest.mark.parametrize("tag", TAGS)
-def test_estargz_offsets_are_estimated(tag: str) -> None:
-    store = open_store(STORES / "estargz")
-    pulled = open_image(f"containers-storage:localhost:5001/smallesgz/{tag}", store=store)
-    origin = open_image(f"oci:{GOLDEN_SMALL}/oci-estargz:{tag}")
-    assert pulled.digest == origin.digest
-    for here, there in zip(pulled.layers, origin.layers, strict=True):
-        assert here.reader is not None
-        assert there.reader is not None
-        assert read_toc(here.reader) == read_toc(there.reader)
-        assert here.toc_bytes == pytest.approx(there.toc_bytes, rel=0.1)
-        assert here.toc_offset + here.toc_bytes == here.blob_bytes
-        assert here.toc_requests == 2
-
-
-def test_converted_images_have_no_tocs() -> None:
-    store = STORES / "converted"
-    image = open_image("containers-storage:localhost:5001/smallgz/app2", store=store)
-    assert [layer.toc_format for layer in image.layers] == [None] * 3
-
-
-def test_images_are_found_by_id_too() -> None:
-    record = open_store(STORES / "dir").images()[0]
-    image = open_image(f"containers-storage:[{STORES}/dir]@{record.id}")
-    assert image.name == record.names[0]
-    with pytest.raises(ImageNotFoundError):
-        open_image(f"containers-storage:[{STORES}/dir]nope")
-    with pytest.raises(StoreError):
-        open_image(f"containers-storage:[overlay@{STORES}/nope]app")
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Path:
-    return shutil.copytree(STORES / "dir", tmp_path / "store")
-
-
-def open_base(store: Path) -> None:
-    image = open_image("containers-storage:localhost:5001/small/base", store=store)
-    for layer in image.layers:
+def read_tocs(reference: str) -> None:
+    for layer in open_image(reference).layers[:2]:
         _ = layer.toc
 
 
-def image_folder(store: Path) -> Path:
-    record = open_store(store).find_image("localhost:5001/small/base")
-    return store / "overlay-images" / record.id
+def write_oci(folder: Path, sample: Sample) -> str:
+    return f"oci:{write_layout(folder / 'layout', {'app': sample})}:app"
 
 
-def test_damaged_documents_are_own_errors(store: Path) -> None:
-    open_base(store)
-    folder = image_folder(store)
-    manifest = (folder / "manifest").read_bytes()
-    config = folder / big_data_file_name(json.loads(manifest)["config"]["digest"])
-    for path in (folder / "manifest", config):
-        kept = path.read_bytes()
-        path.write_bytes(kept + b" ")
-        with pytest.raises(VecacheError, match="with the digest"):
-            open_base(store)
-        path.write_bytes(bytes(5 << 20))
-        with pytest.raises(ImageError, match="at most"):
-            open_base(store)
-        path.unlink()
-        with pytest.raises(ImageError, match="missing in the store"):
-            open_base(store)
-        path.write_bytes(kept)
+def write_oci_archive(folder: Path, sample: Sample) -> str:
+    return f"oci-archive:{write_archive(folder / 'a.tar', layout_files({'app': sample}))}:app"
 
 
-def layer_record(store: Path) -> tuple[Path, list[dict[str, object]]]:
-    path = store / "overlay-layers" / "layers.json"
-    return path, json.loads(path.read_text())
+def write_dir(folder: Path, sample: Sample) -> str:
+    return f"dir:{write_files(folder / 'dir', dir_files(sample))}"
 
 
-def test_a_damaged_or_missing_toc_is_an_own_error(store: Path) -> None:
-    _, records = layer_record(store)
-    path = store / "overlay-layers" / str(records[0]["id"]) / big_data_file_name(TOC_KEY)
-    path.write_bytes(path.read_bytes() + b" ")
-    with pytest.raises(TocError, match="damaged, pull it again"):
-        open_base(store)
-    path.unlink()
-    with pytest.raises(ImageError, match="no such file"):
-        open_base(store)
+WRITERS = pytest.mark.parametrize("write", [write_oci, write_oci_archive, write_dir])
+
+
+@WRITERS
+def test_an_image_is_the_same_in_each_kind_of_source(write: Writer, tmp_path: Path) -> None:
+    image = open_image(write(tmp_path, SAMPLE))
+    assert image.digest == SAMPLE.digest
+    assert [each.blob_bytes for each in image.layers] == [len(each.blob) for each in LAYERS]
+    formats = [TocFormat.ZSTD_CHUNKED, TocFormat.ESTARGZ, None]
+    assert [each.toc_format for each in image.layers] == formats
+    assert [each.toc_requests for each in image.layers] == [1, 2, 0]
+    assert image.layers[0].toc_offset == 100
+    assert image.layers[2].toc_offset == -1
+    assert image.layers[2].toc_bytes == 0
+    for layer in image.layers[:2]:
+        assert layer.reader is not None
+        assert read_toc(layer.reader) == TOC
+        assert layer.toc is layer.toc
+    with pytest.raises(ImageError, match="no table of contents"):
+        _ = image.layers[2].toc
+
+
+@WRITERS
+def test_the_platform_chooses_from_a_list(write: Writer, tmp_path: Path) -> None:
+    arm = make_image([zstd_layer()])
+    index = make_index(
+        [
+            (SAMPLE, {"platform": {"os": "linux", "architecture": "amd64"}}),
+            (arm, {"platform": {"os": "linux", "architecture": "arm64"}}),
+        ]
+    )
+    reference = write(tmp_path, index)
+    assert open_image(reference, platform="linux/arm64").digest == arm.digest
+    assert open_image(reference, platform="linux/amd64").digest == SAMPLE.digest
+    with pytest.raises(ImageNotFoundError, match="no image for the platform linux/s390x"):
+        open_image(reference, platform="linux/s390x")
+
+
+@WRITERS
+def test_docker_images_have_no_tocs(write: Writer, tmp_path: Path) -> None:
+    docker = make_image(LAYERS, media_type=DOCKER_IMAGE)
+    platform = {"os": "linux", "architecture": "amd64"}
+    listed = make_index([(docker, {"platform": platform})], media_type=DOCKER_LIST)
+    image = open_image(write(tmp_path, listed), platform="linux/amd64")
+    assert [each.toc_format for each in image.layers] == [None, None, None]
+
+
+def spoil(name: str, change: Callable[[bytes], bytes]) -> Change:
+    def apply(files: dict[str, bytes]) -> None:
+        files[name] = change(files[name])
+
+    return apply
+
+
+CONFIG = json.loads(SAMPLE.manifest)["config"]["digest"]
+HEX = {
+    name: digest.removeprefix("sha256:")
+    for name, digest in {
+        "manifest": SAMPLE.digest,
+        "config": CONFIG,
+        "layer": digest_of(LAYERS[0].blob),
+        "estargz": digest_of(LAYERS[1].blob),
+    }.items()
+}
+BLOBS = "blobs/sha256/"
 
 
 @pytest.mark.parametrize(
-    "change", [{"big-data-names": []}, {"toc-digest": "sha256:" + "0" * 64}, {"toc-digest": ""}]
+    ("change", "error", "message"),
+    [
+        (lambda f: f.pop("index.json"), ImageError, "index.json"),
+        (spoil("index.json", lambda _: b"[]"), ImageError, "found an array, wanted an object"),
+        (spoil("index.json", lambda _: SAMPLE.manifest), ImageError, "wanted a list"),
+        (spoil("index.json", lambda d: d + b" " * (4 << 20)), ImageError, "at most 4,194,304"),
+        (lambda f: f.pop(BLOBS + HEX["manifest"]), ImageError, HEX["manifest"]),
+        (spoil(BLOBS + HEX["manifest"], lambda d: d + b" "), DigestError, "with the digest"),
+        (lambda f: f.pop(BLOBS + HEX["config"]), ImageError, HEX["config"]),
+        (
+            spoil(BLOBS + HEX["config"], lambda d: d.replace(b"layers", b"Layers")),
+            DigestError,
+            "with the digest",
+        ),
+        (spoil(BLOBS + HEX["config"], lambda d: d + b" "), ImageError, "bytes"),
+        (spoil(BLOBS + HEX["layer"], lambda d: d[:-1]), ImageError, "bytes"),
+        (spoil(BLOBS + HEX["layer"], lambda d: d + b"x"), ImageError, "bytes"),
+        (lambda f: f.pop(BLOBS + HEX["layer"]), ImageError, HEX["layer"]),
+        (
+            spoil(BLOBS + HEX["layer"], lambda d: d[:105] + b"????" + d[109:]),
+            VecacheError,
+            "with the digest",
+        ),
+        (spoil(BLOBS + HEX["estargz"], lambda d: d[:-1] + b"x"), ImageError, "eStargz footer"),
+    ],
 )
-def test_a_layer_not_made_from_that_toc_has_none(store: Path, change: dict[str, object]) -> None:
-    path, records = layer_record(store)
-    records[0].update(change)
-    path.write_text(json.dumps(records))
-    image = open_image("containers-storage:localhost:5001/small/base", store=store)
-    assert image.layers[0].toc_format is None
+@pytest.mark.parametrize("is_archive", [False, True], ids=["folder", "archive"])
+def test_damage_in_a_layout_is_a_vecache_error(
+    change: Change,
+    error: type[VecacheError],
+    message: str,
+    is_archive: bool,
+    tmp_path: Path,
+) -> None:
+    files = layout_files({"app": SAMPLE})
+    change(files)
+    if is_archive:
+        reference = f"oci-archive:{write_archive(tmp_path / 'a.tar', files)}:app"
+    else:
+        reference = f"oci:{write_files(tmp_path / 'layout', files)}:app"
+    with pytest.raises(error, match=message):
+        read_tocs(reference)
 
 
-def test_a_store_with_fewer_layers_than_the_manifest_is_an_own_error(store: Path) -> None:
-    path = store / "overlay-images" / "images.json"
-    records = json.loads(path.read_text())
-    layers = json.loads((store / "overlay-layers" / "layers.json").read_text())
-    app1 = next(each for each in records if each["names"][0].endswith("app1:latest"))
-    app1["layer"] = layers[0]["id"]
-    path.write_text(json.dumps(records))
-    with pytest.raises(ImageError, match="the manifest names more"):
-        open_image("containers-storage:localhost:5001/small/app1", store=store)
+def test_a_layer_that_is_not_read_may_be_missing(tmp_path: Path) -> None:
+    files = layout_files({"app": SAMPLE})
+    del files[BLOBS + HEX["layer"]]
+    image = open_image(f"oci:{write_files(tmp_path / 'layout', files)}")
+    assert image.layers[1].toc.n_bytes == len(TOC)
+    with pytest.raises(ImageNotFoundError, match="no such file"):
+        _ = image.layers[0].toc
 
 
-def test_an_image_whose_digest_is_none_is_an_own_error(store: Path) -> None:
-    path = store / "overlay-images" / "images.json"
-    records = json.loads(path.read_text())
-    for record in records:
-        record["digest"] = "md5:../.."
-    path.write_text(json.dumps(records))
-    with pytest.raises(DigestError, match=r"digest: 'md5:\.\./\.\.' is not a digest"):
-        open_image("containers-storage:base", store=open_store(store))
+def test_without_a_tag_there_must_be_one_image(tmp_path: Path) -> None:
+    other = make_image([zstd_layer(data=b"other")])
+    one = write_layout(tmp_path / "one", {"app": SAMPLE})
+    assert open_image(f"oci:{one}").name == "one"
+    two = write_layout(tmp_path / "two", {"app": SAMPLE, "": other})
+    with pytest.raises(ImageNotFoundError, match=r"2 images and no tag given; .*'app', '@1'"):
+        open_image(f"oci:{two}")
+    with pytest.raises(ImageNotFoundError, match="no image 'nope'; tags there: 'app', '@1'"):
+        open_image(f"oci:{two}:nope")
+    assert open_image(f"oci:{two}:@1").digest == other.digest
+    for wrong in ("@2", "@", "@-1", "@x", "@9999999999"):
+        with pytest.raises(ImageNotFoundError, match="no image"):
+            open_image(f"oci:{two}:{wrong}")
+    many = write_layout(tmp_path / "many", {f"t{i}": SAMPLE for i in range(30)})
+    with pytest.raises(ImageNotFoundError, match=r"'t19', \.\.\.$"):
+        open_image(f"oci:{many}")
+    none = write_layout(tmp_path / "none", {})
+    with pytest.raises(ImageNotFoundError, match="tags there: none"):
+        open_image(f"oci:{none}")
+
+
+def test_the_depth_of_lists_in_lists_is_limited(tmp_path: Path) -> None:
+    nested = SAMPLE
+    for depth in range(5):
+        nested = make_index([(nested, {})])
+        reference = f"oci:{write_layout(tmp_path / str(depth), {'': nested})}"
+        if depth < 3:
+            assert open_image(reference).digest == SAMPLE.digest
+        else:
+            with pytest.raises(ImageError, match="a list in a list"):
+                open_image(reference)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (lambda f: f.pop("manifest.json"), ImageNotFoundError, "manifest.json"),
+        (spoil("version", lambda _: b"Directory Transport Version: 2.0"), ImageError, "version 1"),
+        (lambda f: f.pop(HEX["config"]), ImageNotFoundError, HEX["config"]),
+        (lambda f: f.pop(HEX["layer"]), ImageNotFoundError, HEX["layer"]),
+    ],
+)
+def test_damage_in_a_dir_folder_is_a_vecache_error(
+    change: Change,
+    error: type[VecacheError],
+    message: str,
+    tmp_path: Path,
+) -> None:
+    files = dir_files(SAMPLE)
+    change(files)
+    with pytest.raises(error, match=message):
+        _ = open_image(f"dir:{write_files(tmp_path / 'd', files)}").layers[0].toc
+
+
+def test_a_dir_folder_needs_no_version_file(tmp_path: Path) -> None:
+    files = dir_files(SAMPLE)
+    del files["version"]
+    assert open_image(f"dir:{write_files(tmp_path / 'd', files)}").digest == SAMPLE.digest
+
+
+@pytest.mark.parametrize("name", ["oci", "oci-archive", "dir"])
+def test_a_missing_path_is_not_found(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ImageNotFoundError, match="no such file") as caught:
+        open_image(f"{name}:{tmp_path}/nothing")
+    assert caught.value.exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("start", "name"),
+    [
+        (gzip.compress(b"x"), "gzip"),
+        (compress_zstd(b"x"), "zstd"),
+        (b"\xfd7zXZ\0\0\0", "xz"),
+        (b"BZh91AY&", "bzip2"),
+    ],
+)
+def test_compressed_archives_are_refused_with_advice(
+    start: bytes, name: str, tmp_path: Path
+) -> None:
+    (tmp_path / "a").write_bytes(start)
+    with pytest.raises(ImageError, match=f"compressed with {name}; .*decompress it first"):
+        open_image(f"oci-archive:{tmp_path}/a")
+
+
+def negative_size_header() -> bytes:
+    block = bytearray(tarfile.TarInfo("x").tobuf(tarfile.GNU_FORMAT))
+    block[124:136] = b"\xff" * 12  # base-256, -1
+    block[148:156] = b"        "
+    block[148:156] = b"%06o\0 " % sum(block[:512])
+    return bytes(block)
+
+
+def huge_pax_header() -> bytes:
+    member = tarfile.TarInfo("x")
+    member.type, member.size = tarfile.XHDTYPE, 1 << 33
+    return member.tobuf(tarfile.GNU_FORMAT)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"no tar",
+        bytes(10),
+        b"x" * 2000,
+        negative_size_header() * 3,
+        huge_pax_header() + bytes(2048),
+        tarfile.TarInfo("index.json").tobuf()[:300],
+    ],
+    ids=["nothing", "text", "zeros", "rubbish", "negative size", "huge header", "cut"],
+)
+def test_a_file_that_is_not_a_tar_archive_is_an_image_error(data: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(data)
+    with pytest.raises(ImageError):
+        open_image(f"oci-archive:{tmp_path}/a")
+
+
+def test_an_archive_may_have_dots_in_its_names_and_long_headers(tmp_path: Path) -> None:
+    path = tmp_path / "a.tar"
+    with tarfile.open(path, "w:", format=tarfile.PAX_FORMAT) as archive:
+        for name, data in layout_files({"app": SAMPLE}).items():
+            member = tarfile.TarInfo(f"./{name}")
+            member.size, member.mtime = len(data), 1.5
+            member.pax_headers = {"comment": "ü" * 300}
+            archive.addfile(member, io.BytesIO(data))
+    assert open_image(f"oci-archive:{path}:app").layers[0].toc.n_bytes == len(TOC)
+
+
+def test_of_two_members_with_one_name_the_last_is_read(tmp_path: Path) -> None:
+    path = write_archive(tmp_path / "a.tar", {"index.json": b"first"})
+    with tarfile.open(path, "a:") as archive:
+        member = tarfile.TarInfo("index.json")
+        member.size = 6
+        archive.addfile(member, io.BytesIO(b"second"))
+    assert TarFiles(path).read_document("index.json") == b"second"
+
+
+@given(data=st.data())
+def test_any_change_of_an_archive_raises_only_vecache_errors(
+    data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.mktemp("tar") / "a.tar"
+    write_archive(path, layout_files({"app": SAMPLE}))
+    content = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    path.write_bytes(bytes(content))
+    try:
+        read_tocs(f"oci-archive:{path}:app")
+    except VecacheError:
+        pass
+    else:
+        assert open_image(f"oci-archive:{path}:app").digest == SAMPLE.digest
+
+
+def test_a_fifo_is_refused_without_waiting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "index.json")
+    with pytest.raises(ImageError, match="Not a regular file"):
+        open_image(f"oci:{tmp_path}")
+    with pytest.raises(ImageError, match="Not a regular file"):
+        open_image(f"oci-archive:{tmp_path}/index.json")
+    with pytest.raises(ImageError, match="Is a directory"):
+        read_document(tmp_path, 10)
+
+
+def test_only_a_part_of_a_huge_blob_is_read(tmp_path: Path) -> None:
+    n_bytes = 1 << 40
+    path = tmp_path / "huge"
+    with path.open("wb") as file:
+        file.truncate(n_bytes)
+        file.seek(n_bytes - 10)
+        file.write(b"0123456789")
+    assert FileBlob(path, n_bytes).read(n_bytes - 10, 4) == b"0123"
+    with pytest.raises(ImageError, match="too early"):
+        FileBlob(path, n_bytes).read(n_bytes - 10, 11)
+
+
+def test_an_image_shows_its_layers_and_bytes() -> None:
+    image = open_image(f"oci:{GOLDEN_SMALL}/oci:app2")
+    assert repr(image).endswith("oci:app2: 3 layers, 3 with a TOC, 1,089,623 bytes>")
+    assert "zstd:chunked" in image._repr_html_()
+    assert "zstd:chunked TOC" in repr(image.layers[0])
+    assert image.blob_bytes == 1_089_623
+    assert len(image) == 3
+
+
+def test_golden_images_are_the_same_in_an_archive(tmp_path: Path) -> None:
+    for folder in ("oci", "oci-estargz"):
+        files = {
+            str(path.relative_to(GOLDEN_SMALL / folder)): path.read_bytes()
+            for path in (GOLDEN_SMALL / folder).rglob("*")
+            if path.is_file()
+        }
+        path = write_archive(tmp_path / f"{folder}.tar", files)
+        for tag in ("base", "app1", "other", "dirs", "app2"):
+            here = open_image(f"oci:{GOLDEN_SMALL}/{folder}:{tag}")
+            there = open_image(f"oci-archive:{path}:{tag}")
+            assert facts(here) == facts(there)

@@ -36,17 +36,17 @@ def image_document() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("kind", [OCI_IMAGE, DOCKER_IMAGE])
-def test_images_of_both_makes_are_read(kind: str) -> None:
+def test_oci_and_docker_images_are_parsed(kind: str) -> None:
     layer = zstd_layer()
     manifest = parse_manifest(make_image([layer], media_type=kind).manifest, "", "m")
     assert isinstance(manifest, ImageManifest)
     assert manifest.layers[0].digest == digest_of(layer.blob)
     assert manifest.layers[0].n_bytes == len(layer.blob)
-    # Upstream has no annotations in Docker's format, so neither may we have a TOC there.
+    # Upstream has no annotations in Docker's format, so there is no TOC here either.
     assert manifest.layers[0].annotations == (layer.annotations if kind == OCI_IMAGE else {})
 
 
-def test_a_manifest_without_a_media_type_is_what_its_fields_say() -> None:
+def test_a_manifest_without_a_media_type_is_told_by_its_fields() -> None:
     for kind in ("", "application/octet-stream"):
         image = make_image([], mediaType="").manifest
         assert isinstance(parse_manifest(image, kind, "m"), ImageManifest)
@@ -55,7 +55,7 @@ def test_a_manifest_without_a_media_type_is_what_its_fields_say() -> None:
 
 @pytest.mark.parametrize("kind", [OCI_INDEX, DOCKER_LIST])
 @pytest.mark.parametrize("is_inside", [True, False], ids=["in the document", "from the carrier"])
-def test_lists_of_both_makes_are_read(kind: str, is_inside: bool) -> None:
+def test_oci_and_docker_lists_are_parsed(kind: str, is_inside: bool) -> None:
     platform = {"os": "linux", "architecture": "arm64", "variant": "v8", "os.version": "1"}
     document: dict[str, Any] = {"schemaVersion": 2, "manifests": [{**ENTRY, "platform": platform}]}
     if is_inside:
@@ -113,13 +113,13 @@ def test_each_wrong_field_is_named(path: list[str | int], value: Any, message: s
         (b'{"schemaVersion": 1, "name": "a", "fsLayers": []}', "such old images"),
     ],
 )
-def test_what_is_no_manifest_is_an_image_error(data: bytes, message: str) -> None:
+def test_anything_else_is_an_image_error(data: bytes, message: str) -> None:
     with pytest.raises(ImageError, match=message):
         parse_manifest(data, "", "the manifest")
 
 
 @given(st.binary(max_size=60) | st.text(alphabet='{}[]":,0123esd', max_size=60).map(str.encode))
-def test_any_bytes_give_only_own_errors(data: bytes) -> None:
+def test_any_bytes_raise_only_vecache_errors(data: bytes) -> None:
     with pytest.raises(VecacheError):
         parse_manifest(data, OCI_IMAGE, "m")
     with pytest.raises(VecacheError):
@@ -136,7 +136,7 @@ def test_any_bytes_give_only_own_errors(data: bytes) -> None:
         ({"rootfs": {"diff_ids": [digest_of(b""), "x"]}}, r"diff_ids\[1\]: 'x' is not a digest"),
     ],
 )
-def test_a_config_must_fit_the_manifest(config: dict[str, Any], message: str) -> None:
+def test_a_config_must_match_the_manifest(config: dict[str, Any], message: str) -> None:
     with pytest.raises(VecacheError, match=message):
         parse_config(json.dumps(config).encode(), 2, "c")
 
@@ -185,7 +185,7 @@ def test_of_two_for_one_platform_zstd_wins_only_if_marked_true() -> None:
     )
 
 
-def test_no_image_for_the_platform_says_which_there_are() -> None:
+def test_an_error_lists_the_platforms_that_the_list_has() -> None:
     with pytest.raises(ImageNotFoundError, match="linux/s390x; wanted one of 'linux/amd64'"):
         choose_image([choice("linux/amd64")], Platform("linux", "s390x"), "list")
     with pytest.raises(ImageNotFoundError):
@@ -193,6 +193,6 @@ def test_no_image_for_the_platform_says_which_there_are() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "linux", "linux/", "a/b/c/d", "linux//v8"])
-def test_what_is_no_platform_is_refused(text: str) -> None:
+def test_a_malformed_platform_is_refused(text: str) -> None:
     with pytest.raises(ImageError, match="wanted OS/ARCHITECTURE"):
         parse_platform(text)

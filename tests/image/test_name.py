@@ -1,4 +1,4 @@
-"""Protects: images are named as Skopeo names them, and nothing else is taken for a name."""
+"""Protects: images are named as Skopeo names them, and anything else is refused."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vecache.digest import is_digest
-from vecache.errors import ImageError
+from vecache.errors import ImageNameError
 from vecache.image.name import (
     PathName,
     RegistryName,
@@ -54,8 +54,9 @@ def test_each_transport_has_its_own_kind_of_name(
     ],
 )
 def test_a_malformed_name_is_refused_with_advice(text: str, message: str) -> None:
-    with pytest.raises(ImageError, match=message):
+    with pytest.raises(ImageNameError, match=message) as caught:
         parse_image_name(text)
+    assert caught.value.exit_code == 2  # wrong usage
 
 
 def test_a_tag_follows_the_first_colon_that_leaves_an_existing_path(tmp_path: Path) -> None:
@@ -113,7 +114,7 @@ def test_registry_names_are_completed(text: str, full: str, host: str) -> None:
     ],
 )
 def test_a_malformed_registry_name_is_refused(text: str, message: str) -> None:
-    with pytest.raises(ImageError, match=message):
+    with pytest.raises(ImageNameError, match=message):
         parse_registry_name(text)
 
 
@@ -121,7 +122,7 @@ def test_a_malformed_registry_name_is_refused(text: str, message: str) -> None:
 def test_any_text_is_a_complete_name_or_an_error(text: str) -> None:
     try:
         name = parse_registry_name(text)
-    except ImageError:
+    except ImageNameError:
         return
     assert parse_registry_name(str(name)) == name
     assert is_digest(name.version) == name.is_pinned
@@ -146,5 +147,5 @@ def test_store_names_may_say_which_store(text: str, root: str | None, name: str)
 
 @pytest.mark.parametrize("text", ["[overlay@/s]", "[overlay@/s", "[overlay@rel]x", "[]x", "@"])
 def test_a_malformed_store_name_is_refused(text: str) -> None:
-    with pytest.raises(ImageError):
+    with pytest.raises(ImageNameError):
         parse_image_name(f"containers-storage:{text}")

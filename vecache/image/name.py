@@ -23,7 +23,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from vecache.digest import is_digest
-from vecache.errors import ImageError
+from vecache.errors import ImageNameError
 
 __all__ = [
     "DOCKER_HUB",
@@ -125,13 +125,13 @@ def parse_image_name(text: str) -> PathName | RegistryName | StoreName:
         problem = f"unknown transport {name[:50]!r}"
         if not colon or "/" in name or "." in name or rest[:1].isdigit():
             problem = "no transport; for an image in a registry, put docker:// before the name"
-        raise ImageError(f"{shown}: {problem}; wanted one of {_FORMS}") from None
+        raise ImageNameError(f"{shown}: {problem}; wanted one of {_FORMS}") from None
     if transport is Transport.DOCKER:
         if not rest.startswith("//"):
-            raise ImageError(f"{shown}: docker needs two slashes, as in docker://{rest[:200]}")
+            raise ImageNameError(f"{shown}: docker needs two slashes, as in docker://{rest[:200]}")
         rest = rest[2:]
     if not rest or "\0" in rest:
-        raise ImageError(f"{shown}: no name after {name}:")
+        raise ImageNameError(f"{shown}: no name after {name}:")
     match transport:
         case Transport.DOCKER:
             return parse_registry_name(rest)
@@ -154,23 +154,23 @@ def parse_registry_name(text: str) -> RegistryName:
     shown = repr(text[:200])
     name, at, version = text.partition("@")
     if at and not is_digest(version):
-        raise ImageError(f"{shown}: what follows the @ is not a digest")
+        raise ImageNameError(f"{shown}: what follows the @ is not a digest")
     head, slash, last = name.rpartition("/")
     last, colon, tag = last.partition(":")
     if colon and at:
-        raise ImageError(f"{shown}: both a tag and a digest; leave one of them out")
+        raise ImageNameError(f"{shown}: both a tag and a digest; leave one of them out")
     if colon and not _TAG.fullmatch(tag):
-        raise ImageError(f"{shown}: {tag[:130]!r} is not a tag: letters, digits, '_', '.', '-'")
+        raise ImageNameError(f"{shown}: {tag[:130]!r} is not a tag: letters, digits, '_', '.', '-'")
     domain, repository = _split_domain(f"{head}{slash}{last}")
     if not _DOMAIN.fullmatch(domain):
-        raise ImageError(f"{shown}: {domain[:100]!r} is not a host")
+        raise ImageNameError(f"{shown}: {domain[:100]!r} is not a host")
     if not _REPOSITORY.fullmatch(repository) or len(f"{domain}/{repository}") > _MAX_NAME:
-        raise ImageError(
+        raise ImageNameError(
             f"{shown}: {repository[:100]!r} is not a repository: lower-case letters and digits, "
             f"single '.', '_' or '-' between them, parts split by '/', {_MAX_NAME} characters"
         )
     if _BARE_HEX.fullmatch(name):
-        raise ImageError(f"{shown}: 64 hex digits are an image's ID, not a name in a registry")
+        raise ImageNameError(f"{shown}: 64 hex digits are an image's ID, not a name in a registry")
     return RegistryName(domain, repository, version or tag or "latest")
 
 
@@ -192,12 +192,12 @@ def _parse_store_name(text: str) -> StoreName:
     if text.startswith("["):
         match = _STORE.fullmatch(text)
         if match is None:
-            raise ImageError(f"{text[:200]!r}: wanted [DRIVER@/GRAPHROOT]NAME")
+            raise ImageNameError(f"{text[:200]!r}: wanted [DRIVER@/GRAPHROOT]NAME")
         graph_root, name = Path(match["root"]), match["name"]
     with_id = _NAME_AND_ID.fullmatch(name)
     name = with_id["id"] if with_id else name.removeprefix("@")
     if not name:
-        raise ImageError(f"{text[:200]!r}: names no image")
+        raise ImageNameError(f"{text[:200]!r}: names no image")
     return StoreName(graph_root, name)
 
 

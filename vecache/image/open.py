@@ -38,29 +38,31 @@ def open_image(
         `oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]`, `dir:DIR`,
         `docker://HOST[:PORT]/NAME[:TAG|@DIGEST]` or `containers-storage:NAME`.
     platform : str, optional
-        `OS/ARCHITECTURE[/VARIANT]` to choose from a list of images; this machine's if left out.
+        `OS/ARCHITECTURE[/VARIANT]` to choose from a list of images; this machine's by default.
     store : Store or path, optional
-        Where `containers-storage:` looks if the name does not say; the machine's own if left out.
+        The store of `containers-storage:NAME`, if the name has none; the machine's own by default.
     tls_verify : bool, optional
-        False to trust any certificate, and plain http.
+        False to accept any certificate, and a registry without TLS.
     auth_file : path, optional
-        Where credentials are; Podman's and Docker's files if left out.
+        File with credentials; Podman's and Docker's files by default.
     retry : RetryPolicy, optional
-        How patient to be with a registry.
+        How often and how long to try to reach a registry.
 
     Returns
     -------
     Image
-        Its TOCs are read when asked for.
+        Its TOCs are read when they are asked for.
 
     Raises
     ------
+    ImageNameError
+        If the reference is malformed.
     ImageNotFoundError
         If there is no such image.
     ImageError
-        If it cannot be read or understood.
+        If it cannot be read, or is malformed.
     DigestError
-        If bytes are not what their digest promised.
+        If bytes have another digest than the manifest says.
     StoreError
         If the store cannot be read.
     ConfigError

@@ -1,4 +1,4 @@
-"""Protects against images that no machine could run: refused before anything is worked out."""
+"""Protects: an image that no machine could run is refused before anything is computed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def layers(number: int) -> list[SparseLayer]:
     return [SparseLayer(None, toc_offset=1 + i) for i in range(number)]
 
 
-def test_as_many_layers_as_overlay_can_mount_are_fine_and_no_more(tmp_path: Path) -> None:
+def test_more_layers_than_overlay_can_mount_are_refused(tmp_path: Path) -> None:
     write_layout(tmp_path, {"most": layers(MAX_LAYERS), "more": layers(MAX_LAYERS + 1)})
     assert len(open_image(f"oci:{tmp_path}:most")) == MAX_LAYERS
     with pytest.raises(ImageError, match="501 layers, but the overlay driver can mount 500"):

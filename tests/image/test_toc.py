@@ -1,4 +1,4 @@
-"""Protects: a TOC is found where annotations say, checked before use, and never a bomb."""
+"""Protects: a TOC is read where annotations say, checked before use, and bounded in size."""
 
 from __future__ import annotations
 
@@ -143,14 +143,14 @@ def test_malformed_positions_are_refused(changes: dict[str, str], message: str) 
 
 def test_positions_may_be_missing_only_for_the_tar_split() -> None:
     layer = zstd_layer()
-    kept = {name: text for name, text in layer.annotations.items() if "tarsplit" not in name}
-    reader, _ = reader_of(Layer(layer.blob, kept))
+    positions = {name: text for name, text in layer.annotations.items() if "tarsplit" not in name}
+    reader, _ = reader_of(Layer(layer.blob, positions))
     assert reader.wire_bytes() == len(compress_zstd(TOC))
     zero, _ = reader_of(
         zstd_layer(changes={"tarsplit": "0:9:9"})
     )  # upstream takes offset 0 as "none"
     assert zero.wire_bytes() == len(compress_zstd(TOC))
-    checksum_only = {name: text for name, text in kept.items() if "position" not in name}
+    checksum_only = {name: text for name, text in positions.items() if "position" not in name}
     with pytest.raises(ImageError, match="manifest-position is missing"):
         find(Layer(layer.blob, checksum_only))
 
@@ -177,13 +177,13 @@ def test_the_compressed_toc_is_hashed_before_it_is_decompressed() -> None:
     ],
     ids=["bomb", "longer", "shorter", "two frames", "cut", "rubbish", "nothing"],
 )
-def test_a_frame_must_give_the_stated_length(packed: bytes, n_bytes: int, message: str) -> None:
+def test_a_frame_must_have_the_stated_length(packed: bytes, n_bytes: int, message: str) -> None:
     with pytest.raises(TocError, match=message):
         decompress_zstd(packed, n_bytes, "the TOC")
 
 
 @given(st.binary(max_size=80))
-def test_no_frame_raises_anything_else(packed: bytes) -> None:
+def test_any_frame_raises_only_toc_errors(packed: bytes) -> None:
     with pytest.raises(TocError):
         decompress_zstd(b"\x28\xb5\x2f\xfd" + packed, 10_000, "the TOC")
 
@@ -200,7 +200,7 @@ GOOD_FOOTER = footer(0x1234)
         (10, b"\x1b"),  # length of the extra field
         (12, b"XX"),  # subfield's name
         (14, b"\x17"),  # subfield's length
-        (16, b"g"),  # no hex
+        (16, b"g"),  # not hex
         (16, b" "),
         (16, b"+"),
         (32, b"stargz"),
@@ -274,29 +274,29 @@ def test_the_uncompressed_toc_is_hashed() -> None:
 
 
 @given(st.binary(max_size=100))
-def test_no_member_raises_anything_else(data: bytes) -> None:
+def test_any_member_raises_only_toc_errors(data: bytes) -> None:
     for member in (data, gzip.compress(data), b"\x1f\x8b\x08\0\0\0\0\0\0\xff" + data):
         with pytest.raises(TocError):
             unpack_toc(member, "the TOC")
 
 
 @pytest.mark.parametrize(("folder", "store"), [("oci", "dir"), ("oci-estargz", "estargz")])
-def test_tocs_of_golden_blobs_are_what_podman_kept(folder: str, store: str) -> None:
+def test_tocs_of_golden_blobs_are_what_podman_stored(folder: str, store: str) -> None:
     ranges = {
         pull["blob"]: pull["toc_range"] for pull in pulls(GOLDEN_SMALL) if pull["store"] == store
     }
-    kept = [golden_toc(store, layer) for layer in layer_ids(store)]
+    stored = [golden_toc(store, layer) for layer in layer_ids(store)]
     seen = []
     for tag in ("base", "app1", "other", "dirs", "app2"):
         for layer in open_image(f"oci:{GOLDEN_SMALL}/{folder}:{tag}").layers:
             assert layer.reader is not None
             toc = read_toc(layer.reader)
-            assert toc in kept
+            assert toc in stored
             assert layer.toc.n_bytes == len(toc)
             first, last = (int(number) for number in ranges[layer.blob].split("-"))
             assert layer.toc_offset == first
             if layer.toc_format is TocFormat.ESTARGZ:
                 assert layer.toc_bytes == last + 1 - first + FOOTER_BYTES
             seen.append(toc)
-    assert set(seen) == set(kept)
-    assert all(json.loads(toc)["version"] == 1 for toc in kept)
+    assert set(seen) == set(stored)
+    assert all(json.loads(toc)["version"] == 1 for toc in stored)
