@@ -65,8 +65,8 @@ def test_overlap_prints_a_matrix_with_a_title(
     text = run(capsys, "overlap", "--store", STORE)
     assert "5 layers, 5 images, 4.96 MB in files." in text
     assert "Of 10 pairs of layers, 5 have files in common." in text
-    assert "Bytes of files in common; ALONE is what no other layer has:" in text
-    assert "#1  dd95d764c505  1.42 MB  1.20 MB        ·  31.3 kB  143 kB   -  40.0 kB\n" in text
+    assert "Bytes of files in common; EXCLUSIVE is what no other layer has:" in text
+    assert "#1  dd95d764c505  1.42 MB    1.20 MB        ·  31.3 kB  143 kB   -  40.0 kB\n" in text
     assert "80.0 kB  40.0 kB       3       2  usr/bin/su" in text
 
 
@@ -84,7 +84,7 @@ def test_overlap_shows_the_requested_metric(
 ) -> None:
     words = ["overlap", "--store", STORE, "--by", "image", "--grain", "chunk"]
     text = run(capsys, *words, "--metric", metric)
-    assert f"{title}; ALONE is what no other image has:" in text
+    assert f"{title}; EXCLUSIVE is what no other image has:" in text
     assert cell in text
     assert "#3  other" in text
 
@@ -93,7 +93,7 @@ def test_many_layers_are_shown_as_lists(tmp_path: Path, capsys: pytest.CaptureFi
     make_tocs(tmp_path / "tocs", 200)
     for metric in ("bytes", "containment"):
         text = run(capsys, "overlap", "--store", str(tmp_path / "tocs"), "--metric", metric)
-        assert "Layers that cost most alone, 10 of 200:" in text
+        assert "Layers with most exclusive bytes, 10 of 200:" in text
         assert "layer199" in text
         assert "10 of 19,900:" in text
         assert "layer000  layer001  5.00 kB      1       1" in text
@@ -228,7 +228,8 @@ def test_export_refuses_an_unknown_ending_and_a_folder_with_other_files(
 def test_the_overlap_of_real_layers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = run(capsys, "overlap", "--store", str(debian_store(tmp_path)))
     assert "5 layers, 0 images, 934 MB in files." in text
-    assert "#4  8d666a2dca60  208 MB  199 MB  9.32 MB  4.42 kB  2.57 kB        ·   281 kB" in text
+    row = "#4  8d666a2dca60  208 MB     199 MB  9.32 MB  4.42 kB  2.57 kB        ·   281 kB"
+    assert row in text
 
 
 @pytest.mark.parametrize(

@@ -106,13 +106,13 @@ def test_the_table_has_each_sharing_pair_once(golden: Golden) -> None:
     assert not (found.bytes[~(is_there | is_there.T)]).any()
 
 
-def test_words_that_mean_nothing_are_refused(golden: Golden) -> None:
+def test_unknown_options_are_refused(golden: Golden) -> None:
     with pytest.raises(ValueError, match="tag"):
         overlap(golden.contents, by="tag")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="byte"):
         overlap(golden.contents, grain="byte")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="wanted one of"):
-        overlap(golden.contents).jaccard("tags")
+    with pytest.raises(ValueError, match="wanted 'bytes', 'files' or 'chunks'"):
+        overlap(golden.contents).jaccard("tags")  # type: ignore[arg-type]
 
 
 def test_no_layers_are_an_empty_matrix() -> None:

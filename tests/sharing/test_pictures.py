@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 
@@ -48,7 +48,9 @@ def test_a_heat_map_says_what_its_colours_mean(contents: Contents, by: By, grain
         ("curve", "Unique bytes of 5 images"),
     ],
 )
-def test_shares_have_three_pictures(contents: Contents, kind: str, title: str) -> None:
+def test_shares_have_three_pictures(
+    contents: Contents, kind: Literal["treemap", "upset", "curve"], title: str
+) -> None:
     picture = shares(contents, by="image").plot(kind)
     assert picture.title == title
     assert title in drawn(picture)
@@ -56,6 +58,6 @@ def test_shares_have_three_pictures(contents: Contents, kind: str, title: str) -
 
 def test_pictures_that_are_not_there_are_refused(contents: Contents) -> None:
     with pytest.raises(ValueError, match="wanted 'jaccard' or 'containment'"):
-        overlap(contents).plot("files")
+        overlap(contents).plot("files")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="wanted 'treemap', 'upset' or 'curve'"):
-        shares(contents).plot("pie")
+        shares(contents).plot("pie")  # type: ignore[arg-type]

@@ -2,10 +2,10 @@
 
 First the layer that holds most bytes of the image, then the one that holds most of what is left,
 and so on. ADDS is what a layer holds that those above it do not, LEFT what is missing after it.
-Bytes are uncompressed, each content of the image once; `vecache plan` says what a pull fetches.
+Bytes are uncompressed, each content of the image once; `vecache plan` shows what a pull fetches.
 
-Without reflinks a pull reuses whole files only, and so files are counted; with them, chunks. With
---hard-links a file must have the same owner, mode and attributes too, which is not looked at here.
+Without reflinks a pull reuses whole files only, so files are counted; with reflinks, chunks. With
+--hard-links it reuses only files of equal owner, mode and attributes, which is not checked here.
 """
 
 from __future__ import annotations
@@ -52,14 +52,14 @@ _COLUMNS = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Say what the verb understands."""
+    """Add the verb's arguments to its parser."""
     add_images(parser)
     add_pull(parser)
     add_output(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do it, print it, and return the exit code."""
+    """Run the verb, print its result, and return the exit code."""
     from vecache.image.open import open_image
     from vecache.sharing.gather import gather
 
@@ -75,77 +75,70 @@ def run(args: argparse.Namespace) -> int:
         auth_file=args.authfile,
     )
     grain, _ = pull_sharing(args, store)
-    found = gather(image, contents, grain)
+    cover = gather(image, contents, grain)
     show(
         Report(
-            text=lambda screen: _text(name, found, contents, screen),
+            text=lambda screen: _text(name, cover, contents, screen),
             document=lambda: _document(
-                name, str(args.store if store is None else store.root), found
+                name, str(args.store if store is None else store.root), cover
             ),
-            table=found.to_arrow,
+            table=cover.to_arrow,
         ),
         args,
     )
     return 0
 
 
-def _document(image: str, store: str, found: Cover) -> dict[str, Any]:
+def _document(image: str, store: str, cover: Cover) -> dict[str, Any]:
     return {
         "image": image,
         "store": store,
-        "grain": found.grain,
-        "total_bytes": found.total_bytes,
-        "covered_bytes": found.covered_bytes,
-        "uncovered_bytes": found.uncovered_bytes,
-        "n_at_least": found.n_at_least,
-        "n_unknown_layers": found.n_unknown_layers,
-        "layers": found.to_arrow().to_pylist(),
+        "grain": cover.grain,
+        "total_bytes": cover.total_bytes,
+        "covered_bytes": cover.covered_bytes,
+        "uncovered_bytes": cover.uncovered_bytes,
+        "n_at_least": cover.n_at_least,
+        "n_excluded_layers": cover.n_excluded_layers,
+        "layers": cover.to_arrow().to_pylist(),
     }
 
 
-def _text(image: str, found: Cover, contents: Contents, screen: Screen) -> str:
-    parts = [_summary(image, found)]
-    if len(found):
-        rows = zip(
-            range(1, len(found) + 1),
-            (found.layer_ids[number] for number in found.layer.tolist()),
-            found.added_bytes.tolist(),
-            found.left_bytes.tolist(),
-            strict=True,
-        )
-        shown = (
+def _text(image: str, cover: Cover, contents: Contents, screen: Screen) -> str:
+    parts = [_summary(image, cover)]
+    if len(cover):
+        rows = (
             (
-                step,
-                layer_id[:12] if len(layer_id) == 64 else layer_id,
-                human_bytes(added),
-                human_share(added / found.total_bytes),
-                human_bytes(left),
+                row["step"],
+                row["layer_id"][:12] if len(row["layer_id"]) == 64 else row["layer_id"],
+                human_bytes(row["added_bytes"]),
+                human_share(row["added_bytes"] / cover.total_bytes),
+                human_bytes(row["left_bytes"]),
             )
-            for step, layer_id, added, left in rows
+            for row in cover.to_arrow().to_pylist()
         )
-        parts += [render_table(_COLUMNS, shown, screen), _bound(found)]
+        parts += [render_table(_COLUMNS, rows, screen), _bound(cover)]
     notes = excluded_notes(contents)
     if notes:
         parts.append(render_facts(notes, screen))
     return "\n\n".join(parts)
 
 
-def _summary(image: str, found: Cover) -> str:
-    share = found.covered_bytes / found.total_bytes if found.total_bytes else 0.0
-    covered = f"{human_bytes(found.covered_bytes)} of it ({human_share(share)})"
-    layers = f"{len(found):,} of {count(len(found.layer_ids), 'local layer')}"
-    verb = "holds" if len(found) == 1 else "hold"
+def _summary(image: str, cover: Cover) -> str:
+    share = cover.covered_bytes / cover.total_bytes if cover.total_bytes else 0.0
+    covered = f"{human_bytes(cover.covered_bytes)} of it ({human_share(share)})"
+    layers = f"{len(cover):,} of {count(len(cover.layer_ids), 'local layer')}"
+    verb = "holds" if len(cover) == 1 else "hold"
     lines = [
-        f"{printable(image)}: {human_bytes(found.total_bytes)} in distinct {found.grain}s.",
-        f"{layers} {verb} {covered}, {human_bytes(found.uncovered_bytes)} is in none.",
+        f"{printable(image)}: {human_bytes(cover.total_bytes)} in distinct {cover.grain}s.",
+        f"{layers} {verb} {covered}, {human_bytes(cover.uncovered_bytes)} is in none.",
     ]
-    if found.n_unknown_layers:
-        n_unknown = count(found.n_unknown_layers, "layer")
-        lines.append(f"{n_unknown} of the image without a good table of contents not counted.")
+    if cover.n_excluded_layers:
+        n_excluded = count(cover.n_excluded_layers, "layer")
+        lines.append(f"{n_excluded} of the image not counted: no usable table of contents.")
     return "\n".join(lines)
 
 
-def _bound(found: Cover) -> str:
-    if found.n_at_least == len(found):
+def _bound(cover: Cover) -> str:
+    if cover.n_at_least == len(cover):
         return "No fewer layers can hold as much."
-    return f"Fewer than {count(found.n_at_least, 'layer')} cannot hold as much."
+    return f"Fewer than {count(cover.n_at_least, 'layer')} cannot hold as much."

@@ -1,7 +1,7 @@
 """Show what layers, or images, share with each other.
 
-SIZE is all that a layer holds, each content once; ALONE is what no other layer holds. The figures
-behind are what the row and the column have in common: bytes, files, chunks; or shares, by bytes:
+SIZE is all that a layer holds, each content once; EXCLUSIVE is what no other layer holds. The other
+figures are what the row and the column have in common: bytes, files, chunks; or shares, by bytes:
 jaccard (in common, of what either has) and containment (in common, of what the row has).
 
 --grain file compares whole files, which is what a pull without reflinks can reuse; --grain chunk
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from vecache.sharing.exclusive import Shares
     from vecache.sharing.matrix import Overlap
 
-_MOST_FILES = 5
+_MAX_FILES = 5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Say what the verb understands."""
+    """Add the verb's arguments to its parser."""
     parser.add_argument("--store", metavar="PATH", help=STORE_HELP)
     parser.add_argument(
         "--by",
@@ -58,35 +58,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do it, print it, and return the exit code."""
-    from vecache.sharing.exclusive import repeated_files, shares
+    """Run the verb, print its result, and return the exit code."""
+    from vecache.sharing.exclusive import shares
     from vecache.sharing.matrix import overlap
 
     contents, store = load_contents(args.store)
     where = str(args.store if store is None else store.root)
     over = overlap(contents, args.by, args.grain)
-    alone = shares(contents, args.by, args.grain)
+    member_shares = shares(contents, args.by, args.grain)
     show(
         Report(
             text=lambda screen: overlap_text(
-                where, over, alone, repeated_files(contents, _MOST_FILES), args.metric, screen
+                where,
+                over,
+                member_shares,
+                member_shares.repeated_files(_MAX_FILES),
+                args.metric,
+                screen,
             ),
-            document=lambda: _document(where, over, alone),
+            document=lambda: _document(where, over, member_shares),
             table=over.to_arrow,
-            picture=lambda file, form: _picture(over, alone, args).write(file, form),
+            picture=lambda file, form: _picture(over, member_shares, args).write(file, form),
         ),
         args,
     )
     return 0
 
 
-def _picture(over: Overlap, alone: Shares, args: argparse.Namespace) -> Picture:
+def _picture(over: Overlap, member_shares: Shares, args: argparse.Namespace) -> Picture:
     if args.picture != "heatmap":
-        return alone.plot(args.picture)
+        return member_shares.plot(args.picture)
     return over.plot("containment" if args.metric == "containment" else "jaccard")
 
 
-def _document(where: str, over: Overlap, alone: Shares) -> dict[str, Any]:
+def _document(where: str, over: Overlap, member_shares: Shares) -> dict[str, Any]:
     return {
         "store": where,
         "by": over.by,
@@ -95,18 +100,18 @@ def _document(where: str, over: Overlap, alone: Shares) -> dict[str, Any]:
         "files": over.files,
         "chunks": over.chunks,
         "bytes": over.bytes,
-        "exclusive_bytes": alone.exclusive_bytes,
-        "new_bytes": alone.new_bytes,
-        "cumulative_bytes": alone.cumulative_bytes,
+        "exclusive_bytes": member_shares.exclusive_bytes,
+        "new_bytes": member_shares.new_bytes,
+        "cumulative_bytes": member_shares.cumulative_bytes,
         "dedup": {
-            each.grain: {
-                "logical_bytes": each.logical_bytes,
-                "unique_bytes": each.unique_bytes,
-                "ratio": each.ratio,
+            dedup.grain: {
+                "logical_bytes": dedup.logical_bytes,
+                "unique_bytes": dedup.unique_bytes,
+                "ratio": dedup.ratio,
             }
-            for each in alone.dedup
+            for dedup in member_shares.dedup
         },
         "excluded": [
-            {"layer": each.record.id, "reason": each.reason} for each in over.contents.excluded
+            {"layer": layer.id, "reason": layer.reason} for layer in over.contents.excluded
         ],
     }

@@ -1,12 +1,11 @@
-"""How does an overlap look to people? As a matrix, or as two lists where there are too many.
+"""Write an overlap as text: a matrix, or two lists where it does not fit the screen.
 
 1. What there is, and how much of it would be left without repeats.
-2. The matrix, with what each holds in all and alone. Where it does not fit: those that cost most
-   alone, and the pairs that share most.
+2. The matrix, with all bytes and the exclusive bytes of each member. Where it does not fit: the
+   members with most exclusive bytes, and the pairs that share most. Where the figures of a pair do
+   not fit either, only the metric that was asked for.
 3. The files that are stored more than once.
-4. What was left out, and why.
-
-On a screen too narrow for all figures of a pair, only what was asked for is shown.
+4. The layers that are excluded, with the reason.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ METRICS = {
     "jaccard": "Bytes of {}s in common, of what either has",
     "containment": "How much of each row its column has, by {}s",
 }
-"""Name of a metric -> what the matrix shows."""
+"""Metric -> the matrix's title."""
 
 _PAIR_TITLES = {
     **{metric: f"{metric} in common" for metric in ("bytes", "files", "chunks")},
@@ -57,28 +56,31 @@ _PAIR_COLUMNS = {
     "containment": ("OF FIRST", "OF SECOND"),
 }
 _PIPE_WIDTH = 132
-_MOST_COLUMNS = 16
-_MOST_PAIRS = 10
-_MOST_MEMBERS = 10
+_MAX_COLUMNS = 16
+_MAX_PAIRS = 10
+_MAX_MEMBERS = 10
 
 
 def overlap_text(
     where: str,
     over: Overlap,
-    alone: Shares,
+    shares: Shares,
     repeated: RepeatedFiles,
     metric: str,
     screen: Screen,
 ) -> str:
-    """Write what there is to see."""
-    parts = ["\n".join(_summary(where, over, alone))]
+    """Write all parts; `shares` must be of the same contents, members and grain as `over`."""
+    parts = ["\n".join(_summary(where, over, shares))]
     names = short_labels(
         [label.removesuffix(":latest") for label in over.labels], max_characters=None
     )
     if len(over):
-        matrix = _matrix(over, alone, names, metric, screen)
+        matrix = _matrix(over, shares, names, metric, screen)
         if matrix is None:
-            parts += [_costliest(over, alone, names, screen), _pairs(over, names, metric, screen)]
+            parts += [
+                _most_exclusive(over, shares, names, screen),
+                _pairs(over, names, metric, screen),
+            ]
         else:
             parts.append(matrix)
     if len(repeated):
@@ -90,9 +92,9 @@ def overlap_text(
     return "\n\n".join(parts)
 
 
-def _summary(where: str, over: Overlap, alone: Shares) -> Iterator[str]:
+def _summary(where: str, over: Overlap, shares: Shares) -> Iterator[str]:
     contents = over.contents
-    by_files, by_chunks = alone.dedup
+    by_files, by_chunks = shares.dedup
     n_excluded = len(contents.excluded)
     yield (
         f"{printable(where)}: {count(len(contents.layers), 'layer')}"
@@ -114,27 +116,27 @@ def _summary(where: str, over: Overlap, alone: Shares) -> Iterator[str]:
 
 
 def _matrix(
-    over: Overlap, alone: Shares, names: list[str], metric: str, screen: Screen
+    over: Overlap, shares: Shares, names: list[str], metric: str, screen: Screen
 ) -> str | None:
     """Write the whole matrix; None where it does not fit."""
-    if len(over) > _MOST_COLUMNS:
+    if len(over) > _MAX_COLUMNS:
         return None
-    values, written = _cells(over, metric)
+    values, write = _cells(over, metric)
     columns = [
         Column(""),
         Column(over.by.upper()),
         Column("SIZE", "right"),
-        Column("ALONE", "right"),
+        Column("EXCLUSIVE", "right"),
         *(Column(f"#{number + 1}", "right") for number in range(len(over))),
     ]
     rows = [
         (
             f"#{i + 1}",
             names[i],
-            human_bytes(int(alone.bytes[i])),
-            human_bytes(int(alone.exclusive_bytes[i])),
+            human_bytes(int(shares.bytes[i])),
+            human_bytes(int(shares.exclusive_bytes[i])),
             *(
-                "·" if i == j else written(value) if value else "-"
+                "·" if i == j else write(value) if value else "-"
                 for j, value in enumerate(values[i].tolist())
             ),
         )
@@ -143,12 +145,12 @@ def _matrix(
     if not _fits(columns, rows, screen):
         return None
     title = screen.paint(METRICS[metric].format(over.grain), "bold")
-    explained = f"{title}; ALONE is what no other {over.by} has:\n"
+    explained = f"{title}; EXCLUSIVE is what no other {over.by} has:\n"
     return explained + render_table(columns, rows, screen)
 
 
 def _cells(over: Overlap, metric: str) -> tuple[Any, Callable[[Any], str]]:
-    """Give the matrix that is shown, and say how one figure of it is written."""
+    """Return the matrix of a metric, and how to write a number of it."""
     match metric:
         case "jaccard":
             return over.jaccard(), human_share
@@ -166,31 +168,33 @@ def _fits(columns: Sequence[Column], rows: Sequence[Sequence[Cell]], screen: Scr
 
 
 def _name_column(over: Overlap, title: str) -> Column:
-    """Of an id the beginning says which it is, of a name the end."""
+    # Ids differ in their beginning, names of images in their end.
     return Column(title, keep="start" if over.by == "layer" else "end")
 
 
-def _costliest(over: Overlap, alone: Shares, names: list[str], screen: Screen) -> str:
-    """Write what the costliest members have alone."""
+def _most_exclusive(over: Overlap, shares: Shares, names: list[str], screen: Screen) -> str:
+    """Write what the costliest members have shares."""
     import numpy as np  # noqa: PLC0415 - `vecache overlap --help` does without
 
-    order = np.argsort(-alone.exclusive_bytes, kind="stable")[:_MOST_MEMBERS]
+    order = np.argsort(-shares.exclusive_bytes, kind="stable")[:_MAX_MEMBERS]
     columns = [
         _name_column(over, over.by.upper()),
         Column("SIZE", "right"),
-        Column("ALONE", "right"),
+        Column("EXCLUSIVE", "right"),
         Column("SHARED", "right"),
     ]
     rows = (
         (
             names[i],
-            human_bytes(int(alone.bytes[i])),
-            human_bytes(int(alone.exclusive_bytes[i])),
-            human_share(1 - alone.exclusive_bytes[i] / alone.bytes[i]) if alone.bytes[i] else "-",
+            human_bytes(int(shares.bytes[i])),
+            human_bytes(int(shares.exclusive_bytes[i])),
+            human_share(1 - shares.exclusive_bytes[i] / shares.bytes[i])
+            if shares.bytes[i]
+            else "-",
         )
         for i in order.tolist()
     )
-    title = screen.paint(f"{over.by.capitalize()}s that cost most alone", "bold")
+    title = screen.paint(f"{over.by.capitalize()}s with most exclusive bytes", "bold")
     return f"{title}, {len(order):,} of {len(over):,}:\n{render_table(columns, rows, screen)}"
 
 
@@ -199,9 +203,9 @@ def _pairs(over: Overlap, names: list[str], metric: str, screen: Screen) -> str:
     import numpy as np  # noqa: PLC0415 - as above
 
     values, _ = _cells(over, metric)
-    best = np.maximum(values, values.T)  # containment is not the same both ways
+    best = np.maximum(values, values.T)  # containment differs in the two directions
     a, b = np.triu_indices(len(over), 1)
-    top = np.argsort(-best[a, b], kind="stable")[:_MOST_PAIRS]
+    top = np.argsort(-best[a, b], kind="stable")[:_MAX_PAIRS]
     top = top[best[a[top], b[top]] > 0]
     columns = [
         _name_column(over, over.by.upper()),
@@ -210,9 +214,10 @@ def _pairs(over: Overlap, names: list[str], metric: str, screen: Screen) -> str:
     ]
     rows = list(_pair_rows(over, names, a[top].tolist(), b[top].tolist()))
     if not _fits(columns, rows, screen):
-        kept = [n for n, each in enumerate(columns) if n < 2 or each.title in _PAIR_COLUMNS[metric]]
-        columns = [columns[n] for n in kept]
-        rows = [tuple(row[n] for n in kept) for row in rows]
+        titles = _PAIR_COLUMNS[metric]
+        chosen = [n for n, each in enumerate(columns) if n < 2 or each.title in titles]
+        columns = [columns[n] for n in chosen]
+        rows = [tuple(row[n] for n in chosen) for row in rows]
     title = screen.paint(f"Pairs with most {_PAIR_TITLES[metric]}", "bold")
     n_pairs = int((best[a, b] > 0).sum())
     return f"{title}, {len(top):,} of {n_pairs:,}:\n{render_table(columns, rows, screen)}"
@@ -221,7 +226,7 @@ def _pairs(over: Overlap, names: list[str], metric: str, screen: Screen) -> str:
 def _pair_rows(
     over: Overlap, names: list[str], a: list[int], b: list[int]
 ) -> Iterator[tuple[str | int, ...]]:
-    contained, alike = over.containment(), over.jaccard()
+    containment, jaccard = over.containment(), over.jaccard()
     for i, j in zip(a, b, strict=True):
         yield (
             names[i],
@@ -229,9 +234,9 @@ def _pair_rows(
             human_bytes(int(over.bytes[i, j])),
             int(over.files[i, j]),
             int(over.chunks[i, j]),
-            human_share(alike[i, j]),
-            human_share(contained[i, j]),
-            human_share(contained[j, i]),
+            human_share(jaccard[i, j]),
+            human_share(containment[i, j]),
+            human_share(containment[j, i]),
         )
 
 

@@ -1,26 +1,29 @@
-"""Which few local layers hold most of a new image? Those that a greedy search picks.
+"""The few local layers that together have most of an image, chosen greedily.
 
-First the layer that holds most bytes of the image, then the one that holds most of what is left,
-until no layer adds anything.
+1. Choose the layer with most bytes of the image.
+2. Of what is still missing, choose the layer with most bytes of that; repeat until no layer adds
+   anything.
 
-How far can that be from the fewest layers that do the same? The layers chosen are at most
-1 + ln(b) times as many, b being the bytes of the image that the first one holds (Chvatal 1979, with
-each byte as an element to cover); and the first k hold at least 63 % of what any k layers could
-hold together (Nemhauser, Wolsey and Fisher 1978). `n_at_least` bounds the fewest from below: so
-many layers are needed for their bytes to add up, were none held twice.
+The fewest layers that cover as much may be fewer. Greedy layers are at most 1 + ln(b) times as
+many, where b is the bytes that the first one covers (Chvatal 1979, with each byte as an element to
+cover); and the first k of them cover at least 63 % of what any k layers could cover together
+(Nemhauser, Wolsey and Fisher 1978). `n_at_least` is a lower bound on the fewest: so many layers are
+needed for their bytes to add up, even if no two had any in common.
 
-Each set of members (`intersections.py`) is covered once, so all steps together go once over rows.
+Each set of members (`intersections.py`) is covered once, so that all steps together go over the
+rows once.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
-from vecache.arrays import column, ragged_arange
+from vecache.arrays import ArrowExport, column, ragged_arange
 from vecache.sharing.contents import check_grain
 from vecache.sharing.intersections import Intersections
 from vecache.sharing.sources import read_contents
@@ -33,28 +36,77 @@ if TYPE_CHECKING:
 __all__ = ["Cover", "gather"]
 
 
+def gather(image: Any, source: Any, grain: Grain = "file") -> Cover:
+    """Choose few local layers that have what an image needs.
+
+    Parameters
+    ----------
+    image : Image, or anything `read_contents` takes
+        What to cover: all of its layers together.
+    source : LayersCache, Contents, or anything `read_contents` takes
+        The local layers.
+    grain : {"file", "chunk"}
+        What is counted: without reflinks a pull reuses whole files only.
+
+    Returns
+    -------
+    Cover
+        One row a step. Of layers that add equally many bytes the first is chosen.
+
+    Raises
+    ------
+    StoreError, DatasetError, ImageError
+        If the image or the layers cannot be read.
+    ValueError
+        If `grain` has another value.
+    """
+    check_grain(grain)
+    local, wanted = read_contents(source), read_contents(image)
+    n_local = len(local.layers)
+    sets = Intersections.from_tables([*local.content_tables(grain), *wanted.content_tables(grain)])
+    is_wanted = np.arange(sets.n_members) >= n_local
+    sets = sets.take(np.flatnonzero(sets.any_in(is_wanted)))
+    is_local = sets.member < n_local
+    layer, set_no = sets.member[is_local], sets.expand(np.arange(len(sets)))[is_local]
+    has_bytes = np.zeros(n_local, np.int64)
+    np.add.at(has_bytes, layer, sets.n_bytes[set_no])
+    chosen, added = _choose(layer, set_no, sets.n_bytes, has_bytes)
+    total, covered = int(sets.n_bytes.sum()), int(added.sum())
+    return Cover(
+        grain=grain,
+        layer_ids=tuple(each.id for each in local.layers),
+        layer=chosen,
+        added_bytes=added,
+        total_bytes=total,
+        uncovered_bytes=total - covered,
+        n_at_least=_count_at_least(has_bytes, covered),
+        n_excluded_layers=len(wanted.excluded),
+    )
+
+
 @dataclass(frozen=True, eq=False, repr=False)
-class Cover:
-    """The layers that cover an image, one row a step.
+class Cover(ArrowExport):
+    """The local layers that cover an image, one row a step.
 
     Attributes
     ----------
     grain : {"file", "chunk"}
-        Whether files or chunks were counted.
+        What is counted.
     layer_ids : tuple of str
         Ids of all local layers.
     layer : (n_steps,) int64
-        Place in `layer_ids` of the layer chosen.
-    added_bytes : (n_steps,) int64
-        Bytes of the image that it holds and none chosen before.
+        Index into `layer_ids` of the layer chosen.
+    added_bytes, left_bytes : (n_steps,) int64
+        Bytes of the image that the layer has and none chosen before it; and those that no layer up
+        to this step has.
     total_bytes : int
         Bytes of the image, each content once.
-    uncovered_bytes : int
-        What no local layer holds.
+    covered_bytes, uncovered_bytes : int
+        Of these, bytes that a local layer has, and bytes that none has.
     n_at_least : int
-        No fewer layers can hold as much.
-    n_unknown_layers : int
-        Layers of the image without a good TOC, of which nothing is known.
+        No fewer layers can cover as much.
+    n_excluded_layers : int
+        Layers of the image without a usable TOC, which are not counted.
     """
 
     grain: Grain
@@ -64,7 +116,7 @@ class Cover:
     total_bytes: int
     uncovered_bytes: int
     n_at_least: int
-    n_unknown_layers: int
+    n_excluded_layers: int
 
     def __post_init__(self) -> None:
         column("layer", self.layer, np.int64, len(self.layer))
@@ -72,13 +124,13 @@ class Cover:
 
     @property
     def left_bytes(self) -> I64:
-        """(n_steps,) int64, bytes of the image that no layer up to this step holds."""
+        """(n_steps,) int64, bytes of the image that no layer up to this step has."""
         left: I64 = self.total_bytes - np.cumsum(self.added_bytes)
         return left
 
     @property
     def covered_bytes(self) -> int:
-        """Bytes of the image that the layers hold."""
+        """Bytes of the image that a local layer has."""
         return self.total_bytes - self.uncovered_bytes
 
     def to_arrow(self) -> Any:
@@ -87,7 +139,7 @@ class Cover:
         Returns
         -------
         pyarrow.Table
-            `step` (from 1), `layer` (place in store order), `layer_id`, `added_bytes`,
+            `step` (from 1), `layer` (index in store order), `layer_id`, `added_bytes`,
             `left_bytes`.
         """
         return pa.table(
@@ -113,92 +165,43 @@ class Cover:
         return html_table(
             repr(self)[1:-1],
             ("step", "layer", "adds bytes", "left bytes"),
-            (
-                (step, self.layer_ids[layer], added, left)
-                for step, (layer, added, left) in enumerate(
-                    zip(
-                        self.layer.tolist(),
-                        self.added_bytes.tolist(),
-                        self.left_bytes.tolist(),
-                        strict=True,
-                    ),
-                    1,
-                )
+            zip(
+                range(1, len(self) + 1),
+                (self.layer_ids[row] for row in self.layer),
+                self.added_bytes.tolist(),
+                self.left_bytes.tolist(),
+                strict=True,
             ),
             n_rows=len(self),
         )
 
 
-def gather(image: Any, source: Any, grain: Grain = "file") -> Cover:
-    """Find few local layers that hold what an image needs.
+def _choose(layer: I64, set_no: I64, n_bytes: I64, has_bytes: I64) -> tuple[I64, I64]:
+    """Choose layers step by step, and return them with the bytes that each adds.
 
-    Parameters
-    ----------
-    image : Image, or anything `read_contents` takes
-        What is to be covered: all of its layers together.
-    source : LayersCache, Contents, or anything `read_contents` takes
-        The local layers.
-    grain : {"file", "chunk"}
-        What is counted: without reflinks a pull reuses whole files only.
-
-    Returns
-    -------
-    Cover
-        One row a step. Of layers that add equally much the earliest is chosen.
-
-    Raises
-    ------
-    StoreError, DatasetError, ImageError
-        If the image or the layers cannot be read.
-    ValueError
-        If `grain` is none of the two.
+    `layer` and `set_no` are pairs in ascending order of `set_no`: the layer has the contents of
+    that set, which are `n_bytes[set_no]`. `has_bytes` is the sum of these for each layer.
     """
-    check_grain(grain)
-    local, wanted = read_contents(source), read_contents(image)
-    n_local = len(local.layers)
-    sets = Intersections.from_tables([*local.content_tables(grain), *wanted.content_tables(grain)])
-    is_wanted = np.arange(sets.n_members) >= n_local
-    sets = sets.take(np.flatnonzero(sets.any_in(is_wanted)))
-    is_local = sets.member < n_local
-    layer, added = _choose(
-        sets.member[is_local],
-        sets.expand(np.arange(len(sets)))[is_local],
-        sets.n_bytes,
-        n_local,
-    )
-    total, covered = int(sets.n_bytes.sum()), int(added.sum())
-    held = np.zeros(n_local, np.int64)
-    np.add.at(held, sets.member[is_local], sets.expand(sets.n_bytes)[is_local])
-    most_first = np.cumsum(np.sort(held)[::-1])
-    return Cover(
-        grain=grain,
-        layer_ids=tuple(each.id for each in local.layers),
-        layer=layer,
-        added_bytes=added,
-        total_bytes=total,
-        uncovered_bytes=total - covered,
-        n_at_least=int(np.searchsorted(most_first, covered)) + 1 if covered else 0,
-        n_unknown_layers=len(wanted.excluded),
-    )
-
-
-def _choose(layer: I64, item: I64, n_bytes: I64, n_layers: int) -> tuple[I64, I64]:
-    """Choose layers step by step, given pairs (layer, item it holds) and the items' bytes."""
-    gain = np.zeros(n_layers, np.int64)
-    np.add.at(gain, layer, n_bytes[item])
+    gain = has_bytes.copy()
     order = np.argsort(layer, kind="stable")
-    items_of, layer_start = item[order], np.searchsorted(layer[order], np.arange(n_layers + 1))
-    item_start = np.searchsorted(item, np.arange(len(n_bytes) + 1))
-    is_left = np.ones(len(n_bytes), np.bool_)
+    sets_of, layer_start = set_no[order], np.searchsorted(layer[order], np.arange(len(gain) + 1))
+    set_start = np.searchsorted(set_no, np.arange(len(n_bytes) + 1))
+    is_missing = np.ones(len(n_bytes), np.bool_)
     chosen, added = [], []
     while gain.max(initial=0) > 0:  # steps, at most one a layer
-        best = int(np.argmax(gain))  # the earliest of equal ones
+        best = int(np.argmax(gain))  # the first of equal ones
         chosen.append(best)
         added.append(int(gain[best]))
-        items = items_of[layer_start[best] : layer_start[best + 1]]
-        items = items[is_left[items]]
-        is_left[items] = False
-        n_held = item_start[items + 1] - item_start[items]
-        rows = ragged_arange(item_start[items], n_held)
-        np.subtract.at(gain, layer[rows], np.repeat(n_bytes[items], n_held))
+        sets = sets_of[layer_start[best] : layer_start[best + 1]]
+        sets = sets[is_missing[sets]]
+        is_missing[sets] = False
+        n_members = set_start[sets + 1] - set_start[sets]
+        rows = ragged_arange(set_start[sets], n_members)
+        np.subtract.at(gain, layer[rows], np.repeat(n_bytes[sets], n_members))
     return np.array(chosen, np.int64), np.array(added, np.int64)
+
+
+def _count_at_least(has_bytes: I64, covered: int) -> int:
+    """Count the layers, largest first, whose bytes add up to what is covered."""
+    sums = accumulate(sorted(has_bytes.tolist(), reverse=True), initial=0)
+    return next(n_layers for n_layers, n_bytes in enumerate(sums) if n_bytes >= covered)

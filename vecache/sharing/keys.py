@@ -1,12 +1,12 @@
-"""How are contents told apart and put in order? By a key of 32 bytes each.
+"""A key of 32 bytes for each digest, by which contents are compared and sorted.
 
-The key of a sha256 digest is its raw bytes. Digests of other algorithms, which containers/storage
-never writes itself, are longer: their key is the sha256 of their text, so that they count too and
-equal ones stay equal.
+The key of a sha256 digest is its raw bytes. Digests of other algorithms are longer; their key is
+the sha256 of their text, so that they count too and equal ones stay equal. containers/storage
+itself never writes them.
 
-Keys are sorted by their first 8 bytes, as one native number. Only where two different keys begin
-alike are the other 24 bytes looked at: with real digests that does not happen, and with made-up
-ones it costs time, never an answer.
+Keys are sorted by their first 8 bytes, as one native number. Only where two different keys have
+these in common do the other 24 bytes decide: with real digests that does not happen, and with
+forged ones it costs time, never correctness.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ KEY_BYTES = RAW_BYTES[Algorithm.SHA256]
 
 
 def content_keys(digests: Digests) -> tuple[U8, Bool]:
-    """Make the key of each digest.
+    """Return the key of each digest.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def content_keys(digests: Digests) -> tuple[U8, Bool]:
     key : (n, 32) uint8
         Zeros where there is none.
     has_key : (n,) bool
-        False for an empty text and for one that is no digest.
+        False for an empty text and for one that is not a digest.
     """
     has_key = np.isin(digests.algorithm, list(RAW_BYTES))
     others = np.flatnonzero(has_key & ~digests.is_sha256)
@@ -48,13 +48,13 @@ def content_keys(digests: Digests) -> tuple[U8, Bool]:
         return digests.raw, has_key
     key = digests.raw.copy()
     text = digests.to_text()
-    for row in others.tolist():  # hashing is one call a text, and such rows are all but unheard of
+    for row in others.tolist():  # hashlib takes one text a call, and such rows are rare
         key[row] = np.frombuffer(hashlib.sha256(text[row].as_py()).digest(), np.uint8)
     return key, has_key
 
 
 def order_keys(key: U8) -> tuple[I64, Bool]:
-    """Sort keys, equal ones in the order in which they stand.
+    """Sort keys; equal keys stay in the order of their rows.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def order_keys(key: U8) -> tuple[I64, Bool]:
     order : (n,) int64
         Rows in ascending order of the key.
     is_first : (n,) bool
-        Whether the row at this place of `order` has another key than the one before.
+        Whether row `order[i]` has another key than row `order[i - 1]`.
 
     Examples
     --------
@@ -76,12 +76,12 @@ def order_keys(key: U8) -> tuple[I64, Bool]:
     [[1, 2, 0], [True, False, True]]
     """
     words = key.view(">u8")
-    first: U64 = words[:, 0].astype(np.uint64)
-    order = np.argsort(first, kind="stable")
-    is_first, begins_first = _compare(words, first, order)
-    if (is_first & ~begins_first).any():
+    first_word: U64 = words[:, 0].astype(np.uint64)
+    order = np.argsort(first_word, kind="stable")
+    is_first, has_other_word = _compare_neighbours(words, first_word, order)
+    if (is_first & ~has_other_word).any():
         order = np.lexsort([words[:, word].astype(np.uint64) for word in (3, 2, 1, 0)])
-        is_first, _ = _compare(words, first, order)
+        is_first, _ = _compare_neighbours(words, first_word, order)
     return order, is_first
 
 
@@ -101,19 +101,18 @@ def find_keys(key: U8, queries: U8) -> I64:
         Row in `key`; -1 where absent.
     """
     order, is_first = order_keys(np.concatenate([key, queries]))
-    first = order[np.flatnonzero(is_first)][np.cumsum(is_first) - 1]  # of the rows with that key
+    first = order[np.flatnonzero(is_first)][np.cumsum(is_first) - 1]  # lowest row with that key
     row = np.empty(len(order), np.int64)
     row[order] = np.where(first < len(key), first, -1)
     return row[len(key) :]
 
 
-def _compare(words: U64, first: U64, order: I64) -> tuple[Bool, Bool]:
-    """Compare each row with the one before: the whole key, and its first word."""
-    is_first = np.ones(len(order), np.bool_)
-    begins_first = np.ones(len(order), np.bool_)
-    ordered = first[order]
-    begins_first[1:] = ordered[1:] != ordered[:-1]
-    is_first[:] = begins_first
-    alike = np.flatnonzero(~begins_first)
+def _compare_neighbours(words: U64, first_word: U64, order: I64) -> tuple[Bool, Bool]:
+    """Return which rows differ from the one before, in the whole key and in its first word."""
+    ordered = first_word[order]
+    has_other_word = np.ones(len(order), np.bool_)
+    has_other_word[1:] = ordered[1:] != ordered[:-1]
+    is_first = has_other_word.copy()
+    alike = np.flatnonzero(~has_other_word)
     is_first[alike] = (words[order[alike], 1:] != words[order[alike - 1], 1:]).any(axis=1)
-    return is_first, begins_first
+    return is_first, has_other_word
