@@ -291,9 +291,16 @@ def test_nobody_listening_is_a_clear_error(time: FakeTime) -> None:
         read_all(gone, time)
 
 
-def test_a_host_that_cannot_be_is_a_clear_error(time: FakeTime) -> None:
-    with pytest.raises(RegistryError, match="not a valid host name"):
-        open_image(f"docker://{'a' * 70}.test/x", retry=time.policy())
+@pytest.mark.parametrize("tls_verify", [True, False])
+@pytest.mark.parametrize(
+    ("host", "message"),
+    [("a" * 70 + ".test", "not a valid host name"), ("127.0.0.1:99999", "not a valid http or")],
+)
+def test_a_host_that_cannot_be_is_a_clear_error(
+    time: FakeTime, host: str, message: str, *, tls_verify: bool
+) -> None:
+    with pytest.raises(RegistryError, match=message):
+        open_image(f"docker://{host}/x", retry=time.policy(), tls_verify=tls_verify)
 
 
 def test_a_whole_blob_that_is_too_short_is_a_clear_error(

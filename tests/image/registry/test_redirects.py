@@ -15,9 +15,7 @@ from tests.image.registry.cases import (
     write_login,
 )
 from tests.image.registry.server import Registry, Reply, Request, serve
-from vecache.errors import (
-    RegistryError,
-)
+from vecache.errors import ImageNotFoundError, RegistryError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -86,3 +84,48 @@ def test_a_store_that_wants_a_login_gets_none(
             read_all(registry, time, auth_file=auth)
         assert SECRET not in str(caught.value)
         assert len(store.requests) == 1
+
+
+def test_the_body_of_a_redirect_is_not_read(registry: Registry, time: FakeTime) -> None:
+    target = {"Location": f"/v2/a/b/manifests/{SAMPLE.digest}"}
+    endless = Reply(302, target, b"x" * 65536, endless=True)
+    registry.rules = [lambda request: endless if request.path.endswith("/latest") else None]
+    read_all(registry, time)
+
+
+def test_a_url_that_names_two_hosts_does_not_get_the_login(
+    registry: Registry, time: FakeTime, tmp_path: Path
+) -> None:
+    # urllib.parse takes the last host, urllib3, which connects, the first.
+    with serve(Registry(SAMPLE)) as other:
+        target = {"Location": f"http://{other.address}\\@{registry.address}/x"}
+        registry.rules = [
+            lambda request: Reply(302, target) if "authorization" in request.headers else None,
+            require_basic,
+        ]
+        auth = write_login(tmp_path / "auth", registry)
+        with pytest.raises(ImageNotFoundError):
+            read_all(registry, time, auth_file=auth)
+        assert len(other.requests) == 1
+        assert "authorization" not in other.requests[0].headers
+
+
+def test_a_token_server_that_redirects_does_not_pass_the_login_on(
+    registry: Registry, time: FakeTime, tmp_path: Path
+) -> None:
+    with serve(Registry(SAMPLE)) as other:
+        other.rules = [lambda _: Reply(body=b'{"token":"good"}')]
+
+        def want_token(request: Request) -> Reply | None:
+            if request.path.startswith("/token"):
+                assert "authorization" in request.headers
+                return Reply(307, {"Location": f"http://{other.address}/token"})
+            if request.headers.get("authorization") == "Bearer good":
+                return None
+            realm = f"http://{registry.address}/token"
+            return Reply(401, {"WWW-Authenticate": f'Bearer realm="{realm}"'})
+
+        registry.rules = [want_token]
+        read_all(registry, time, auth_file=write_login(tmp_path / "auth", registry))
+        assert len(other.requests) == 1
+        assert "authorization" not in other.requests[0].headers

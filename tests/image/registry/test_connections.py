@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import shutil
-import ssl
-import subprocess
 import sys
 from typing import TYPE_CHECKING
 
@@ -29,32 +27,9 @@ from vecache.image.open import open_image
 from vecache.image.registry.http import HttpClient, find_proxy, show_url
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.image.registry.clock import FakeTime
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a certificate for 127.0.0.1 that only itself vouches for."""
-    program = shutil.which("openssl")
-    if program is None:
-        pytest.skip("openssl, which makes the test's certificate, is not installed")
-    folder = tmp_path_factory.mktemp("tls")
-    command = [program, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
-    command += ["-nodes", "-days", "2", "-subj", "/CN=test", "-addext"]
-    command += ["subjectAltName=IP:127.0.0.1", "-keyout", "key.pem", "-out", "cert.pem"]
-    subprocess.run(command, cwd=folder, check=True, capture_output=True)
-    return folder
-
-
-@pytest.fixture
-def tls_registry(certificate: Path) -> Iterator[Registry]:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate / "cert.pem", certificate / "key.pem")
-    with serve(Registry(SAMPLE), context) as running:
-        yield running
 
 
 def set_proxies(monkeypatch: pytest.MonkeyPatch, environ: dict[str, str]) -> None:
@@ -174,13 +149,13 @@ def test_a_proxy_that_is_not_http_is_a_clear_error(
 
 
 def test_a_proxy_is_used_with_its_own_login(monkeypatch: pytest.MonkeyPatch) -> None:
-    set_proxies(monkeypatch, {"HTTPS_PROXY": f"http://user:{SECRET}%40@proxy:3128"})
+    set_proxies(monkeypatch, {"HTTPS_PROXY": f"http://user:{SECRET}%40%E2%82%AC@proxy:3128"})
     manager = HttpClient(())._manager("https://quay.io/v2/")
     assert isinstance(manager, ProxyManager)
     assert manager.proxy is not None
     assert manager.proxy.host == "proxy"
     login = base64.b64decode(manager.proxy_headers["Proxy-Authorization"].removeprefix("Basic "))
-    assert login.decode() == f"user:{SECRET}@"
+    assert login.decode() == f"user:{SECRET}@€"
 
 
 def test_a_proxy_that_is_gone_is_a_clear_error(
