@@ -49,7 +49,6 @@ class Reader:
     fetches: Fetches
     number: int
     toc_format: TocFormat = TocFormat.ZSTD_CHUNKED
-    n_requests: int = 1
 
     @property
     def digest(self) -> str:

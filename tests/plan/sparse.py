@@ -23,7 +23,6 @@ class TocBytes:
     data: bytes
     toc_offset: int
     toc_format: TocFormat = TocFormat.ZSTD_CHUNKED
-    n_requests: int = 1
 
     @property
     def digest(self) -> str:

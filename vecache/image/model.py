@@ -8,20 +8,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from vecache.errors import ImageError
 from vecache.image.ahead import ReadAhead
 from vecache.text import html_table
+from vecache.toc.files import TocFormat
 from vecache.toc.parse import Toc
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from vecache.image.toc import TocReader
-    from vecache.toc.files import TocFormat
 
 __all__ = ["Image", "ImageLayer"]
+
+_TOC_REQUESTS = MappingProxyType({TocFormat.ZSTD_CHUNKED: 1, TocFormat.ESTARGZ: 2})
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -59,7 +62,7 @@ class ImageLayer:
     @property
     def toc_requests(self) -> int:
         """Requests a pull needs for the TOC: 1 for zstd:chunked, 2 for eStargz, else 0."""
-        return self.reader.n_requests if self.reader else 0
+        return _TOC_REQUESTS[self.reader.toc_format] if self.reader else 0
 
     @cached_property
     def toc_offset(self) -> int:

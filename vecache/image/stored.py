@@ -116,7 +116,6 @@ class StoredZstdChunkedToc:
     position: TocPosition
 
     toc_format = TocFormat.ZSTD_CHUNKED
-    n_requests = 1
 
     def offset(self) -> int:
         """Return the offset of the TOC in the blob."""
@@ -149,7 +148,6 @@ class StoredEstargzToc:
     digest: str  # of the JSON
 
     toc_format = TocFormat.ESTARGZ
-    n_requests = 2
 
     @cached_property
     def _compressed_bytes(self) -> int:

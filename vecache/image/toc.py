@@ -98,10 +98,6 @@ class TocReader(Protocol):
     def digest(self) -> str:
         """The digest in the annotation."""
 
-    @property
-    def n_requests(self) -> int:
-        """Requests that Podman needs for it."""
-
     def offset(self) -> int:
         """Return the offset of the TOC in the blob."""
 
@@ -168,7 +164,6 @@ class ZstdChunkedToc:
     position: TocPosition
 
     toc_format = TocFormat.ZSTD_CHUNKED
-    n_requests = 1
 
     def offset(self) -> int:
         """Return the offset of the TOC in the blob."""
@@ -255,7 +250,6 @@ class EstargzToc:
     _offset: int = -1
 
     toc_format = TocFormat.ESTARGZ
-    n_requests = 2
 
     def offset(self) -> int:
         """Return the offset of the TOC in the blob; reads the footer once."""
