@@ -46,7 +46,7 @@ KNOWN = 0.4
 
 @dataclass(frozen=True)
 class Sizes:
-    """How large the made-up image and store are."""
+    """Sizes of the made-up image and store."""
 
     n_files: int
     n_chunks: int
@@ -61,7 +61,7 @@ class Sizes:
 
 
 def contents(numbers: I64) -> Digests:
-    """Digests of made-up contents: a function of the number that looks like a hash."""
+    """Digests of made-up contents: a function of the number, distributed like a hash."""
     words = numbers.astype(np.uint64)[:, None] + np.arange(4, dtype=np.uint64) * np.uint64(2**60)
     for shift in (30, 27, 31):  # splitmix64
         words = (words ^ (words >> np.uint64(shift))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -139,17 +139,17 @@ def _toc_parts(numbers: I64, n_files: int) -> Iterator[bytes]:
     n_each = len(numbers) // n_files
     yield b'{"version":1,"entries":['
     for row, (digest, chunk_digest) in enumerate(zip(file_digests, chunk_digests, strict=True)):
-        file, place = divmod(row, n_each)
+        file, chunk_no = divmod(row, n_each)
         chunk = (
             f'"offset":{2_000 * row},"endOffset":{2_000 * row + 1_900},"chunkSize":5000,'
-            f'"chunkOffset":{5_000 * place},"chunkDigest":"{chunk_digest}"}}'
+            f'"chunkOffset":{5_000 * chunk_no},"chunkDigest":"{chunk_digest}"}}'
         )
         name = f'"name":"usr/lib/made-up/{file % 700:03}/file-{file}",'
         whole = (
             f'"mode":420,"size":{5_000 * n_each},"modtime":"2024-02-03T04:05:06Z",'
             f'"accesstime":"0001-01-01T00:00:00Z","digest":"{digest}",'
         )
-        kind = f'"type":"chunk",{name}' if place else f'"type":"reg",{name}{whole}'
+        kind = f'"type":"chunk",{name}' if chunk_no else f'"type":"reg",{name}{whole}'
         yield (b"," if row else b"") + f"{{{kind}{chunk}".encode()
     yield b"]}"
 
@@ -189,13 +189,13 @@ def bench_table(benchmark: BenchmarkFixture, made_up: tuple[Path, Path]) -> None
 
 
 def check(plan: ImagePlan, sizes: Sizes) -> None:
-    """All chunks were walked through, and about as many found as were made to be."""
+    """All chunks were planned, and about as many found as the data has."""
     assert plan.total_bytes == 5_000 * sizes.n_chunks
     assert 0.3 < 1 - plan.missing_bytes / plan.total_bytes < 0.8
 
 
 def main(folder: Path) -> None:
-    """Make the full size once, then say what each step costs."""
+    """Make the full size once, then print the cost of each step."""
     sizes = Sizes.of(1.0)
     if not folder.exists():
         write_store(folder / "store", sizes)

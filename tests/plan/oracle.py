@@ -1,4 +1,4 @@
-"""A pull as slow, plain Python: one file, one chunk and one gap at a time, as the Go code goes.
+"""A pull as slow, plain Python: one file, chunk and gap at a time, in the order of the Go code.
 
 Stands on the oracles of TOCs and of cache files, and on nothing of `vecache`.
 """
@@ -51,9 +51,9 @@ def merge_missing_chunks(parts: list[Part], target: int, threshold: int) -> list
 
     if not parts:
         return []
-    joined = [parts[0]]
+    coalesced = [parts[0]]
     for i in range(1, len(parts)):
-        previous, part = joined[-1], parts[i]
+        previous, part = coalesced[-1], parts[i]
         if (
             get_gap(parts, i) == 0
             and not previous.is_local
@@ -63,19 +63,19 @@ def merge_missing_chunks(parts: list[Part], target: int, threshold: int) -> list
             previous.length += part.length
             parts[i] = Part(part.offset, part.length, part.file)
         else:
-            joined.append(part)
+            coalesced.append(part)
     gaps = []
     last, n_sources = -1, 0
-    for i, part in enumerate(joined):
+    for i, part in enumerate(coalesced):
         if part.is_local:
             continue
         n_sources += 1
         if last >= 0:
-            end = joined[last].offset + joined[last].length
+            end = coalesced[last].offset + coalesced[last].length
             gaps.append(((part.offset - end) % MAX_U64, last, i))
         last = i
     gaps.sort(key=lambda gap: gap[0])
-    is_merged = [False] * len(joined)
+    is_merged = [False] * len(coalesced)
     remaining = n_sources - target
     for cost, start, end in gaps:
         if remaining < 0 and cost > threshold:
@@ -83,12 +83,12 @@ def merge_missing_chunks(parts: list[Part], target: int, threshold: int) -> list
         for i in range(start + 1, end + 1):
             is_merged[i] = True
         remaining -= 1
-    merged = [joined[0]]
-    for i in range(1, len(joined)):
+    merged = [coalesced[0]]
+    for i in range(1, len(coalesced)):
         if not is_merged[i]:
-            merged.append(joined[i])
+            merged.append(coalesced[i])
         else:
-            end = joined[i].offset + joined[i].length
+            end = coalesced[i].offset + coalesced[i].length
             merged[-1] = Part(merged[-1].offset, end - merged[-1].offset, -1)
     return merged
 

@@ -30,7 +30,7 @@ KINDS = ["reg"] * 6 + ["dir", "symlink", "hardlink", "char", "block", "fifo"]
 
 @dataclass(frozen=True)
 class StoredLayer:
-    """A layer of a store: its TOC, its layout, and its cache as it lies there, sound or not."""
+    """A layer of a store: its TOC, its layout, and its cache file, sound or damaged."""
 
     toc: bytes
     layout: Layout
@@ -42,7 +42,7 @@ class StoredLayer:
 
     @property
     def complete_oracle(self) -> OracleCache:
-        """Known by all its chunks."""
+        """With all of its chunks."""
         is_flat = self.layout is Layout.FLAT
         return read_cache(packed(self.toc, Layout.DIR)) if is_flat else self.oracle
 
@@ -53,9 +53,9 @@ def packed(toc: bytes, layout: Layout) -> bytes:
 
 @st.composite
 def tocs(draw: st.DrawFn) -> tuple[bytes, int]:
-    """A TOC, and the byte in the blob where it begins."""
+    """A TOC, and its offset in the blob."""
     entries: list[dict[str, Any]] = []
-    place = draw(st.sampled_from([0, 100]))
+    offset = draw(st.sampled_from([0, 100]))
     for _ in range(draw(st.integers(0, 5))):
         kind = draw(st.sampled_from(KINDS))
         entry: dict[str, Any] = {"type": kind, "name": draw(st.sampled_from(NAMES))}
@@ -64,38 +64,38 @@ def tocs(draw: st.DrawFn) -> tuple[bytes, int]:
             entries.append(entry | ({"size": draw(st.sampled_from([0, 9]))} if is_device else {}))
             continue
         entry |= {"digest": draw(st.sampled_from(CONTENTS)), "mode": draw(st.sampled_from([6, 7]))}
-        chunks, place = draw(_chunks(place))
+        chunks, offset = draw(_chunks(offset))
         size = sum(chunk.pop("_size") for chunk in chunks)
         entry["size"] = draw(st.sampled_from([size, size, size, 0, 3, size + 10]))
         entries += [entry | chunks[0]]
         entries += [{"type": "chunk", "name": entry["name"], **chunk} for chunk in chunks[1:]]
-    place += draw(st.sampled_from(GAPS))
-    return json.dumps({"version": 1, "entries": entries}).encode(), place
+    offset += draw(st.sampled_from(GAPS))
+    return json.dumps({"version": 1, "entries": entries}).encode(), offset
 
 
 @st.composite
-def _chunks(draw: st.DrawFn, place: int) -> tuple[list[dict[str, Any]], int]:
+def _chunks(draw: st.DrawFn, offset: int) -> tuple[list[dict[str, Any]], int]:
     """The chunk fields of a file's entries, and where the file ends in the blob."""
     chunks: list[dict[str, Any]] = []
     n_chunks, file_offset = draw(st.sampled_from([1, 1, 1, 2, 4])), 0
     for number in range(n_chunks):
         size = draw(st.sampled_from(SIZES))
-        place += draw(st.sampled_from(GAPS)) if number == 0 else 0
-        chunk: dict[str, Any] = {"offset": place, "_size": size, "chunkOffset": file_offset}
+        offset += draw(st.sampled_from(GAPS)) if number == 0 else 0
+        chunk: dict[str, Any] = {"offset": offset, "_size": size, "chunkOffset": file_offset}
         chunk["chunkDigest"] = draw(st.sampled_from([*CONTENTS, ""]))
         chunk["chunkType"] = draw(st.sampled_from(["", "", "", "", "zeros", "other"]))
         if n_chunks > 1 or draw(st.booleans()):
             chunk["chunkSize"] = size
         chunks.append(chunk)
-        place, file_offset = place + draw(st.sampled_from([size, size // 2])), file_offset + size
+        offset, file_offset = offset + draw(st.sampled_from([size, size // 2])), file_offset + size
     if draw(st.integers(0, 4)):
-        chunks[-1]["endOffset"] = place
-    return chunks, place
+        chunks[-1]["endOffset"] = offset
+    return chunks, offset
 
 
 @st.composite
 def stored_layers(draw: st.DrawFn, *, sound: bool = False) -> list[StoredLayer]:
-    """Layers of a store; where not all are sound, a location is corrupt or two tags exchanged."""
+    """Layers of a store; unless sound, with a corrupt location or two swapped tags."""
     layers = []
     for _ in range(draw(st.integers(0, 3))):
         toc, _ = draw(tocs())
@@ -128,7 +128,7 @@ OPTIONS = st.builds(
 
 
 def load_layers(layers: list[StoredLayer]) -> LayersCache:
-    """The layers as one set: the plain ones at the start loaded, all others joined."""
+    """The layers as one set: the plain ones at the start loaded, all others appended."""
     n_loaded = next((i for i, each in enumerate(layers) if each.layout is Layout.FLAT), len(layers))
     records = [make_record(number) for number in range(len(layers))]
     loaded = [
@@ -138,9 +138,9 @@ def load_layers(layers: list[StoredLayer]) -> LayersCache:
     cache = LayersCache(records[:n_loaded], loaded)
     for record, layer in zip(records[n_loaded:], layers[n_loaded:], strict=True):
         entries = Toc.parse(layer.toc).entries if layer.layout is Layout.FLAT else None
-        joined = CacheFile.parse(layer.cache)
+        appended = CacheFile.parse(layer.cache)
         cache = cache.append(
-            CachedLayer(record, joined, CacheSource.APPENDED, flat_entries=entries)
+            CachedLayer(record, appended, CacheSource.APPENDED, flat_entries=entries)
         )
     return cache
 

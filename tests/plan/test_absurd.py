@@ -40,7 +40,7 @@ def wrapped(number: int) -> int:
 
 
 @given(st.lists(st.lists(ENTRIES, max_size=6), min_size=1, max_size=3), OPTIONS)
-def test_absurd_numbers_come_out_in_every_form(
+def test_absurd_numbers_can_be_written_in_every_form(
     layers: list[list[dict[str, Any]]], options: PlanOptions
 ) -> None:
     image = open_sparse(*((toc(entries), 100 + i) for i, entries in enumerate(layers)))
@@ -56,7 +56,7 @@ def test_absurd_numbers_come_out_in_every_form(
     assert all(-(2**63) <= layer.missing_bytes < 2**63 for layer in plan.layers)
 
 
-def test_missing_bytes_wrap_as_go_s_do() -> None:
+def test_missing_bytes_wrap_as_in_go() -> None:
     sizes = [2**63 - 1, 2**62, 5]
     entries = [
         {"type": "reg", "name": f"{i}", "size": size, "digest": digest_of(bytes([i]))}

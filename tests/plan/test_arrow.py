@@ -37,13 +37,13 @@ def plan_golden(image: str = "app1", n_present: int = 1, **options: object) -> I
 
 
 def by_file(rows: list[Row]) -> Iterator[tuple[Row, list[Row]]]:
-    """Each file with the chunks behind it."""
-    for place, row in enumerate(rows):
+    """Each file with the chunks that follow it."""
+    for index, row in enumerate(rows):
         if row["kind"] != "chunk":
-            end = place + 1
+            end = index + 1
             while end < len(rows) and rows[end]["kind"] == "chunk":
                 end += 1
-            yield row, rows[place + 1 : end]
+            yield row, rows[index + 1 : end]
 
 
 @given(tocs(), stored_layers(sound=True), OPTIONS)
@@ -79,8 +79,8 @@ def check_row(row: Row, ranges: list[list[int]]) -> None:
         assert first <= row["blob_first"] <= row["blob_last"] <= last
 
 
-def test_a_reused_chunk_says_where_its_bytes_are() -> None:
-    """Checked against the cache: the place in the table holds the chunk's own digest."""
+def test_a_reused_chunk_has_the_location_of_its_bytes() -> None:
+    """Checked against the cache: the location in the table has the chunk's own digest."""
     plan = plan_golden(reflink=True)
     rows = [
         row

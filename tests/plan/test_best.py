@@ -44,7 +44,7 @@ def test_each_share_is_that_of_brute_force(
             hard_links=options.hard_links,
         )
     except PullFailedError:
-        return  # the pull fails, and test_replay sees to it that the plan does
+        return  # the pull fails; test_replay checks that the plan does too
     plan = plan_with(open_sparse(toc), load_layers(layers), options)
     shares = [more - less for more, less in pairwise(steps)]
     assert plan.best.missing_bytes == steps[-1]
@@ -77,7 +77,7 @@ def plan_golden(store: str, image: str, n_present: int, **options: object) -> Im
     return plan_image(open_image(f"oci:{GOLDEN_SMALL}/oci:{image}"), cache, **options)  # type: ignore[arg-type]
 
 
-def test_a_flat_store_is_known_by_all_chunks_through_its_tocs() -> None:
+def test_the_tocs_of_a_flat_store_give_all_of_its_chunks() -> None:
     """With them the least is the same as for the plain store, however the two lie on disk."""
     flat = plan_golden("flat", "other", 2, reflink=True, layout="flat")
     plain = plan_golden("dir", "other", 2, reflink=True)
@@ -102,20 +102,20 @@ def test_hard_links_cost_what_other_owners_and_modes_cost() -> None:
 
 
 @pytest.mark.parametrize("layout", Layout)
-def test_all_layers_of_a_pull_are_known_by_all_chunks(layout: Layout) -> None:
-    """The second layer of an image is held against the first, which has joined flat."""
+def test_all_layers_of_a_pull_count_with_all_chunks(layout: Layout) -> None:
+    """The second layer of an image is planned against the first, which was appended flat."""
     plan = plan_golden("dir", "app1", 0, reflink=True, layout=layout)
     check_sums(plan)
     assert plan.best.missing_bytes == 1_390_479
 
 
-def test_a_present_or_whole_image_has_no_gap() -> None:
+def test_a_present_or_whole_image_has_no_excess() -> None:
     for plan in (plan_golden("dir", "app2", 5), plan_golden("dir", "app2", 0, whole_blobs=True)):
         check_sums(plan)
         assert (plan.best.missing_bytes, advice(plan.best)) == (0, [])
 
 
-def test_a_flat_layer_whose_toc_cannot_be_read_keeps_what_it_has(tmp_path: Path) -> None:
+def test_a_flat_layer_whose_toc_cannot_be_read_still_has_its_cached_chunks(tmp_path: Path) -> None:
     root = copy_store("flat", tmp_path)
     toc_path(root, layer_ids("flat")[0]).write_bytes(b"broken")
     cache = LayersCache.load(open_store(root), present=layer_ids("flat")[:2])
@@ -157,7 +157,7 @@ def test_nothing_to_pull_reads_no_toc(tmp_path: Path) -> None:
     assert len(again.best.layers) == len(again.layers)
 
 
-def test_plain_layers_are_known_by_all_chunks_already() -> None:
+def test_plain_layers_have_all_chunks_already() -> None:
     cache = LayersCache.load(open_store(GOLDEN_SMALL / "stores" / "dir"))
     assert cache.with_all_chunks() is cache
     assert cache.unread == ()

@@ -82,7 +82,7 @@ def test_every_number_of_ranges_costs_what_a_replay_with_it_costs(plan: ImagePla
     assert points(curve)[len(curve)] == figures(plan, 10**9, 0)
 
 
-def test_a_layer_has_a_curve_of_its_own_and_the_image_adds_them() -> None:
+def test_the_curve_of_an_image_is_the_sum_of_its_layers() -> None:
     plan = plan_golden("app2", reflink=True)
     layers = [curve_by_ranges([layer]) for layer in plan.layers]
     image = curve_by_ranges(plan.layers)
@@ -99,7 +99,7 @@ def test_fewer_ranges_never_cost_fewer_bytes() -> None:
     assert curve.slack_bytes[-1] == 0
 
 
-def test_parts_that_go_back_in_the_blob_are_never_joined() -> None:
+def test_parts_that_go_back_in_the_blob_are_never_merged() -> None:
     """Their gap is nearly 2**64: no number of ranges makes it worth fetching."""
     files = [
         {"type": "reg", "name": name, "size": 1, "digest": CONTENTS[n], "offset": offset}
@@ -133,7 +133,7 @@ def test_seconds_are_round_trips_and_bytes() -> None:
 
 
 @pytest.mark.parametrize(("bandwidth", "round_trip"), [(0, 1), (1, -1), (float("nan"), 1)])
-def test_impossible_lines_are_refused(bandwidth: float, round_trip: float) -> None:
+def test_impossible_networks_are_refused(bandwidth: float, round_trip: float) -> None:
     with pytest.raises(ValueError, match="bandwidth above 0"):
         curve_by_gap(plan_golden().layers).seconds(bandwidth, round_trip)
     with pytest.raises(ValueError, match="bandwidth above 0"):
@@ -146,7 +146,7 @@ def test_a_curve_goes_to_arrow_under_the_name_of_its_limit() -> None:
     assert curve_by_ranges(plan_golden().layers).to_arrow().column_names[0] == "max_ranges"
 
 
-def test_an_image_is_asked_for_again_layer_by_layer() -> None:
+def test_the_requests_of_each_layer_are_refused_separately() -> None:
     taken = plan_golden("app2", reflink=True, gap_bytes=0)
     refused = plan_golden("app2", reflink=True, gap_bytes=0, accepted_ranges=1)
     for one, other in zip(taken.layers, refused.layers, strict=True):
@@ -155,7 +155,7 @@ def test_an_image_is_asked_for_again_layer_by_layer() -> None:
         assert len(other.ranges) == min(len(one.ranges), 1)
         assert other.missing_bytes == one.missing_bytes
     assert refused.requests > taken.requests
-    assert plan_golden("base", accepted_ranges=1).requests == 0  # present: nothing is asked for
+    assert plan_golden("base", accepted_ranges=1).requests == 0  # present: no request
 
 
 def test_no_point_of_a_curve_counts_refused_requests() -> None:

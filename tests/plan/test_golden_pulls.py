@@ -1,4 +1,4 @@
-"""Protects the point of it all: every recorded pull comes out, to the byte and to the range.
+"""Protects the main promise: a plan equals every recorded pull, to the byte and to the range.
 
 Through what users call: an OCI layout and a graph root, `open_image`, `LayersCache`, `plan_image`.
 """
@@ -60,7 +60,7 @@ def test_all_recorded_pulls_are_here() -> None:
 
 
 @pytest.mark.parametrize("pull", SMALL_PULLS, ids=name_of)
-def test_every_small_pull_comes_out(pull: dict[str, Any]) -> None:
+def test_a_plan_equals_every_small_pull(pull: dict[str, Any]) -> None:
     layout = GOLDEN_SMALL / ("oci-estargz" if pull["toc"] == "estargz" else "oci")
     check(pull, layout, open_store(GOLDEN_SMALL / "stores" / pull["store"]))
 
@@ -75,6 +75,6 @@ def debian(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @needs_debian
 @pytest.mark.parametrize("pull", DEBIAN_PULLS, ids=name_of)
-def test_every_debian_pull_comes_out(pull: dict[str, Any], debian: tuple[Path, Path]) -> None:
+def test_a_plan_equals_every_debian_pull(pull: dict[str, Any], debian: tuple[Path, Path]) -> None:
     layout, root = debian
     check(pull, layout, open_store(root))

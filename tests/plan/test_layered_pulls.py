@@ -1,4 +1,4 @@
-"""Protects plans of images of several layers: the recorded pulls of `layered` come out."""
+"""Protects plans of images of several layers: they equal the recorded pulls of `layered`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> RecordedPulls:
     return RecordedPulls("layered", tmp_path_factory.mktemp("layered"))
 
 
-def test_pulls_of_one_layer_at_a_time_come_out(recorded: RecordedPulls) -> None:
+def test_a_plan_equals_every_pull_of_one_layer_at_a_time(recorded: RecordedPulls) -> None:
     sequential = [pull for pull in recorded.pulls if pull["parallel"] == 1]
     assert len(sequential) == 5
     for pull in sequential:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def fetch_bytes(images: list[Image], order: tuple[int, ...], options: PlanOptions) -> int:
-    plans = plan_images([images[place] for place in order], LayersCache(), options)
+    plans = plan_images([images[index] for index in order], LayersCache(), options)
     return sum(plan.fetch_bytes for plan in plans)
 
 

@@ -23,19 +23,19 @@ CHUNKS = st.lists(
 
 
 def lay_out(chunks: list[tuple[int, int, bool, bool]]) -> tuple[list[Part], Parts]:
-    """The same chunks for the oracle, and joined by the code under test."""
-    place, file, parts = 0, 0, []
+    """The same chunks for the oracle, and coalesced by the code under test."""
+    offset, file, parts = 0, 0, []
     for gap, n_bytes, is_new_file, is_fetched in chunks:
-        place, file = place + gap, file + is_new_file
-        parts.append(Part(place, n_bytes, file, not is_fetched))
-        place += n_bytes
+        offset, file = offset + gap, file + is_new_file
+        parts.append(Part(offset, n_bytes, file, not is_fetched))
+        offset += n_bytes
     columns = [[p.offset, p.offset + p.length, p.file, not p.is_local] for p in parts]
     first, end, file_row, is_fetched_column = np.array(columns, np.int64).reshape(-1, 4).T
     return parts, coalesce_chunks(first, end, file_row, is_fetched_column.astype(np.bool_))
 
 
 @given(CHUNKS, st.integers(1, 14), st.sampled_from([0, 5, 6]))
-def test_any_chunks_are_merged_as_go_merges_them(
+def test_any_chunks_are_merged_as_in_go(
     chunks: list[tuple[int, int, bool, bool]], max_ranges: int, gap_bytes: int
 ) -> None:
     expected, parts = lay_out(chunks)
@@ -66,7 +66,7 @@ def test_one_part_fewer_remains_than_allowed() -> None:
     assert [len(merge_ranges(parts, allowed, 0)) for allowed in (1, 2, 5, 6, 7)] == [1, 1, 4, 5, 6]
 
 
-def test_a_part_before_the_last_one_is_not_fetched_along() -> None:
+def test_a_part_before_the_last_one_is_never_merged() -> None:
     """Its gap is nearly 2**64 in Go, whatever the threshold."""
     first, end = np.array([500, 100], np.int64), np.array([600, 200], np.int64)
     parts = coalesce_chunks(first, end, np.arange(2), np.ones(2, np.bool_))
@@ -90,7 +90,7 @@ def test_a_refused_request_is_halved_as_podman_halves_it(
 
 
 @pytest.mark.parametrize("text", ["", "0", "-1", "two", "1e3", "9" * 10, "\u0663", "one "])
-def test_a_text_that_is_no_number_of_ranges_is_refused(text: str) -> None:
+def test_a_text_that_is_not_a_number_of_ranges_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="wanted a number from 1"):
         parse_ranges(text)
 

@@ -1,4 +1,4 @@
-"""Protects the decisions: file by file and chunk by chunk those of a walk in Go's manner."""
+"""Protects the decisions: file by file and chunk by chunk they equal those of the Go code."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def as_oracle(got: Replay) -> OraclePull:
 
 
 @given(tocs(), stored_layers(), OPTIONS)
-def test_any_pull_goes_as_the_oracle_goes(
+def test_any_pull_equals_the_oracle(
     toc: tuple[bytes, int], layers: list[StoredLayer], options: PlanOptions
 ) -> None:
     files = file_list(*toc, estargz=False, layout=str(options.layout))
@@ -102,9 +102,7 @@ def test_what_a_plan_cannot_take_is_named_with_its_layer(
         ("usr/x.wh.a", False),
     ],
 )
-def test_a_whiteout_is_told_by_the_last_part_of_the_cleaned_name(
-    name: str, is_whiteout: bool
-) -> None:
+def test_the_base_of_the_cleaned_name_makes_a_whiteout(name: str, is_whiteout: bool) -> None:
     toc = toc_of(type="reg", size=1).replace(b'"a"', json.dumps(name).encode())
     files = select_files(Toc.parse(toc).entries, TocFormat.ZSTD_CHUNKED, 1, Layout.DIR)
     assert (files.action[0] == Action.WHITEOUT) == is_whiteout
