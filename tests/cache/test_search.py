@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests import oracle
 from tests.cache.test_bloom import as_rows
-from vecache.cache.reader import find_first, steps_up
+from vecache.cache.reader import find_first, is_ascending
 
 # Few letters, so that digests repeat; the lowest and highest byte, so that NULs at the end and
 # bytes over 127 are seen.
@@ -26,16 +26,16 @@ def test_ends_where_go_ends(have: list[bytes], wanted: list[bytes]) -> None:
 @given(st.lists(DIGEST, min_size=1, max_size=40).map(sorted))
 def test_finds_the_first_of_equals_in_order(have: list[bytes]) -> None:
     assert find_first(as_rows(have), as_rows(have)).tolist() == [have.index(d) for d in have]
-    assert steps_up(as_rows(have)).all()
+    assert is_ascending(as_rows(have)).all()
 
 
 @given(st.lists(DIGEST, min_size=1, max_size=10))
-def test_steps_compare_as_memcmp(have: list[bytes]) -> None:
+def test_rows_compare_as_memcmp(have: list[bytes]) -> None:
     wanted = [a <= b for a, b in pairwise(have)]
-    assert steps_up(as_rows(have)).tolist() == wanted
+    assert is_ascending(as_rows(have)).tolist() == wanted
 
 
-def test_rows_may_lie_apart_and_be_empty() -> None:
+def test_rows_may_be_strided_and_empty() -> None:
     tags = np.arange(20, dtype=np.uint8).reshape(4, 5)
     assert find_first(tags[:, :3], np.ascontiguousarray(tags[2:, :3])).tolist() == [2, 3]
-    assert steps_up(tags[:, :0]).tolist() == [True] * 3
+    assert is_ascending(tags[:, :0]).tolist() == [True] * 3

@@ -82,7 +82,7 @@ def test_what_is_neither_is_refused(tmp_path: Path, capsys: pytest.CaptureFixtur
     shown = capsys.readouterr()
     assert shown.out == ""
     assert r"odd\x1b: " in shown.err
-    assert "this is no cache file" in shown.err
+    assert "this is not a cache file" in shown.err
     assert main(["inspect", str(tmp_path / "missing")]) == 3
     assert "missing: No such file" in capsys.readouterr().err
 

@@ -1,1 +1,1 @@
-"""One cache file: its format, read, checked, asked and built."""
+"""One cache file: its format, how it is read, validated and built."""

@@ -1,26 +1,22 @@
-"""CRC-32 of many rows of bytes at once: what the bloom filter hashes with.
+"""The bloom filter of a cache file: whether a layer may contain a digest.
 
-`zlib.crc32` takes one run of bytes a call, which costs a Python call a row. CRC-32 is affine over
-bits: the value of a row is the exclusive or of one table entry for each byte, chosen by the byte
-and by how many bytes follow it, and of one constant for the length. So a column of bytes is one
-look-up in a table of 256 entries, and `zlib` itself says the constant, from the first row.
-
-39 ns a row of 32 bytes. Building the tables takes 0.2 ms, so nothing keeps them.
-
-The bloom filter of a cache file: whether this layer may hold a digest.
-
-For seed s in 0 … n_hashes-1 and a packed digest d of L bytes, a bit's number is
+For seed s in 0 ... n_hashes-1 and a packed digest d of L bytes, the number of a bit is
 `(crc32(d[:s mod L]) ^ crc32(d[s mod L:])) mod n_bits`, in 32 bits. Hence:
 
-1. Only L seeds differ, whatever `n_hashes` says.
-2. CRC-32 is affine, so rows that share their first s bytes (all of them say `sha256:`) share the
-   difference between the hash of seed s and that of seed 0. One CRC a row gives all three hashes.
+1. Only L seeds differ, whatever `n_hashes` is.
+2. CRC-32 is affine, so for rows that share their first s bytes (all begin with `sha256:`) the hash
+   of seed s differs from that of seed 0 by a constant. One CRC a row gives all three hashes.
 3. For the same reason the hashes are not independent: where `n_words` is a power of two, about
    12 % of unknown digests pass, not the 1.7 % of the upstream comment. `false_positive_rate`
    measures it.
 
-The bits are read as bytes where the file has them: bit i is bit `i & 7` of byte `i >> 3`, which for
-little-endian words is the same bit. About 60 ns a digest; a filter takes 10 bits a tag.
+`crc32_rows` computes the CRC-32 of many rows at once; `zlib.crc32` takes one Python call a row. The
+CRC of a row is the exclusive or of one table entry for each byte, selected by the byte and by the
+number of bytes behind it, and of one constant for the length, which `zlib` gives for the first row.
+
+The bits are read as bytes as the file has them: bit i is bit `i & 7` of byte `i >> 3`, which in
+little-endian words is the same bit. About 60 ns a digest, of which the CRC of 32 bytes takes 39;
+the tables take 0.2 ms and are not stored. A filter takes 10 bits a tag.
 
 Source: containers/storage pkg/chunked/bloom_filter_linux.go.
 """
@@ -43,18 +39,125 @@ if TYPE_CHECKING:
 
 __all__ = ["BloomFilter", "crc32_rows"]
 
+_BITS_PER_TAG = 10  # upstream: bloomFilterScale
 _ROWS_PER_BLOCK = 1 << 13  # 8,192 rows of 55 bytes stay in the second-level cache
 
 
+class BloomFilter:
+    """A bit array, and the number of hashes that each digest has in it."""
+
+    __slots__ = ("bits", "n_hashes")
+
+    def __init__(self, bits: U8, n_hashes: int = N_HASHES) -> None:
+        # (8 * n_words,) uint8 at any alignment, not copied; n_words is not a multiple of 2 ** 26.
+        self.bits = frozen(bits.view())
+        self.n_hashes = n_hashes
+
+    @classmethod
+    def build(cls, packed: U8) -> BloomFilter:
+        """Build the filter that a writer builds.
+
+        Parameters
+        ----------
+        packed : (n_tags, digest_len) uint8
+            The digests of all tags, in any order.
+
+        Returns
+        -------
+        BloomFilter
+            10 bits a tag in whole words, at least one; three hashes.
+        """
+        n_words = cls.words_for(len(packed))
+        bloom = cls(np.zeros(8 * n_words, np.uint8))
+        is_set = np.zeros(64 * n_words, np.bool_)
+        for bit in bloom._bits_of(packed):  # three hashes
+            is_set[bit] = True
+        return cls(np.packbits(is_set, bitorder="little"))
+
+    @staticmethod
+    def words_for(n_tags: int) -> int:
+        """Return the number of words that a writer gives a filter, at least 1."""
+        return max(1, -(-_BITS_PER_TAG * n_tags // 64))
+
+    @property
+    def n_words(self) -> int:
+        """Number of 64-bit words in the bit array."""
+        return len(self.bits) // 8
+
+    @property
+    def words(self) -> U64:
+        """(n_words,) uint64 little-endian view of the bits; not aligned in a mapped file."""
+        return self.bits.view("<u8")
+
+    @property
+    def fill(self) -> float:
+        """Fraction of bits that are set, 0 to 1."""
+        return int(np.bitwise_count(self.bits).sum(dtype=np.int64)) / (8 * len(self.bits))
+
+    def may_contain(self, packed: U8) -> Bool:
+        """Query many digests.
+
+        Parameters
+        ----------
+        packed : (m, digest_len) uint8
+            Packed digests, at any strides.
+
+        Returns
+        -------
+        (m,) bool
+            False where the digest was certainly not added.
+        """
+        admitted = np.ones(len(packed), np.bool_)
+        for bit in self._bits_of(packed):  # three hashes, and never more than digest_len
+            is_set = self.bits.take(bit >> 3) >> (bit & 7).astype(np.uint8) & 1
+            admitted &= is_set.view(np.bool_)
+        return admitted
+
+    def false_positive_rate(self, n_samples: int = 1 << 16, seed: int = 0) -> float:
+        """Return the fraction of random sha256 digests that pass, as measured with `n_samples`."""
+        shape = (n_samples, RAW_BYTES[Algorithm.SHA256])
+        raw = np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
+        _, packed = Digests.from_raw(raw).packed(Algorithm.SHA256)
+        return float(self.may_contain(packed).mean()) if n_samples else 0.0
+
+    def _bits_of(self, packed: U8) -> Iterator[U32]:
+        """(m,) uint32 for each seed that differs: the bit number of each digest."""
+        n_bits = np.uint32(8 * len(self.bits) % 2**32)  # upstream quirk: counted in 32 bits
+        if packed.shape[1] == 0:  # upstream quirk: an empty digest is the first bit
+            yield np.zeros(len(packed), np.uint32)
+            return
+        for hashes in _hashes(packed, min(self.n_hashes, packed.shape[1])):
+            yield hashes % n_bits
+
+    def __repr__(self) -> str:
+        return f"<BloomFilter: {self.n_words:,} words, {self.n_hashes} hashes, {self.fill:.0%} set>"
+
+
+def _hashes(packed: U8, n_seeds: int) -> Iterator[U32]:
+    """(m,) uint32 for each seed: the exclusive or of the CRCs of the two parts."""
+    if len(packed) == 0:
+        return
+    first = packed[0].tobytes()
+    heads = packed[:, :PREFIX_BYTES].T
+    n_shared = len(heads) if (heads == heads[:, :1]).all() else 0
+    whole = crc32_rows(packed, n_shared)
+    for seed in range(n_seeds):
+        if seed <= n_shared:
+            change = zlib.crc32(first[:seed]) ^ zlib.crc32(first[seed:]) ^ zlib.crc32(first)
+            yield whole ^ np.uint32(change)
+        else:
+            yield crc32_rows(packed[:, :seed]) ^ crc32_rows(packed[:, seed:])
+
+
 def crc32_rows(rows: U8, n_shared: int = 0) -> U32:
-    """Take the CRC-32 (IEEE, as zlib) of each row.
+    """Compute the CRC-32 (IEEE, as zlib) of each row.
 
     Parameters
     ----------
     rows : (n, n_columns) uint8
-        Any strides: tags in a mapped file are read where they stand.
+        Any strides: tags in a mapped file are read in place.
     n_shared : int
-        How many leading columns hold the same in all rows; they are then skipped.
+        Number of leading columns that are equal in all rows; they are skipped.
 
     Returns
     -------
@@ -82,120 +185,12 @@ def crc32_rows(rows: U8, n_shared: int = 0) -> U32:
 
 
 def _tables(n_columns: int) -> U32:
-    """(n_columns, 256) uint32: what a byte adds to the CRC, by column; the last has none behind."""
+    """(n_columns, 256) uint32: what each byte adds to the CRC in each column."""
     zero = zlib.crc32(b"\0")
     last = np.array([zlib.crc32(bytes([byte])) ^ zero for byte in range(256)], np.uint32)
     tables = np.empty((n_columns, 256), np.uint32)
-    tables[-1:] = last
-    for column in range(n_columns - 2, -1, -1):  # one more zero byte behind each
+    tables[-1:] = last  # no bytes behind it
+    for column in range(n_columns - 2, -1, -1):  # one more byte behind each
         after = tables[column + 1]
         tables[column] = (after >> np.uint32(8)) ^ last[after & np.uint32(0xFF)]
     return tables
-
-
-_BITS_PER_TAG = 10  # upstream: bloomFilterScale
-
-
-class BloomFilter:
-    """A bit array, and how many hashes a digest has in it."""
-
-    __slots__ = ("bits", "n_hashes")
-
-    def __init__(self, bits: U8, n_hashes: int = N_HASHES) -> None:
-        self.bits = frozen(bits.view())
-        self.n_hashes = n_hashes
-
-    @classmethod
-    def build(cls, packed: U8) -> BloomFilter:
-        """Make the filter that a writer makes.
-
-        Parameters
-        ----------
-        packed : (n_tags, digest_len) uint8
-            The digests of all tags, in any order.
-
-        Returns
-        -------
-        BloomFilter
-            10 bits a tag in whole words, at least one; three hashes.
-        """
-        n_words = cls.words_for(len(packed))
-        bloom = cls(np.zeros(8 * n_words, np.uint8))
-        is_set = np.zeros(64 * n_words, np.bool_)
-        for bit in bloom._bits_of(packed):  # three hashes
-            is_set[bit] = True
-        return cls(np.packbits(is_set, bitorder="little"))
-
-    @staticmethod
-    def words_for(n_tags: int) -> int:
-        """Count the words that a writer gives a filter."""
-        return max(1, -(-_BITS_PER_TAG * n_tags // 64))
-
-    @property
-    def n_words(self) -> int:
-        """64-bit words in the bit array."""
-        return len(self.bits) // 8
-
-    @property
-    def words(self) -> U64:
-        """(n_words,) uint64 little-endian view of the bits; not aligned in a mapped file."""
-        return self.bits.view("<u8")
-
-    @property
-    def fill(self) -> float:
-        """The share of bits that are set, 0 to 1."""
-        return int(np.bitwise_count(self.bits).sum(dtype=np.int64)) / (8 * len(self.bits))
-
-    def may_contain(self, packed: U8) -> Bool:
-        """Ask for many digests.
-
-        Parameters
-        ----------
-        packed : (m, digest_len) uint8
-            Packed digests, at any strides.
-
-        Returns
-        -------
-        (m,) bool
-            False where the digest was certainly never added.
-        """
-        admitted = np.ones(len(packed), np.bool_)
-        for bit in self._bits_of(packed):  # hashes: three, and never more than digest_len
-            is_set = self.bits.take(bit >> 3) >> (bit & 7).astype(np.uint8) & 1
-            admitted &= is_set.view(np.bool_)
-        return admitted
-
-    def false_positive_rate(self, n_samples: int = 1 << 16, seed: int = 0) -> float:
-        """Measure how often a digest that is not there passes."""
-        shape = (n_samples, RAW_BYTES[Algorithm.SHA256])
-        raw = np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
-        _, packed = Digests.from_raw(raw).packed(Algorithm.SHA256)
-        return float(self.may_contain(packed).mean()) if n_samples else 0.0
-
-    def _bits_of(self, packed: U8) -> Iterator[U32]:
-        """(m,) uint32 for each seed that differs: numbers of the bits of each digest."""
-        n_bits = np.uint32(8 * len(self.bits) % 2**32)  # upstream quirk: counted in 32 bits
-        if packed.shape[1] == 0:  # upstream quirk: an empty digest is the first bit
-            yield np.zeros(len(packed), np.uint32)
-            return
-        for hashes in _hashes(packed, min(self.n_hashes, packed.shape[1])):
-            yield hashes % n_bits
-
-    def __repr__(self) -> str:
-        return f"<BloomFilter: {self.n_words:,} words, {self.n_hashes} hashes, {self.fill:.0%} set>"
-
-
-def _hashes(packed: U8, n_seeds: int) -> Iterator[U32]:
-    """(m,) uint32 for each seed: the two parts' CRCs, exclusive-ored."""
-    if len(packed) == 0:
-        return
-    first = packed[0].tobytes()
-    heads = packed[:, :PREFIX_BYTES].T
-    n_shared = len(heads) if (heads == heads[:, :1]).all() else 0
-    whole = crc32_rows(packed, n_shared)
-    for seed in range(n_seeds):
-        if seed <= n_shared:
-            change = zlib.crc32(first[:seed]) ^ zlib.crc32(first[seed:]) ^ zlib.crc32(first)
-            yield whole ^ np.uint32(change)
-        else:
-            yield crc32_rows(packed[:, :seed]) ^ crc32_rows(packed[:, seed:])

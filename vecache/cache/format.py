@@ -1,42 +1,35 @@
-"""The bytes of a cache file, version 3.
+"""The layout of a cache file, version 3, and the checks of its header.
 
-What Podman, Buildah, CRI-O and Skopeo keep for a layer as the big-data item
+Podman, Buildah, CRI-O and Skopeo store a layer's cache as the big-data item
 `chunked-manifest-cache`. All integers are little-endian; from byte 36 on nothing is aligned.
 
 | at   | type          | name        | meaning                                                  |
 |------|---------------|-------------|----------------------------------------------------------|
 | 0    | u64           | version     | 3                                                        |
-| 8    | u64           | tag_len     | bytes of one tag: digest_len + 16; 0 where no tags       |
-| 16   | u64           | digest_len  | bytes of one packed digest: 39, 55, 71; 0 where no tags  |
+| 8    | u64           | tag_len     | bytes of one tag: digest_len + 16; 0 if there are no tags|
+| 16   | u64           | digest_len  | bytes of one packed digest: 39, 55, 71; 0 if no tags     |
 | 24   | u64           | n_words     | words in the bloom filter                                |
 | 32   | u32           | n_hashes    | 3                                                        |
 | 36   | u64 x n_words | bloom       | the filter's bits, lowest bit of the first word first    |
 | then | u64           | tags_bytes  | bytes of all tags                                        |
 |      | u64           | vdata_bytes | bytes of all locations                                   |
-|      | u64           | fnames_bytes| bytes of all names; not read, names are all that is left |
+|      | u64           | fnames_bytes| bytes of all names; ignored: names are all that follows  |
 |      | tag x n_tags  | tags        | in memcmp order of the whole tag                         |
 |      | bytes         | vdata       | locations                                                |
 |      | bytes         | fnames      | names                                                    |
 
 - Tag: packed digest (`sha256:` and 32 raw bytes), u64 offset and u64 length of a location in vdata.
-- Location: three varints: the name's byte in fnames, offset in the file, length.
+- Location: three varints: byte offset of the name in fnames, offset in the file, length.
 - Name: u32 length, then its bytes.
 
-Does not judge what it describes: `header.py` does, and `validate.py`.
+`parse_header` checks, in file order, that every section is there before anything is allocated or
+sliced; until then the numbers are Python integers of any size. It accepts what the Go code accepts,
+with two differences: files that crash it, or in which it never finds anything, are refused, and the
+68 bytes that it writes for a layer without regular files, and refuses to read, are an empty cache.
+Tags, locations and names are not checked here: see `validate`.
 
-Source: containers/storage pkg/chunked/cache_linux.go writeCacheFileToWriter.
-
-The header of a cache file, read and judged.
-
-Every section that the numbers announce is proved to be there, in file order, before anybody
-allocates or slices: numbers from a file are Python integers until then, of any size.
-
-What is accepted is what the Go code accepts, with two differences: files that make it crash or
-never find anything are refused, and the 68 bytes that it writes for a layer without regular files,
-and then refuses, are an empty cache. Tags, locations and names are not looked at.
-
-Source: containers/storage pkg/chunked/cache_linux.go readCacheFileFromMemory;
-bloom_filter_linux.go readBloomFilter.
+Source: containers/storage pkg/chunked/cache_linux.go writeCacheFileToWriter,
+readCacheFileFromMemory; bloom_filter_linux.go readBloomFilter.
 """
 
 from __future__ import annotations
@@ -50,7 +43,7 @@ from vecache.errors import FormatError, LimitError, TruncatedError, VersionError
 
 if TYPE_CHECKING:
     import os
-    from typing import Any, TypeAlias
+    from typing import TypeAlias
 
     from vecache.arrays import U8
 
@@ -90,23 +83,27 @@ HEADER = np.dtype(
 )
 SIZES = np.dtype([("tags_bytes", "<u8"), ("vdata_bytes", "<u8"), ("fnames_bytes", "<u8")])
 
+_VERSION_BYTES = 8
+_NO_VERSION = 1 << 16  # so large a number is the first bytes of some other format
+
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """The eight numbers of a file, as Python integers, and where each section begins."""
+    """The eight numbers of a file, as Python integers, and the offsets of its sections."""
 
-    version: int  # as they stand before the bloom filter
-    tag_len: int  # as they stand before the bloom filter
-    digest_len: int  # as they stand before the bloom filter
-    n_words: int  # as they stand before the bloom filter
-    n_hashes: int  # as they stand before the bloom filter
-    tags_bytes: int  # as they stand behind it
-    vdata_bytes: int  # as they stand behind it
-    fnames_bytes: int  # as they stand behind it
+    version: int
+    tag_len: int
+    digest_len: int
+    n_words: int
+    n_hashes: int
+    # These three stand behind the bloom filter.
+    tags_bytes: int
+    vdata_bytes: int
+    fnames_bytes: int
 
     @property
     def n_tags(self) -> int:
-        """Whole tags; bytes behind the last whole one are nobody's, as in Go."""
+        """Number of whole tags; bytes behind the last whole tag are ignored, as in Go."""
         return self.tags_bytes // self.tag_len if self.tag_len else 0
 
     @property
@@ -135,7 +132,7 @@ class Header:
         return self.vdata_offset + self.vdata_bytes
 
     def pack(self) -> tuple[bytes, bytes]:
-        """Write the numbers."""
+        """Pack the numbers: the 36 bytes before the bloom filter and the 24 behind it."""
         values = astuple(self)
         n_start = len(HEADER.names or ())
         return (
@@ -145,13 +142,13 @@ class Header:
 
 
 def field_offset(record: np.dtype[Any], name: str) -> int:
-    """Find a field in a packed record."""
+    """Return the byte offset of a field in `HEADER` or `SIZES`."""
     assert record.fields is not None  # only plain dtypes have none
     return record.fields[name][1]
 
 
 def tag_dtype(digest_len: int, tag_len: int) -> np.dtype[Any]:
-    """Describe one tag."""
+    """Return the dtype of one tag, unaligned; bytes beyond `digest_len` + 16 are padding."""
     return np.dtype(
         {
             "names": ["digest", "location_offset", "location_length"],
@@ -160,10 +157,6 @@ def tag_dtype(digest_len: int, tag_len: int) -> np.dtype[Any]:
             "itemsize": tag_len,
         }
     )
-
-
-_VERSION_BYTES = 8
-_NO_VERSION = 1 << 16  # such numbers are the first bytes of something else
 
 
 def parse_header(data: U8, path: _Path = None) -> Header:
@@ -179,7 +172,7 @@ def parse_header(data: U8, path: _Path = None) -> Header:
     Returns
     -------
     Header
-        Of a file whose bloom filter, tags and locations lie inside `data`.
+        The bloom filter, tags and locations lie inside `data`.
 
     Raises
     ------
@@ -188,7 +181,7 @@ def parse_header(data: U8, path: _Path = None) -> Header:
     TruncatedError
         If the file ends inside a section.
     LimitError
-        If the bloom filter or the tags are longer than containers/storage reads.
+        If the bloom filter or the tags are larger than containers/storage reads.
     FormatError
         If the numbers contradict each other.
     """
@@ -199,7 +192,7 @@ def parse_header(data: U8, path: _Path = None) -> Header:
     sizes = _read(SIZES, "sizes", data, HEADER.itemsize + 8 * n_words, path)
     header = Header(*start, *sizes)
     _check_tags(header, len(data) - header.tags_offset, path)
-    if header.n_tags:  # else nothing points at a name: the 68-byte file, which Go refuses
+    if header.n_tags:  # without tags nothing refers to a name: the 68-byte file, which Go refuses
         _check_names(header, len(data) - header.vdata_offset, path)
     return header
 
@@ -215,7 +208,7 @@ def _check_version(data: U8, path: _Path) -> None:
     version = int.from_bytes(data[:_VERSION_BYTES].tobytes(), "little")
     if version != VERSION:
         where = f"{path}: " if path is not None else ""
-        hint = "; this is no cache file" if version >= _NO_VERSION else ""
+        hint = "; this is not a cache file" if version >= _NO_VERSION else ""
         raise VersionError(f"{where}found cache version {version}, wanted {VERSION}{hint}")
 
 
@@ -225,10 +218,10 @@ def _read(
     """Read one packed record as Python integers."""
     n_left = len(data) - offset
     if n_left < record.itemsize:
-        places = {field_offset(record, name): name for name in record.names or ()}
-        cut = max(place for place in places if place <= n_left)
+        names = {field_offset(record, name): name for name in record.names or ()}
+        cut = max(start for start in names if start <= n_left)
         raise TruncatedError(
-            f"the file ends in {places[cut]}; found {n_left} bytes, wanted {record.itemsize}",
+            f"the file ends in {names[cut]}; found {n_left} bytes, wanted {record.itemsize}",
             section=section,
             offset=offset + cut,
             path=path,
@@ -238,12 +231,12 @@ def _read(
 
 
 def _check_words(n_words: int, n_left: int, path: _Path) -> None:
-    place = field_offset(HEADER, "n_words")
+    offset = field_offset(HEADER, "n_words")
     if n_words > MAX_WORDS:
         raise LimitError(
             f"n_words: found {n_words}, wanted at most {MAX_WORDS}",
             section="header",
-            offset=place,
+            offset=offset,
             path=path,
         )
     # Upstream quirk: a filter's bits are counted in 32 bits, and hashes are divided by that count.
@@ -252,7 +245,7 @@ def _check_words(n_words: int, n_left: int, path: _Path) -> None:
         raise FormatError(
             f"n_words: found {n_words}, wanted no multiple of {2**26}: that counts as no bits",
             section="header",
-            offset=place,
+            offset=offset,
             path=path,
         )
     if 8 * n_words > n_left:
@@ -291,7 +284,7 @@ def _check_tags(header: Header, n_left: int, path: _Path) -> None:
 
 
 def _check_names(header: Header, n_left: int, path: _Path) -> None:
-    """Check that names follow the locations; whoever points outside them is found out later."""
+    """Check that names follow the locations. What lies outside the names is found on reading."""
     n_names = n_left - header.vdata_bytes
     if n_names > 0:
         return

@@ -1,12 +1,12 @@
-"""Where a tag's content is: locations <-> columns.
+"""Convert between locations, which say where a tag's content is, and columns.
 
-A location is three unsigned varints (LEB128): the byte in fnames where the name is, the offset in
-the file, the length. Reading follows Go's `binary.ReadUvarint` to the letter: at most ten bytes,
-the tenth at most 1; longer forms than needed are accepted; bytes behind the third varint are
-ignored. A row that points outside is marked corrupt, and nothing outside is touched for it.
+A location is three unsigned varints (LEB128): the byte offset of the name in fnames, the offset in
+the file, the length. Reading follows Go's `binary.ReadUvarint` exactly: at most ten bytes, the
+tenth at most 1; longer forms than needed are accepted; bytes behind the third varint are ignored. A
+row that points outside its section is marked corrupt, and nothing outside is read for it.
 
 The loops run over the (at most ten) bytes of a varint, never over rows. About 60 ns a row to read;
-25 bytes a row. A buffer may hold one file or, seen as one array, a thousand.
+25 bytes a row. A buffer may hold one file, or a thousand that are viewed as one array.
 
 Source: containers/storage pkg/chunked/cache_linux.go generateFileLocation, parseFileLocation,
 findDigestInternal.
@@ -34,17 +34,17 @@ _ROWS_PER_BLOCK = 1 << 14
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Locations:
-    """One row a tag that was asked for.
+    """One row a tag that was located.
 
     Attributes
     ----------
     name_offset : (n,) int64
-        Byte in fnames where the name stands; -1 where corrupt or absent.
+        Byte offset of the name in fnames; -1 where corrupt or absent.
     offset, length : (n,) int64
-        Place and bytes in the uncompressed file, as Go's `int64(uint64)` wraps them; -1 where
-        corrupt or absent.
+        Byte range in the uncompressed file, as Go's `int64(uint64)` wraps it; -1 where corrupt or
+        absent.
     is_corrupt : (n,) bool
-        The tag points outside vdata, a varint is bad, or the name is not inside fnames.
+        The tag points outside vdata, a varint is invalid, or the name is not inside fnames.
     """
 
     name_offset: I64
@@ -58,20 +58,7 @@ class Locations:
             column(field.name, getattr(self, field.name), dtype, len(self.is_corrupt))
 
     def expand(self, rows: I64, n_rows: int) -> Locations:
-        """Put the rows at their places in a larger table, whose other rows are absent.
-
-        Parameters
-        ----------
-        rows : (n,) int64
-            The place of each row.
-        n_rows : int
-            Rows of the larger table.
-
-        Returns
-        -------
-        Locations
-            n_rows rows; -1 and not corrupt where absent.
-        """
+        """Scatter these rows to the given rows of a larger table; the others are absent (-1)."""
         columns = []
         for field in fields(self):
             value = getattr(self, field.name)
@@ -88,7 +75,7 @@ class Locations:
 
 
 class Section(NamedTuple):
-    """Where a section of a file lies in a buffer: one for all rows, or one a row.
+    """Position of a section of a file in a buffer: one for all rows, or one a row.
 
     Attributes
     ----------
@@ -100,11 +87,11 @@ class Section(NamedTuple):
     n_bytes: I64
 
     def rows(self, block: slice) -> Section:
-        """Pick a block of rows; one section for all rows stays as it is."""
+        """Select a block of rows; one section for all rows stays as it is."""
         return Section(self.start[block], self.n_bytes[block]) if self.start.ndim else self
 
     def bounds(self) -> tuple[I64, I64]:
-        """Tell the first and the last byte that may be read; of an empty section, the buffer's."""
+        """Return the first and the last byte that may be read: byte 0 for an empty section."""
         start = np.where(self.n_bytes > 0, self.start, 0)
         return start, np.maximum(start + self.n_bytes - 1, 0)
 
@@ -119,7 +106,7 @@ def parse_locations(
     data : (n_bytes,) uint8
         The buffer that both sections lie in.
     vdata, fnames : Section
-        The two sections, of one file or of each row's own.
+        The two sections, of one file or of the file of each row.
     location_offset, location_length : (n,) uint64
         The tags' pointers into vdata.
 
@@ -145,7 +132,7 @@ def parse_locations(
 
 
 def _read_pointers(data: U8, vdata: Section, offset: U64, length: U64, out: I64) -> Bool:
-    """Read three varints a row into the rows of `out`, which are 0; tell which are none."""
+    """Read three varints a row into `out`, which is all 0; return the rows that are invalid."""
     n_vdata = vdata.n_bytes.astype(np.uint64)
     is_bad: Bool = (offset > n_vdata) | (length > n_vdata - offset)
     start, last = vdata.bounds()
@@ -158,10 +145,8 @@ def _read_pointers(data: U8, vdata: Section, offset: U64, length: U64, out: I64)
 
 
 def _read_varint(data: U8, cursor: I64, last: I64, out: I64) -> Bool:
-    """Read one varint a row into `out`, move `cursor` behind it, tell which rows overflow.
-
-    A cursor that is past the last byte reads that byte again; the caller sees where it went.
-    """
+    """Read one varint a row into `out`, move `cursor` behind it, return the rows that overflow."""
+    # A cursor that is past the last byte reads that byte again; the caller then sees its position.
     is_open = np.ones(len(cursor), np.bool_)
     for n_read in range(_MAX_VARINT_BYTES):
         byte = data.take(np.minimum(cursor, last), mode="clip") * is_open
@@ -174,7 +159,7 @@ def _read_varint(data: U8, cursor: I64, last: I64, out: I64) -> Bool:
 
 
 def name_lengths(data: U8, fnames: Section, name_offset: I64) -> I64:
-    """Read how long names are.
+    """Return the length of each name.
 
     Parameters
     ----------
@@ -183,7 +168,7 @@ def name_lengths(data: U8, fnames: Section, name_offset: I64) -> I64:
     fnames : Section
         Length (u32) and bytes of every name.
     name_offset : (n,) int64
-        Where names stand.
+        Byte offset of each name in the section.
 
     Returns
     -------
@@ -195,27 +180,27 @@ def name_lengths(data: U8, fnames: Section, name_offset: I64) -> I64:
     is_inside = (name_offset >= 0) & (n_behind >= 0)
     at = start + np.where(is_inside, name_offset, 0)
     n_bytes = np.zeros(len(name_offset), np.int64)
-    for place in range(NAME_HEAD_BYTES):  # an unaligned u32, byte by byte
-        byte = data.take(np.minimum(at + place, last), mode="clip")
-        n_bytes |= byte.astype(np.int64) << (8 * place)
+    for i in range(NAME_HEAD_BYTES):  # an unaligned u32, byte by byte
+        byte = data.take(np.minimum(at + i, last), mode="clip")
+        n_bytes |= byte.astype(np.int64) << (8 * i)
     n_bytes[~is_inside | (n_bytes > n_behind)] = -1
     return n_bytes
 
 
 def pack_locations(name_offset: U64, offset: U64, length: U64) -> tuple[U8, I64]:
-    """Write locations one behind the other.
+    """Pack locations one behind the other.
 
     Parameters
     ----------
     name_offset, offset, length : (n,) uint64
-        The three numbers of each.
+        The three numbers of each location.
 
     Returns
     -------
     vdata : (n_bytes,) uint8
         All locations.
     starts : (n + 1,) int64
-        Where in `vdata` each begins, and where the last ends.
+        Offset in `vdata` of each location, and the end of the last.
     """
     value = np.column_stack([name_offset, offset, length]).reshape(-1)
     n_bytes = 1 + np.searchsorted(_VARINT_STEPS, value, side="right")
@@ -223,9 +208,9 @@ def pack_locations(name_offset: U64, offset: U64, length: U64) -> tuple[U8, I64]
     np.cumsum(n_bytes, out=starts[1:])
     vdata = np.empty(starts[-1], np.uint8)
     rows = np.arange(len(value))
-    for place in range(_MAX_VARINT_BYTES):
-        payload = (value[rows] >> np.uint64(7 * place)).astype(np.uint8) & 0x7F
-        has_more = n_bytes[rows] > place + 1
-        vdata[starts[rows] + place] = payload | has_more.astype(np.uint8) << 7
+    for i in range(_MAX_VARINT_BYTES):
+        payload = (value[rows] >> np.uint64(7 * i)).astype(np.uint8) & 0x7F
+        has_more = n_bytes[rows] > i + 1
+        vdata[starts[rows] + i] = payload | has_more.astype(np.uint8) << 7
         rows = rows[has_more]
     return vdata, starts[::3]

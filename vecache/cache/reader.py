@@ -1,30 +1,21 @@
-"""Go's binary search over the tags of one file, for many digests at once.
+"""Read one cache file: which content a layer holds, and where.
 
-`sort.Search` halves a range until it is empty. On tags in ascending order it ends at the first one
-that is not below the digest. On tags that are out of order it still ends somewhere, and whoever
-wants to say what the Go code would find has to end there too: so every query here takes the very
-steps that Go takes, all queries together, one halving after another.
+1. `CacheFile.open` maps a file, `CacheFile.parse` takes bytes in memory. Both check that the
+   sections are there (`format.parse_header`) and copy nothing.
+2. `find_tags` finds the tag of each packed digest as the Go code does: the bloom filter first, then
+   a binary search.
+3. `locate` reads the tags' locations, `names` the names of the locations.
 
-Digests are compared as runs of bytes of one length (numpy's `S`, only inside array expressions,
-where the NULs that it drops from the end make no difference).
+The binary search takes the same steps as Go's `sort.Search`, for all digests together. On tags in
+ascending order it ends at the first tag that is not below the digest. On other tags it ends
+somewhere, so only the same steps give the answer of the Go code.
 
-Source: Go sort/search.go Search; containers/storage pkg/chunked/cache_linux.go findBinaryTag.
+A batch never ends early: absent rows are -1, rows with a bad location are marked. Nothing is stored
+per tag. `find_tags` takes about 0.5 us for a digest that is present. It serves single files and
+files that are not `is_sound`; for sound files an index over all layers takes a fifth of that.
 
-One cache file: which content a layer holds, and where.
-
-1. `CacheFile.open` maps the file, `CacheFile.parse` takes bytes that are in memory. Both prove that
-   the sections are there (`header.parse_header`) and copy nothing.
-2. `find_tags` gives the tag of each packed digest, found as the Go code finds it: the bloom filter
-   first, then its binary search, which has a definite answer on tags that are out of order too.
-3. `locate` reads the tags' locations, `names` the locations' names.
-
-A batch never ends early: rows that are absent are -1, rows whose location is bad are marked.
-Nothing is kept per tag. `find_tags` takes about 0.5 us for a digest that is there; it is made for
-single files and for files that are not `is_sound`. Of sound ones an index over all layers answers
-in a fifth of that.
-
-Source: containers/storage pkg/chunked/cache_linux.go loadLayerBigData, findBinaryTag,
-findDigestInternal.
+Source: Go sort/search.go Search; containers/storage pkg/chunked/cache_linux.go loadLayerBigData,
+findBinaryTag, findDigestInternal.
 """
 
 from __future__ import annotations
@@ -48,16 +39,299 @@ if TYPE_CHECKING:
     from vecache.arrays import I64, U8, BinaryColumn, Bool
     from vecache.cache.locations import Locations
 
-__all__ = ["CacheFile", "find_first", "steps_up"]
+__all__ = ["CacheFile", "find_first", "is_ascending"]
+
+
+class CacheFile:
+    """The cache file of one layer, mapped or in memory. Created by `open` and `parse`.
+
+    Parameters
+    ----------
+    data : (n_bytes,) uint8
+        The whole file.
+    path : str or os.PathLike or None
+        Where it was read from.
+
+    Attributes
+    ----------
+    data : (n_bytes,) uint8
+        The whole file, read-only. All other arrays are views of it.
+    path : str or os.PathLike or None
+        As given.
+    n_bytes : int
+        Size of the file in bytes.
+    header : Header
+        The numbers of the file, and the byte offsets of its sections.
+    bloom : BloomFilter
+        The filter over the digests of all tags.
+    tags : (n_tags,) structured
+        Fields `digest` (V), `location_offset`, `location_length` (<u8); not aligned.
+    packed : (n_tags, digest_len) uint8
+        The tags' digests: one row every `tag_len` bytes.
+    vdata, fnames : (n,) uint8
+        The bytes of all locations, and of all names.
+
+    Examples
+    --------
+    >>> from vecache import build_cache
+    >>> toc = b'{"entries":[{"type":"reg","name":"etc/empty"}]}'
+    >>> cache = CacheFile.parse(build_cache(toc))
+    >>> locations = cache.locate(cache.find_tags(cache.packed[:1]))
+    >>> cache.names(locations.name_offset).to_pylist(), locations.length.tolist()
+    ([b'etc/empty'], [0])
+    """
+
+    __slots__ = (
+        "_is_sound",
+        "_pointers",
+        "bloom",
+        "data",
+        "fnames",
+        "header",
+        "n_bytes",
+        "packed",
+        "path",
+        "tags",
+        "vdata",
+    )
+
+    def __init__(self, data: U8, path: str | os.PathLike[str] | None) -> None:
+        data = frozen(data.view())
+        header = parse_header(data, path)
+        # A file without tags may announce lengths that are impossible for an array.
+        digest_len, tag_len = (header.digest_len, header.tag_len) if header.n_tags else (0, 16)
+        tags = data[header.tags_offset : header.tags_offset + header.n_tags * tag_len]
+        self.path = path
+        self.data: U8 = data
+        self.n_bytes = len(data)
+        self.header = header
+        self.bloom = BloomFilter(data[header.bloom_offset : header.sizes_offset], header.n_hashes)
+        self.tags: npt.NDArray[Any] = tags.view(tag_dtype(digest_len, tag_len))
+        rows = tags.reshape(header.n_tags, tag_len)
+        self.packed: U8 = rows[:, :digest_len]
+        # Offset and length as one item: a gather then fetches each tag from memory once.
+        self._pointers = rows[:, digest_len : digest_len + LOCATION_BYTES].view(
+            f"V{LOCATION_BYTES}"
+        )[:, 0]
+        self.vdata: U8 = data[header.vdata_offset : header.fnames_offset]
+        self.fnames: U8 = data[header.fnames_offset :]
+        self._is_sound: bool | None = None
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> CacheFile:
+        """Map a cache file.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+            The file. It stays mapped as long as the result or a view of it exists.
+
+        Returns
+        -------
+        CacheFile
+            Read-only.
+
+        Raises
+        ------
+        StoreError
+            If it cannot be opened, or is not a regular file.
+        VersionError
+            If it is of another version.
+        FormatError
+            If a section is missing, too large, or contradicts another.
+        """
+        return cls(map_file(path), path)
+
+    @classmethod
+    def parse(
+        cls, data: bytes | memoryview | U8, *, path: str | os.PathLike[str] | None = None
+    ) -> CacheFile:
+        """Read a cache file from memory.
+
+        Parameters
+        ----------
+        data : bytes-like
+            The whole file; not copied.
+        path : str or os.PathLike, optional
+            For messages.
+
+        Returns
+        -------
+        CacheFile
+            Holds a reference to `data`.
+
+        Raises
+        ------
+        TypeError
+            If it is not bytes-like.
+        VersionError
+            If it is of another version.
+        FormatError
+            If a section is missing, too large, or contradicts another.
+        """
+        return cls(np.frombuffer(data, np.uint8), path)
+
+    @property
+    def n_tags(self) -> int:
+        """Number of tags."""
+        return self.header.n_tags
+
+    @property
+    def tag_len(self) -> int:
+        """Size of one tag in bytes."""
+        return self.header.tag_len
+
+    @property
+    def digest_len(self) -> int:
+        """Size of one packed digest in bytes."""
+        return self.header.digest_len
+
+    @property
+    def algorithm(self) -> Algorithm:
+        """The algorithm of the digests, known by their length; INVALID for any other length."""
+        for algorithm, n_raw in RAW_BYTES.items():
+            if PREFIX_BYTES + n_raw == self.digest_len:
+                return algorithm
+        return Algorithm.INVALID
+
+    def is_sound(self) -> bool:
+        """Return whether a search over sorted keys gives the answers of the Go code.
+
+        Returns
+        -------
+        bool
+            True if tags are in ascending digest order, all begin with the algorithm's name, and the
+            bloom filter admits all of them. Checked once, about 75 ns a tag.
+        """
+        if self._is_sound is None:
+            self._is_sound = self.n_tags == 0 or (
+                self.algorithm is not Algorithm.INVALID
+                and bool(is_ascending(self.packed).all())
+                and self._has_prefix(self.packed[[0, -1]])  # so all tags between have it too
+                and bool(self.bloom.may_contain(self.packed).all())
+            )
+        return self._is_sound
+
+    def find_tags(self, packed: U8) -> I64:
+        """Find the tag of each digest.
+
+        Parameters
+        ----------
+        packed : (m, digest_len) uint8
+            Packed digests. Digests of another length are absent, which is not an error.
+
+        Returns
+        -------
+        (m,) int64
+            Row in `tags`: the first with that digest if tags are in order, else the one at which
+            Go's search ends; -1 where absent.
+
+        Raises
+        ------
+        TypeError
+            If it is not a two-dimensional array of uint8.
+        """
+        if packed.dtype != np.uint8 or packed.ndim != 2:
+            raise TypeError(
+                f"packed digests: found {packed.dtype} of shape {packed.shape}, wanted uint8 of "
+                "shape (m, digest_len)"
+            )
+        tag_row = np.full(len(packed), -1, np.int64)
+        if self.n_tags and packed.shape[1] == self.digest_len and self.algorithm in RAW_BYTES:
+            admitted = np.flatnonzero(self.bloom.may_contain(packed))
+            tag_row[admitted] = find_first(self.packed, packed[admitted])
+        return tag_row
+
+    def locate(self, tag_row: I64) -> Locations:
+        """Read the locations of tags.
+
+        Parameters
+        ----------
+        tag_row : (m,) int64
+            Rows in `tags`; -1 gives a row of -1 that is not marked corrupt.
+
+        Returns
+        -------
+        Locations
+            m rows.
+
+        Raises
+        ------
+        IndexError
+            If a row is not in `tags`.
+        """
+        present = np.flatnonzero(tag_row >= 0)
+        pointers = self._pointers[tag_row[present]].view("<u8").reshape(-1, 2)
+        located = parse_locations(
+            self.data,
+            self._section("vdata"),
+            self._section("fnames"),
+            pointers[:, 0],
+            pointers[:, 1],
+        )
+        return located if len(present) == len(tag_row) else located.expand(present, len(tag_row))
+
+    def names(self, name_offset: I64) -> BinaryColumn:
+        """Read names.
+
+        Parameters
+        ----------
+        name_offset : (m,) int64
+            As `locate` returns them; -1 gives a null.
+
+        Returns
+        -------
+        pyarrow.BinaryArray of m rows
+            Names as the TOC has them: bytes that need not be UTF-8.
+
+        Raises
+        ------
+        ValueError
+            If there is no whole name at an offset.
+        ColumnSizeError
+            If the names together exceed what one Arrow column holds, 2 GiB.
+        """
+        n_bytes = name_lengths(self.data, self._section("fnames"), name_offset)
+        is_null = name_offset == -1
+        if ((n_bytes < 0) & ~is_null).any():
+            raise ValueError(
+                "name_offset: found offsets without a whole name, wanted those of locate()"
+            )
+        n_bytes[is_null] = 0
+        return slices_to_binary(self.fnames, name_offset + NAME_HEAD_BYTES, n_bytes, ~is_null)
+
+    def _section(self, name: str) -> Section:
+        n_bytes = len(getattr(self, name))
+        # An empty section may begin at the end of the file or, without tags, far beyond it.
+        start = getattr(self.header, f"{name}_offset") if n_bytes else 0
+        return Section(np.array(start), np.array(n_bytes))
+
+    def _has_prefix(self, packed: U8) -> bool:
+        return bool((packed[:, :PREFIX_BYTES] == self.algorithm.prefix).all())
+
+    def __repr__(self) -> str:
+        where = f" {os.fspath(self.path)!r}" if self.path is not None else ""
+        return f"<CacheFile{where}: {self.n_tags:,} tags, {self.n_bytes:,} bytes>"
+
+    def _repr_html_(self) -> str:
+        rows = (
+            ("tags", self.n_tags),
+            ("algorithm", self.algorithm.name.lower()),
+            ("bytes of locations", len(self.vdata)),
+            ("bytes of names", len(self.fnames)),
+            ("bytes of the file", self.n_bytes),
+            ("bloom filter", f"{self.bloom.n_words:,} words, {self.bloom.fill:.0%} set"),
+        )
+        return html_table("Cache file", (), rows)
 
 
 def find_first(have: U8, wanted: U8) -> I64:
-    """Find the row at which Go's search for each digest ends, where that row is equal.
+    """Find the row at which Go's search for each digest ends, if the digest is there.
 
     Parameters
     ----------
     have : (n, digest_len) uint8
-        Digests of the tags, in the order of the file; n and digest_len are not 0.
+        Digests of the tags, in file order; n and digest_len are not 0.
     wanted : (m, digest_len) uint8
         Digests to find.
 
@@ -85,18 +359,18 @@ def find_first(have: U8, wanted: U8) -> I64:
     return np.where(is_found & (low < len(tags)), low, -1)
 
 
-def steps_up(have: U8) -> Bool:
+def is_ascending(have: U8) -> Bool:
     """Compare each row with the one before it.
 
     Parameters
     ----------
     have : (n, n_columns) uint8
-        Runs of bytes; n is not 0.
+        n is not 0.
 
     Returns
     -------
     (n - 1,) bool
-        True where a row is equal to the one before it, or above it in memcmp order.
+        True where a row is equal to the one before it or follows it in memcmp order.
     """
     if have.shape[1] == 0:
         return np.ones(len(have) - 1, np.bool_)
@@ -105,273 +379,6 @@ def steps_up(have: U8) -> Bool:
 
 
 def _as_text(packed: U8) -> npt.NDArray[Any]:
-    """(n,) S view of (n, width) uint8 whose rows are whole, at any distance."""
+    """(n,) S view of (n, width) uint8 with contiguous rows."""
+    # For comparisons only: S drops NULs from the end, which changes none at equal widths.
     return packed.view(f"S{packed.shape[1]}")[:, 0]
-
-
-class CacheFile:
-    """A cache file, mapped or in memory.
-
-    Made by `open` and `parse`.
-
-    Parameters
-    ----------
-    data : (n_bytes,) uint8
-        The whole file.
-    path : str or os.PathLike or None
-        Where it came from.
-
-    Attributes
-    ----------
-    data, path
-        As given.
-    n_bytes : int
-        Bytes of the file.
-    header : Header
-        Its numbers.
-    bloom : BloomFilter
-        Over the digests of all tags.
-    tags : (n_tags,) structured
-        Fields `digest` (V), `location_offset`, `location_length` (<u8); a view, not aligned.
-    packed : (n_tags, digest_len) uint8
-        The tags' digests; a view, one row every `tag_len` bytes.
-    vdata, fnames : (n_bytes,) uint8
-        Locations and names; views.
-    """
-
-    __slots__ = (
-        "_is_sound",
-        "_pointers",
-        "bloom",
-        "data",
-        "fnames",
-        "header",
-        "n_bytes",
-        "packed",
-        "path",
-        "tags",
-        "vdata",
-    )
-
-    def __init__(self, data: U8, path: str | os.PathLike[str] | None) -> None:
-        data = frozen(data.view())
-        header = parse_header(data, path)
-        # A file without tags may announce lengths that no array can have.
-        digest_len, tag_len = (header.digest_len, header.tag_len) if header.n_tags else (0, 16)
-        tags = data[header.tags_offset : header.tags_offset + header.n_tags * tag_len]
-        self.path = path
-        self.data: U8 = data
-        self.n_bytes = len(data)
-        self.header = header
-        self.bloom = BloomFilter(data[header.bloom_offset : header.sizes_offset], header.n_hashes)
-        self.tags: npt.NDArray[Any] = tags.view(tag_dtype(digest_len, tag_len))
-        rows = tags.reshape(header.n_tags, tag_len)
-        self.packed: U8 = rows[:, :digest_len]
-        # Offset and length in one piece: a gather then fetches each tag from memory once.
-        self._pointers = rows[:, digest_len : digest_len + LOCATION_BYTES].view(
-            f"V{LOCATION_BYTES}"
-        )[:, 0]
-        self.vdata: U8 = data[header.vdata_offset : header.fnames_offset]
-        self.fnames: U8 = data[header.fnames_offset :]
-        self._is_sound: bool | None = None
-
-    @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> CacheFile:
-        """Map a cache file.
-
-        Parameters
-        ----------
-        path : str or os.PathLike
-            The file. It stays mapped as long as the result or a view of it lives.
-
-        Returns
-        -------
-        CacheFile
-            Read-only.
-
-        Raises
-        ------
-        StoreError
-            If it cannot be opened, or is no regular file.
-        VersionError, FormatError
-            As `header.parse_header` says.
-        """
-        return cls(map_file(path), path)
-
-    @classmethod
-    def parse(
-        cls, data: bytes | memoryview | U8, *, path: str | os.PathLike[str] | None = None
-    ) -> CacheFile:
-        """Read a cache file that is in memory.
-
-        Parameters
-        ----------
-        data : bytes-like
-            The whole file; not copied.
-        path : str or os.PathLike, optional
-            For messages.
-
-        Returns
-        -------
-        CacheFile
-            Holds a reference to `data`.
-
-        Raises
-        ------
-        TypeError
-            If it is not bytes-like.
-        VersionError, FormatError
-            As `header.parse_header` says.
-        """
-        return cls(np.frombuffer(data, np.uint8), path)
-
-    @property
-    def n_tags(self) -> int:
-        """Number of tags."""
-        return self.header.n_tags
-
-    @property
-    def tag_len(self) -> int:
-        """Bytes of one tag."""
-        return self.header.tag_len
-
-    @property
-    def digest_len(self) -> int:
-        """Bytes of one packed digest."""
-        return self.header.digest_len
-
-    @property
-    def algorithm(self) -> Algorithm:
-        """Which digests the file can hold, by their length; INVALID where there are none such."""
-        for algorithm, n_raw in RAW_BYTES.items():
-            if PREFIX_BYTES + n_raw == self.digest_len:
-                return algorithm
-        return Algorithm.INVALID
-
-    def is_sound(self) -> bool:
-        """Tell whether a search over sorted keys gives what the Go code gives.
-
-        Returns
-        -------
-        bool
-            True where tags are in ascending digest order, all begin with the algorithm's name, and
-            the bloom filter admits all of them. Checked once, about 75 ns a tag.
-        """
-        if self._is_sound is None:
-            self._is_sound = self.n_tags == 0 or (
-                self.algorithm is not Algorithm.INVALID
-                and bool(steps_up(self.packed).all())
-                and self._has_prefix(self.packed[[0, -1]])  # in order: all between have it too
-                and bool(self.bloom.may_contain(self.packed).all())
-            )
-        return self._is_sound
-
-    def find_tags(self, packed: U8) -> I64:
-        """Find the tag of each digest.
-
-        Parameters
-        ----------
-        packed : (m, digest_len) uint8
-            Packed digests. Those of another length are not in this file, which is no error.
-
-        Returns
-        -------
-        (m,) int64
-            Row in `tags`: the first with that digest where tags are in order, else the one that
-            Go's search happens on; -1 where absent.
-
-        Raises
-        ------
-        TypeError
-            If it is not a two-dimensional array of uint8.
-        """
-        if packed.dtype != np.uint8 or packed.ndim != 2:
-            raise TypeError(
-                f"packed digests: found {packed.dtype} of shape {packed.shape}, wanted uint8 of "
-                "shape (m, digest_len)"
-            )
-        tag_row = np.full(len(packed), -1, np.int64)
-        if self.n_tags and packed.shape[1] == self.digest_len and self.algorithm in RAW_BYTES:
-            asked = np.flatnonzero(self.bloom.may_contain(packed))
-            tag_row[asked] = find_first(self.packed, packed[asked])
-        return tag_row
-
-    def locate(self, tag_row: I64) -> Locations:
-        """Read the locations of tags.
-
-        Parameters
-        ----------
-        tag_row : (m,) int64
-            Rows in `tags`; -1 gives a row of -1 that is not marked corrupt.
-
-        Returns
-        -------
-        Locations
-            m rows.
-
-        Raises
-        ------
-        IndexError
-            If a row is not in `tags`.
-        """
-        asked = np.flatnonzero(tag_row >= 0)
-        pointers = self._pointers[tag_row[asked]].view("<u8").reshape(-1, 2)
-        located = parse_locations(
-            self.data,
-            self._section("vdata"),
-            self._section("fnames"),
-            pointers[:, 0],
-            pointers[:, 1],
-        )
-        return located if len(asked) == len(tag_row) else located.expand(asked, len(tag_row))
-
-    def names(self, name_offset: I64) -> BinaryColumn:
-        """Read names.
-
-        Parameters
-        ----------
-        name_offset : (m,) int64
-            As `locate` gives them; -1 gives a null.
-
-        Returns
-        -------
-        pyarrow.BinaryArray of m rows
-            The names' bytes as they stand in the TOC.
-
-        Raises
-        ------
-        ValueError
-            If no whole name stands there.
-        ColumnSizeError
-            If the names together exceed what one Arrow column holds, 2 GiB.
-        """
-        n_bytes = name_lengths(self.data, self._section("fnames"), name_offset)
-        is_null = name_offset == -1
-        if ((n_bytes < 0) & ~is_null).any():
-            raise ValueError("name_offset: wanted offsets that locate() gave, found others")
-        n_bytes[is_null] = 0
-        return slices_to_binary(self.fnames, name_offset + NAME_HEAD_BYTES, n_bytes, ~is_null)
-
-    def _section(self, name: str) -> Section:
-        n_bytes = len(getattr(self, name))
-        # An empty section may stand where the file ends, or, without tags, beyond all files.
-        start = getattr(self.header, f"{name}_offset") if n_bytes else 0
-        return Section(np.array(start), np.array(n_bytes))
-
-    def _has_prefix(self, packed: U8) -> bool:
-        return bool((packed[:, :PREFIX_BYTES] == self.algorithm.prefix).all())
-
-    def __repr__(self) -> str:
-        where = f" {os.fspath(self.path)!r}" if self.path is not None else ""
-        return f"<CacheFile{where}: {self.n_tags:,} tags, {self.n_bytes:,} bytes>"
-
-    def _repr_html_(self) -> str:
-        rows = (
-            ("tags", self.n_tags),
-            ("algorithm", self.algorithm.name.lower()),
-            ("bytes of locations", len(self.vdata)),
-            ("bytes of names", len(self.fnames)),
-            ("bytes of the file", self.n_bytes),
-            ("bloom filter", f"{self.bloom.n_words:,} words, {self.bloom.fill:.0%} set"),
-        )
-        return html_table("Cache file", (), rows)

@@ -1,4 +1,4 @@
-"""Everything that is wrong with a cache file that can be read.
+"""List everything that is wrong with a cache file that can be read.
 
 `CacheFile` accepts what the Go code accepts, and a little more; `validate` lists all that a writer
 would not have written:
@@ -7,13 +7,13 @@ would not have written:
 2. `digest_len` is that of sha256, sha384 or sha512, and `tag_len` is 16 more; 0 and 0 with no tags.
 3. `tags_bytes` is a whole number of tags.
 4. `vdata_bytes` and `fnames_bytes` together are what follows the tags.
-5. Tags are in memcmp order of the whole tag. Where digests are out of order a binary search misses
-   some; where only equal digests are, it finds another one of them first.
+5. Tags are in memcmp order of the whole tag. If digests are out of order, a binary search misses
+   some; if only equal digests are, it finds another of their tags first.
 6. Each tag begins with the algorithm's name and a colon.
-7. The bloom filter admits each tag; one that it does not admit is never found.
-8. Each tag points at a location inside vdata, of three good varints, whose name is inside fnames.
+7. The bloom filter admits each tag: Go never finds one that it does not admit.
+8. Each tag points at a location inside vdata, of three valid varints, whose name is inside fnames.
 
-It does not look into locations and names that no tag points at. About 0.2 us a tag.
+Locations and names that no tag points at are not checked. About 0.2 us a tag.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import numpy as np
 
 from vecache.cache.bloom import BloomFilter
 from vecache.cache.format import HEADER, LOCATION_BYTES, N_HASHES, SIZES, field_offset
-from vecache.cache.reader import steps_up
+from vecache.cache.reader import is_ascending
 from vecache.digest import RAW_BYTES
 
 if TYPE_CHECKING:
@@ -41,10 +41,10 @@ __all__ = ["Problem", "validate"]
 class Problem:
     """One rule that a file breaks."""
 
-    section: str  # part of the file: `header`, `bloom`, `sizes`, `tags`, `vdata` or `fnames`
-    offset: int  # byte offset in the file of the field, or of the first row that breaks the rule
+    section: str  # `header`, `bloom`, `sizes`, `tags`, `vdata` or `fnames`
+    offset: int  # byte offset in the file of the field, or of the first tag that breaks the rule
     reason: str  # what was found and what was wanted
-    n_rows: int = 0  # how many tags break it; 0 where it is a matter of the whole file
+    n_rows: int = 0  # tags that break it; 0 if the rule is about the whole file
 
     def __str__(self) -> str:
         rows = f" ({self.n_rows:,} tags)" if self.n_rows else ""
@@ -52,7 +52,7 @@ class Problem:
 
 
 def validate(cache: CacheFile) -> list[Problem]:
-    """Check all rules."""
+    """Return all problems: of the header, the sizes, the tags, the locations."""
     problems = [*_check_header(cache), *_check_sizes(cache)]
     if cache.n_tags:
         problems += _check_order(cache)
@@ -72,8 +72,8 @@ def _check_header(cache: CacheFile) -> Iterator[Problem]:
         ("n_words", header.n_words == n_words, f"{n_words} for {cache.n_tags} tags"),
         ("n_hashes", header.n_hashes == N_HASHES, f"{N_HASHES}"),
     )
-    for name, is_kept, wanted in rules:  # four fields
-        if not is_kept:
+    for name, is_followed, wanted in rules:  # four fields
+        if not is_followed:
             reason = f"{name}: found {getattr(header, name)}, wanted {wanted}"
             yield Problem("header", field_offset(HEADER, name), reason)
 
@@ -99,17 +99,17 @@ def _check_sizes(cache: CacheFile) -> Iterator[Problem]:
 
 def _check_order(cache: CacheFile) -> Iterator[Problem]:
     is_lower = np.zeros(cache.n_tags, np.bool_)
-    is_lower[1:] = ~steps_up(cache.packed)
+    is_lower[1:] = ~is_ascending(cache.packed)
     yield from _tag_problem(cache, is_lower, "the digest is lower than the one before it")
     is_tie = np.zeros(cache.n_tags, np.bool_)
-    is_tie[1:] = ~steps_up(cache.tags.view(np.uint8).reshape(cache.n_tags, cache.tag_len))
+    is_tie[1:] = ~is_ascending(cache.tags.view(np.uint8).reshape(cache.n_tags, cache.tag_len))
     reason = "equal digests are not in the order of their locations' bytes"
     yield from _tag_problem(cache, is_tie & ~is_lower, reason)
 
 
 def _check_digests(cache: CacheFile) -> Iterator[Problem]:
     if cache.algorithm not in RAW_BYTES:
-        return  # the header has that problem
+        return  # a problem of the header, reported there
     prefix = cache.algorithm.prefix
     has_prefix = (cache.packed[:, : len(prefix)] == prefix).all(axis=1)
     reason = f"the digest does not begin with {prefix.tobytes().decode()!r}"
@@ -128,13 +128,13 @@ def _check_locations(cache: CacheFile) -> Iterator[Problem]:
     is_corrupt = cache.locate(np.arange(cache.n_tags)).is_corrupt & ~is_outside
     bad = np.flatnonzero(is_corrupt)
     if len(bad):
-        place = cache.header.vdata_offset + int(offset[bad[0]])
+        first = cache.header.vdata_offset + int(offset[bad[0]])
         reason = "the location is not three varints, or its name is not inside fnames"
-        yield Problem("vdata", place, reason, len(bad))
+        yield Problem("vdata", first, reason, len(bad))
 
 
 def _tag_problem(cache: CacheFile, is_bad: Bool, reason: str) -> Iterator[Problem]:
     bad = np.flatnonzero(is_bad)
     if len(bad):
-        place = cache.header.tags_offset + int(bad[0]) * cache.tag_len
-        yield Problem("tags", place, reason, len(bad))
+        first = cache.header.tags_offset + int(bad[0]) * cache.tag_len
+        yield Problem("tags", first, reason, len(bad))

@@ -1,14 +1,14 @@
-"""From the entries of a TOC to the bytes of a cache file, byte for byte as Podman writes them.
+"""Build a cache file from the entries of a TOC, byte for byte as Podman writes it.
 
-1. `toc.layout.select_retained` picks entries and their names.
-2. All digests must be of one algorithm; the hard-link fingerprints, which are sha256, count too.
+1. `toc.layout.select_retained` selects entries and their names.
+2. All digests must be of one algorithm, hard-link fingerprints (sha256) included.
 3. Names are stored once each, in the order in which they first appear.
 4. A location for each file digest, then one for the entry's chunk digest, in TOC order.
-5. A tag for each digest and fingerprint, sorted by memcmp: equal digests come in the order of the
-   *little-endian bytes* of their offsets.
+5. A tag for each digest and fingerprint, sorted by memcmp: tags with equal digests are in the order
+   of the *little-endian bytes* of their offsets.
 6. The bloom filter over all tags, and the header.
 
-About 4 ms a megabyte of TOC, besides parsing it. Memory is about 250 bytes an entry.
+About 4 ms a megabyte of TOC after parsing. Memory is about 250 bytes an entry.
 
 Source: containers/storage pkg/chunked/cache_linux.go writeCache, writeCacheFileToWriter.
 """
@@ -39,12 +39,12 @@ __all__ = ["build_cache", "pack_cache"]
 
 
 def build_cache(toc_data: bytes, layout: str | Layout = "dir") -> bytes:
-    """Make the cache file of a layer from its TOC.
+    """Build the cache file of a layer from its TOC.
 
     Parameters
     ----------
     toc_data : bytes
-        The TOC's JSON.
+        The TOC's JSON, uncompressed.
     layout : Layout or str
         `dir`, or `flat` for composefs.
 
@@ -58,25 +58,32 @@ def build_cache(toc_data: bytes, layout: str | Layout = "dir") -> bytes:
     TocError
         If the TOC cannot be read, or has no such layout.
     DigestError
-        If a digest is none, or not all are of one algorithm.
+        If a digest is invalid, or not all are of one algorithm.
     ValueError
         If there is no layout of that name.
+
+    Examples
+    --------
+    >>> build_cache(b'{"entries":[{"type":"reg","name":"a","size":0}]}')[:8].hex()
+    '0300000000000000'
     """
     layout = Layout(layout)
     return pack_cache(Toc.parse(toc_data).entries, layout)
 
 
 def pack_cache(entries: Entries, layout: Layout) -> bytes:
-    """Make the cache file of a layer from the entries of its TOC."""
-    kept = select_retained(entries, layout)
-    algorithm = _find_algorithm(entries, kept)
-    name_offset, fnames = _pack_names(kept.name)
-    is_file = entries.digest.is_present[kept.entry_row]
-    is_chunk = entries.chunk_digest.is_present[kept.entry_row]
+    """Build the cache file of a layer from the entries of its TOC."""
+    retained = select_retained(entries, layout)
+    algorithm = _find_algorithm(entries, retained)
+    name_offset, fnames = _pack_names(retained.name)
+    is_file = entries.digest.is_present[retained.entry_row]
+    is_chunk = entries.chunk_digest.is_present[retained.entry_row]
     has_location = np.column_stack([is_file, is_chunk])
-    vdata, starts = _pack_locations(entries, kept.entry_row, name_offset, has_location)
+    vdata, starts = _pack_locations(entries, retained.entry_row, name_offset, has_location)
     file_location, chunk_location = (np.cumsum(has_location).reshape(has_location.shape) - 1).T
-    packed = _pack_digests(entries, kept.entry_row[is_file], kept.entry_row[is_chunk], algorithm)
+    packed = _pack_digests(
+        entries, retained.entry_row[is_file], retained.entry_row[is_chunk], algorithm
+    )
     of_file = file_location[is_file]  # two tags on each: the digest and the fingerprint
     location = np.concatenate([of_file, of_file, chunk_location[is_chunk]])
     tags = _pack_tags(packed, starts[location], np.diff(starts)[location])
@@ -94,21 +101,21 @@ def pack_cache(entries: Entries, layout: Layout) -> bytes:
     return b"".join([start, bloom.bits.data, sizes, tags.data, vdata.data, fnames.data])
 
 
-def _find_algorithm(entries: Entries, kept: RetainedEntries) -> Algorithm:
-    """Find the one algorithm of all digests; SHA256 where there are none."""
-    file = entries.digest.algorithm[kept.entry_row]
-    chunk = entries.chunk_digest.algorithm[kept.entry_row]
+def _find_algorithm(entries: Entries, retained: RetainedEntries) -> Algorithm:
+    """Return the one algorithm of all digests, SHA256 if there are none; refuse a mixture."""
+    file = entries.digest.algorithm[retained.entry_row]
+    chunk = entries.chunk_digest.algorithm[retained.entry_row]
     fingerprint = np.where(file == Algorithm.NONE, Algorithm.NONE, Algorithm.SHA256)
     used = np.column_stack([file, fingerprint, chunk]).reshape(-1)  # in the order of writing
-    places = np.flatnonzero(used != Algorithm.NONE)
-    if not len(places):
+    given = np.flatnonzero(used != Algorithm.NONE)
+    if not len(given):
         return Algorithm.SHA256
-    first = Algorithm(int(used[places[0]]))
-    bad = places[(used[places] != first) | (used[places] == Algorithm.INVALID)]
+    first = Algorithm(int(used[given[0]]))
+    bad = given[(used[given] != first) | (used[given] == Algorithm.INVALID)]
     if len(bad):
         row, which = divmod(int(bad[0]), 3)
         digests = entries.chunk_digest if which == 2 else entries.digest
-        _refuse(entries, int(kept.entry_row[row]), digests, first)
+        _refuse(entries, int(retained.entry_row[row]), digests, first)
     return first
 
 
@@ -124,7 +131,7 @@ def _refuse(entries: Entries, row: int, digests: Digests, first: Algorithm) -> N
 
 
 def _pack_names(names: BinaryColumn) -> tuple[I64, U8]:
-    """(m,) int64 byte of each name in fnames; fnames, each name once behind its length."""
+    """(m,) int64 offset of each name in fnames, and fnames: each distinct name once."""
     encoded = names.dictionary_encode()  # numbered as they first appear
     starts, lengths, data = binary_buffers(encoded.dictionary)
     ends = np.cumsum(lengths + NAME_HEAD_BYTES)
@@ -140,11 +147,11 @@ def _pack_names(names: BinaryColumn) -> tuple[I64, U8]:
 def _pack_locations(
     entries: Entries, entry_row: I64, name_offset: I64, has_location: Bool
 ) -> tuple[U8, I64]:
-    """Write the (m, 2) locations of entries that exist: the file's, then its chunk's."""
-    nothing = np.zeros(len(entry_row), np.int64)
+    """Pack the locations for which the (m, 2) mask is set: the file's, then its chunk's."""
+    zeros = np.zeros(len(entry_row), np.int64)
     columns = (
         (name_offset, name_offset),
-        (nothing, entries.chunk_offset[entry_row]),
+        (zeros, entries.chunk_offset[entry_row]),
         (entries.size[entry_row], entries.chunk_size[entry_row]),
     )
     # Go writes uint64(int64): negative numbers wrap.
@@ -163,7 +170,7 @@ def _pack_digests(entries: Entries, file_row: I64, chunk_row: I64, algorithm: Al
 
 
 def _pack_tags(packed: U8, offset: I64, length: I64) -> U8:
-    """(n_tags, tag_len) uint8: sorted by all of their bytes."""
+    """(n_tags, tag_len) uint8, sorted by all bytes of a tag."""
     tags = np.hstack(
         [packed, *(n.astype("<u8").view(np.uint8).reshape(-1, 8) for n in (offset, length))]
     )
