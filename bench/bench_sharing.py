@@ -1,9 +1,8 @@
-"""What do many layers share? Joining, pairs, gather and what-if, at either extreme and in between.
+"""What many layers share: merging, pairs, gather and what-if.
 
 Run as tests in CI, at a fiftieth of the layers. To measure a large store, 1,000 layers of
 20,000 contents: `VECACHE_BENCH_LAYERS=1000 pytest bench/bench_sharing.py --benchmark-enable`.
-`python -m bench.bench_sharing MEMBERS` makes one case in a fresh process and writes its time and
-memory.
+`python -m bench.bench_sharing MEMBERS` measures the time and memory of one case in a new process.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
 N_LAYERS = int(os.environ.get("VECACHE_BENCH_LAYERS", "20"))
 N_CONTENTS = 20_000 if N_LAYERS >= 1000 else 2_000
 MEMBERS = (1, 3, 20, 60, 1000)
-"""How many layers hold each content: none twice, pairs, products, and one set for all."""
+"""Layers that have each content: no content shared, small sets, large sets, one set of all."""
 
 
 def make_contents(n_members: int) -> Contents:
@@ -92,7 +91,7 @@ def bench_what_if(benchmark: BenchmarkFixture, contents: Contents) -> None:
 
 @needs_debian
 def bench_read_debian(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
-    """Five real TOCs, from JSON to content_table."""
+    """Five real TOCs, from JSON to content tables."""
     found = benchmark(read_contents, debian_store(tmp_path))
     assert len(found.layers) == 5
 
@@ -105,12 +104,12 @@ def bench_export_debian(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
 
 
 def main(n_members: int) -> None:
-    """Write seconds and peak memory of one case, in a process that has done nothing else."""
+    """Write seconds and peak memory of one case; the process should have done nothing else."""
     contents = make_contents(n_members)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start = time.perf_counter()
     sets = Intersections.from_tables([layer.files for layer in contents.layers])
-    joined = time.perf_counter() - start
+    merged = time.perf_counter() - start
     del sets
     start = time.perf_counter()
     found = overlap(contents)
@@ -119,7 +118,7 @@ def main(n_members: int) -> None:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     case = f"{N_LAYERS} layers of {N_CONTENTS} contents, {n_members} members each"
     memory = f"peak {peak / 1e6:.2f} GB, {before / 1e6:.2f} GB before"
-    sys.stdout.write(f"{case}: join {joined:.1f} s, all {seconds:.1f} s, {memory}\n")
+    sys.stdout.write(f"{case}: merge {merged:.1f} s, all {seconds:.1f} s, {memory}\n")
 
 
 if __name__ == "__main__":

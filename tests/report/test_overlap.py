@@ -1,4 +1,4 @@
-"""What people see of an overlap fits their screen, and each figure in it says what it is."""
+"""The text of an overlap fits the screen, and each figure in it says what it is."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from vecache.sharing.sources import read_contents
 
 
 def text_of(contents: Contents, metric: str = "bytes", by: By = "layer", **screen: Any) -> str:
-    over, alone = overlap(contents, by), shares(contents, by)
-    return overlap_text("here", over, alone, repeated_files(contents), metric, Screen(**screen))
+    over, each = overlap(contents, by), shares(contents, by)
+    return overlap_text("here", over, each, repeated_files(contents), metric, Screen(**screen))
 
 
 def toc(*values: int) -> bytes:
@@ -35,7 +35,7 @@ def toc(*values: int) -> bytes:
 
 
 def with_hex_ids(contents: Contents) -> Contents:
-    """Ids as Podman makes them; a whole matrix of them does not fit a narrow screen."""
+    """The same layers with ids as Podman makes them, too long for a matrix on a narrow screen."""
     layers = tuple(
         replace(each, record=replace(each.record, id=f"{number:02x}" * 32))
         for number, each in enumerate(contents.layers)
@@ -50,12 +50,12 @@ def test_tables_fit_a_narrow_screen(metric: str) -> None:
     rows = [line for line in text.split("\n") if re.match(r"([0-9a-f]{2})\1", line)]
     assert len(rows) == 20
     assert all(display_width(line) <= 40 for line in rows)
-    kept = 12 if metric != "containment" else 7  # two figures, and so less room for ids
-    assert f"\n{'00' * 6}"[: kept + 1] in text
-    assert f"  {'01' * 6}"[: kept + 2] in text
+    n_shown = 12 if metric != "containment" else 7  # two figures, and so less room for ids
+    assert f"\n{'00' * 6}"[: n_shown + 1] in text
+    assert f"  {'01' * 6}"[: n_shown + 2] in text
 
 
-def test_names_that_differ_in_their_folders_are_told_apart() -> None:
+def test_names_that_differ_in_their_folders_show_them() -> None:
     contents = contents_of([toc(1), toc(2)], tops=[0, 1])
     images = [
         replace(image, record=replace(image.record, names=(name,)))
@@ -69,7 +69,7 @@ def test_names_that_differ_in_their_folders_are_told_apart() -> None:
 
 
 def test_what_is_saved_is_a_share_of_all_bytes_in_files() -> None:
-    """Holes count as saved: they are in files, and nobody stores them."""
+    """Holes count as saved: they are in files, and are not stored."""
     contents = read_contents(GOLDEN_SMALL / "stores" / "dir")
     files, chunks = shares(contents).dedup
     assert chunks.logical_bytes < files.logical_bytes

@@ -1,4 +1,4 @@
-"""Contents made up for a test: layers from TOCs, with parents and images as the test wants them."""
+"""Contents for a test: layers from given TOCs, with given parents and images."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def contents_of(
     parents: Sequence[int | None] = (),
     tops: Sequence[int] = (),
 ) -> Contents:
-    """A store of these layers; `parents` and the images' top layers are places of layers."""
+    """A store of these layers; `parents` and `tops`, of the images, are indices of layers."""
     named = {f"layer{number}": Toc.parse(toc) for number, toc in enumerate(tocs)}
     read = read_contents(named)
     below = dict.fromkeys(named)

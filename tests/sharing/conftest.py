@@ -1,4 +1,4 @@
-"""Stores to compare with the slow model, and how to build one's own."""
+"""Golden stores, to compare with the oracle."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 class Golden(NamedTuple):
-    """A small golden store, as the package reads it and as the slow model does."""
+    """A small golden store, as the package reads it and as the oracle does."""
 
     contents: Contents
     tocs: list[bytes]
     images: dict[str, list[int]]
 
     def members(self, by: str, grain: str) -> list[oracle.Held]:
-        """What each layer or image holds, by the slow model."""
+        """What each layer or image holds, by the oracle."""
         number = ("file", "chunk").index(grain)
         layers = [oracle.held(oracle.grains(toc)[number]) for toc in self.tocs]
         if by == "layer":
@@ -43,14 +43,14 @@ def golden(request: pytest.FixtureRequest) -> Golden:
 
 
 def _images(root: Path) -> dict[str, list[int]]:
-    """Image name -> places of its layers."""
+    """Image name -> indices of its layers."""
     layers = json.loads((root / "overlay-layers" / "layers.json").read_text())
-    place = {layer["id"]: number for number, layer in enumerate(layers)}
+    index = {layer["id"]: number for number, layer in enumerate(layers)}
     images = {}
     for image in json.loads((root / "overlay-images" / "images.json").read_text()):
         chain, top = [], image["layer"]
         while top:
-            chain.append(place[top])
-            top = layers[place[top]].get("parent")
+            chain.append(index[top])
+            top = layers[index[top]].get("parent")
         images[image["names"][0]] = chain
     return images

@@ -1,6 +1,6 @@
-"""What layers share, found with sets, dicts and loops. Slow, and easy to believe.
+"""What layers share, found with sets, dicts and loops: slow, and easy to check by reading.
 
-Reads TOC documents with the standard library's JSON and knows nothing of the package.
+Reads TOC documents with the standard library's JSON and imports nothing of the package.
 """
 
 from __future__ import annotations
@@ -81,17 +81,17 @@ def matrices(members: list[Held]) -> tuple[list[list[int]], list[list[int]]]:
 def sharing(members: list[Held]) -> tuple[list[int], list[Counter[int]], list[int]]:
     """Of each member: bytes that only it has; bytes by number of others; bytes new in order."""
     n_members = Counter(digest for member in members for digest in member)
-    own, by_others, new = [], [], []
+    exclusive, by_others, new = [], [], []
     seen: set[str] = set()
     for member in members:
         histogram: Counter[int] = Counter()
         for digest, size in member.items():
             histogram[n_members[digest] - 1] += size
-        own.append(histogram[0])
+        exclusive.append(histogram[0])
         by_others.append(histogram)
         new.append(sum(size for digest, size in member.items() if digest not in seen))
         seen |= set(member)
-    return own, by_others, new
+    return exclusive, by_others, new
 
 
 def greedy(target: Held, layers: list[Held]) -> tuple[list[tuple[int, int]], int]:

@@ -12,7 +12,7 @@ N_CONTENTS = 12
 
 
 def content(number: int, algorithm: str = "sha256") -> tuple[str, int]:
-    """Digest and size of a content; some digests begin alike, as far as 8, 16 or 31 bytes."""
+    """Digest and size of a content; some digests have their first 8, 16 or 31 bytes in common."""
     text = hashlib.new(algorithm, bytes([number])).hexdigest()
     alike = hashlib.new(algorithm, b"alike").hexdigest()
     n_alike = (0, 0, 8, 16, 31)[number % 5] * 2

@@ -1,4 +1,4 @@
-"""The layers that cover an image: every step is brute force's, and the bounds hold."""
+"""The layers that cover an image: each step is the one that brute force finds, and bounds hold."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def steps(found: Cover) -> list[tuple[int, int]]:
 
 
 @given(LAYERS, LAYERS)
-def test_each_step_is_the_best_there_is(image: list[bytes], local: list[bytes]) -> None:
+def test_each_step_adds_most_bytes(image: list[bytes], local: list[bytes]) -> None:
     for number, grain in enumerate(GRAINS):
         target = oracle.union([oracle.held(oracle.grains(toc)[number]) for toc in image])
         layers = [oracle.held(oracle.grains(toc)[number]) for toc in local]

@@ -1,4 +1,4 @@
-"""Blocks, stretches and hashes bound memory and time; none of them may change an answer."""
+"""Blocks and hashes bound memory and time, and never change a figure."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def as_dict(sets: Intersections) -> dict[tuple[int, ...], tuple[int, int]]:
 
 
 @given(LAYERS)
-def test_each_set_holds_what_its_members_alone_have_in_common(tocs: list[bytes]) -> None:
+def test_each_set_has_what_exactly_its_members_share(tocs: list[bytes]) -> None:
     held = [oracle.held(oracle.grains(toc)[0]) for toc in tocs]
     expected: dict[tuple[int, ...], tuple[int, int]] = {}
     for digest, size in oracle.union(held).items():
@@ -40,7 +40,7 @@ def test_each_set_holds_what_its_members_alone_have_in_common(tocs: list[bytes])
 
 
 @pytest.mark.parametrize("n_rows", [1, 7, 50])
-def test_small_blocks_give_the_same(
+def test_the_size_of_blocks_does_not_change_figures(
     golden: Golden, n_rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = golden.contents.intersections("image", "chunk")
@@ -56,7 +56,7 @@ def test_small_blocks_give_the_same(
             assert (again == once).all()
 
 
-def test_hashes_that_collide_cost_rows_and_no_answer(
+def test_colliding_hashes_do_not_change_figures(
     golden: Golden, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sums = matrix.pair_sums(golden.contents.intersections("layer", "file"))
@@ -68,7 +68,7 @@ def test_hashes_that_collide_cost_rows_and_no_answer(
 
 @given(st.lists(st.integers(0, 5), max_size=20), st.lists(st.integers(0, 7), max_size=9))
 def test_keys_are_ordered_and_found(numbers: list[int], queries: list[int]) -> None:
-    """Some differ in their last byte only."""
+    """Some keys differ in their last byte only."""
 
     def keys(values: list[int]) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:
         key = np.zeros((len(values), 32), np.uint8)

@@ -1,10 +1,11 @@
-"""Shared files, chunks and bytes: equal to what sets and loops find."""
+"""Shared files, chunks and bytes are those that the oracle finds."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,6 +13,8 @@ from hypothesis import strategies as st
 from tests.sharing import oracle
 from tests.sharing.build import contents_of
 from tests.sharing.strategies import LAYERS
+from vecache.sharing.exclusive import repeated_files, shares
+from vecache.sharing.gather import gather
 from vecache.sharing.intersections import Intersections
 from vecache.sharing.matrix import overlap, pair_sums
 
@@ -64,8 +67,8 @@ def test_random_images_are_unions_of_layers(tocs: list[bytes], data: st.DataObje
     st.lists(st.sets(st.integers(0, 39), min_size=1, max_size=40), max_size=30),
     st.integers(1, 1000),
 )
-def test_pairs_and_products_count_alike(members: list[set[int]], seed: int) -> None:
-    """Small sets go one way and large ones the other; 40 members use both."""
+def test_pairs_and_products_give_equal_sums(members: list[set[int]], seed: int) -> None:
+    """Of 40 members small sets are expanded into pairs, and large ones multiplied."""
     sizes = np.random.default_rng(seed).integers(1, 2**40, len(members))
     sets = Intersections(
         40,
@@ -83,7 +86,7 @@ def test_pairs_and_products_count_alike(members: list[set[int]], seed: int) -> N
     assert (n_bytes == as_numbers.T @ (as_numbers * sizes[:, None])).all()
 
 
-def test_similarities_are_shares_of_one_and_of_both(golden: Golden) -> None:
+def test_containment_is_of_one_member_and_jaccard_of_both(golden: Golden) -> None:
     found = overlap(golden.contents)
     contained, alike = found.containment("files"), found.jaccard("files")
     for i, one in enumerate(golden.members("layer", "file")):
@@ -115,6 +118,23 @@ def test_unknown_options_are_refused(golden: Golden) -> None:
         overlap(golden.contents).jaccard("tags")  # type: ignore[arg-type]
 
 
+def test_bytes_of_many_images_beyond_int64_are_summed_exactly() -> None:
+    toc = b'{"version":1,"entries":[{"type":"reg","name":"a","size":%d,"digest":"sha256:%s"}]}'
+    contents = contents_of([toc % (2**53, b"ab" * 32)], tops=[0] * 1024)
+    assert repr(overlap(contents, "image")).endswith(f"{2**63:,} bytes>")
+
+
+def test_results_are_exported_through_the_arrow_c_stream(golden: Golden) -> None:
+    contents = golden.contents
+    for result in (
+        overlap(contents),
+        shares(contents),
+        repeated_files(contents),
+        gather(contents, contents),
+    ):
+        assert pa.table(result) == result.to_arrow()
+
+
 def test_no_layers_are_an_empty_matrix() -> None:
     found = overlap(contents_of([]))
     assert found.bytes.shape == (0, 0)
@@ -122,7 +142,7 @@ def test_no_layers_are_an_empty_matrix() -> None:
     assert repr(found) == "<Overlap: 0 layers by file, 0 pairs share, 0 bytes>"
 
 
-def test_it_shows_itself_with_names_escaped(golden: Golden) -> None:
+def test_repr_and_html_name_the_members(golden: Golden) -> None:
     found = overlap(golden.contents, by="image")
     assert "5 images by file" in repr(found)
     assert next(iter(golden.images)) in found._repr_html_()

@@ -1,4 +1,4 @@
-"""Results draw themselves: each picture says what it is of, and whose bytes it shows."""
+"""Each picture of a result says what it shows, and of which members."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_shares_have_three_pictures(
     assert title in drawn(picture)
 
 
-def test_pictures_that_are_not_there_are_refused(contents: Contents) -> None:
+def test_unknown_pictures_are_refused(contents: Contents) -> None:
     with pytest.raises(ValueError, match="wanted 'jaccard' or 'containment'"):
         overlap(contents).plot("files")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="wanted 'treemap', 'upset' or 'curve'"):

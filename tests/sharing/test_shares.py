@@ -1,4 +1,4 @@
-"""Own bytes, histograms, curves, ratios and repeated files: equal to the slow model."""
+"""Exclusive bytes, histograms, curves, ratios and repeated files are those of the oracle."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 
 def check(found: Shares, members: list[oracle.Held]) -> None:
-    own, by_others, new = oracle.sharing(members)
+    exclusive, by_others, new = oracle.sharing(members)
     assert found.bytes.tolist() == [sum(member.values()) for member in members]
-    assert found.exclusive_bytes.tolist() == own
+    assert found.exclusive_bytes.tolist() == exclusive
     assert found.new_bytes.tolist() == new
     histograms = [[histogram[k] for k in range(len(members))] for histogram in by_others]
     assert found.by_others.tolist() == histograms
@@ -33,14 +33,16 @@ def check(found: Shares, members: list[oracle.Held]) -> None:
 
 @pytest.mark.parametrize("by", ["layer", "image"])
 @pytest.mark.parametrize("grain", ["file", "chunk"])
-def test_golden_stores(golden: Golden, by: By, grain: Grain) -> None:
+def test_golden_stores_have_the_shares_that_the_oracle_finds(
+    golden: Golden, by: By, grain: Grain
+) -> None:
     found = shares(golden.contents, by, grain)
     check(found, golden.members(by, grain))
     assert found.cumulative_bytes[-1] == found.sets.n_bytes.sum()
 
 
 @given(LAYERS)
-def test_random_layers(tocs: list[bytes]) -> None:
+def test_random_layers_have_the_shares_that_the_oracle_finds(tocs: list[bytes]) -> None:
     check(shares(contents_of(tocs)), [oracle.held(oracle.grains(toc)[0]) for toc in tocs])
 
 
@@ -52,7 +54,7 @@ def test_the_ratio_is_all_copies_by_unique_bytes(golden: Golden) -> None:
         assert found.ratio == found.logical_bytes / found.unique_bytes
 
 
-def test_nothing_repeats_nothing() -> None:
+def test_no_layers_have_no_shares_and_no_repeated_files() -> None:
     assert [each.ratio for each in shares(contents_of([])).dedup] == [1.0, 1.0]
     assert len(repeated_files(contents_of([]))) == 0
 
@@ -77,7 +79,7 @@ def test_repeated_files_are_the_costliest_first(golden: Golden) -> None:
         assert any(f'"{row["path"]}"'.encode() in toc for toc in golden.tocs)
 
 
-def test_a_file_that_is_there_once_is_not_repeated() -> None:
+def test_a_file_with_one_copy_is_not_repeated() -> None:
     toc = b'{"version":1,"entries":[{"type":"reg","name":"a","size":3,"digest":"sha256:%s"}]}'
     assert len(repeated_files(contents_of([toc % (b"ab" * 32)]))) == 0
     found = repeated_files(contents_of([toc % (b"ab" * 32)] * 2))
@@ -86,7 +88,7 @@ def test_a_file_that_is_there_once_is_not_repeated() -> None:
     assert "<td>a</td>" in found._repr_html_()
 
 
-def test_it_shows_itself(golden: Golden) -> None:
+def test_repr_and_html_name_the_members(golden: Golden) -> None:
     found = shares(golden.contents)
     assert "5 layers by file" in repr(found)
     assert golden.contents.layers[0].id in found._repr_html_()

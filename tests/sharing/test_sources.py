@@ -1,4 +1,4 @@
-"""Layers from stores, folders, images and values; and that one bad layer never stops the rest."""
+"""Contents of stores, folders, images and values; one bad layer never stops the rest."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def same(one: Contents, other: Contents) -> bool:
 
 
 @given(TOCS)
-def test_a_layer_holds_what_the_oracle_says(toc: bytes) -> None:
+def test_a_layer_has_the_contents_that_the_oracle_finds(toc: bytes) -> None:
     (layer,) = contents_of([toc]).layers
     files, chunks = oracle.grains(toc)
     assert as_dict(layer.files) == expected(files)
@@ -72,7 +72,7 @@ def test_a_layer_holds_what_the_oracle_says(toc: bytes) -> None:
 
 
 @needs_debian
-def test_real_layers_hold_what_the_oracle_says() -> None:
+def test_real_layers_have_the_contents_that_the_oracle_finds() -> None:
     for layer in debian_layers()[:2]:
         toc = debian_toc(layer)
         (found,) = contents_of([toc]).layers
@@ -82,7 +82,7 @@ def test_real_layers_hold_what_the_oracle_says() -> None:
 
 @given(SENSIBLE | ODD_DOCUMENTS)
 def test_any_toc_that_parses_can_be_counted(data: bytes) -> None:
-    """Numbers at the edge of 64 bits, digests that are none, chunks without a file."""
+    """Numbers at the limits of 64 bits, malformed digests, chunks without a file."""
     try:
         toc = Toc.parse(data)
     except TocError:
@@ -95,7 +95,7 @@ def test_any_toc_that_parses_can_be_counted(data: bytes) -> None:
         assert layer.files.logical_bytes >= layer.files.n_bytes
 
 
-def test_all_ways_to_a_store_give_the_same() -> None:
+def test_a_store_a_path_and_a_cache_give_equal_contents() -> None:
     root = GOLDEN_SMALL / "stores" / "dir"
     store = open_store(root)
     from_path = read_contents(str(root))
@@ -107,7 +107,7 @@ def test_all_ways_to_a_store_give_the_same() -> None:
     ]
 
 
-def test_layers_that_do_not_count_as_present_do_not_count() -> None:
+def test_contents_can_be_limited_to_present_layers() -> None:
     store = open_store(GOLDEN_SMALL / "stores" / "dir")
     ids = layer_ids("dir")
     limited = read_contents(store).limited_to(ids[2:])
@@ -120,13 +120,13 @@ def test_layers_that_do_not_count_as_present_do_not_count() -> None:
         ]
 
 
-def test_an_image_gives_its_layers() -> None:
+def test_an_image_has_the_contents_of_its_layers() -> None:
     image = open_image(f"oci:{GOLDEN_SMALL / 'oci'}:app2")
     contents = read_contents(image)
     assert [layer.id for layer in contents.layers] == [layer.diff_id for layer in image.layers]
 
 
-def test_a_folder_of_tocs_is_named_after_its_files(tmp_path: Path) -> None:
+def test_layers_of_a_folder_of_tocs_are_named_after_its_files(tmp_path: Path) -> None:
     for number, layer in enumerate(layer_ids("dir")[:2]):
         (tmp_path / f"registry-{number}.json").write_bytes(golden_toc("dir", layer))
     (tmp_path / "registry-9.json").write_bytes(b"{")
@@ -141,7 +141,7 @@ def test_a_folder_of_tocs_is_named_after_its_files(tmp_path: Path) -> None:
     assert "registry-0" in contents._repr_html_()
 
 
-def test_what_is_no_file_in_a_folder_of_tocs_is_not_waited_for(tmp_path: Path) -> None:
+def test_pipes_devices_and_folders_among_tocs_are_excluded(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.json")
     (tmp_path / "endless.json").symlink_to("/dev/zero")
     (tmp_path / "folder.json").mkdir()
@@ -155,7 +155,7 @@ def test_what_is_no_file_in_a_folder_of_tocs_is_not_waited_for(tmp_path: Path) -
     }
 
 
-def test_a_folder_that_is_nothing_is_refused(tmp_path: Path) -> None:
+def test_a_path_without_layers_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="not a graph root"):
         read_contents(tmp_path)
     with pytest.raises(StoreError):
