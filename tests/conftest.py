@@ -35,5 +35,11 @@ def own_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CONTAINERS_STORAGE_CONF", str(conf))
     home.mkdir()
     conf.write_text('[storage]\ndriver = "overlay"\n')
-    for variable in ("STORAGE_DRIVER", "REGISTRY_AUTH_FILE", "DOCKER_CONFIG"):
+    monkeypatch.setenv("CONTAINERS_CONF", "/dev/null")
+    for variable in (
+        "CONTAINERS_CONF_OVERRIDE",
+        "DOCKER_CONFIG",
+        "REGISTRY_AUTH_FILE",
+        "STORAGE_DRIVER",
+    ):
         monkeypatch.delenv(variable, raising=False)

@@ -36,7 +36,7 @@ from vecache.json_fields import Fields
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["StorageConfig", "effective_uid", "load_config"]
+__all__ = ["StorageConfig", "config_folder", "effective_uid", "load_config", "read_toml"]
 
 _MACHINE_FILES: Final = (
     Path("/etc/containers/storage.conf"),
@@ -44,6 +44,7 @@ _MACHINE_FILES: Final = (
 )
 _MACHINE_ROOT: Final = "/var/lib/containers/storage"
 _MAX_CONFIG_BYTES: Final = 1 << 20
+_NAMED: Final = "CONTAINERS_STORAGE_CONF"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ def effective_uid(environ: Mapping[str, str]) -> int:
 def load_config(environ: Mapping[str, str], uid: int) -> StorageConfig:
     """Read storage.conf as Podman run by a user would; the defaults where there is no file."""
     path, is_own = _config_file(environ, uid)
-    document = Fields({} if path is None else _read_toml(path), str(path), ConfigError)
+    document = Fields({} if path is None else read_toml(path, _NAMED), str(path), ConfigError)
     storage = document.object("storage", {})
     options = storage.object("options", {})
     own_options = options if is_own else Fields({}, options.where, ConfigError)
@@ -100,12 +101,11 @@ def load_config(environ: Mapping[str, str], uid: int) -> StorageConfig:
 
 def _config_file(environ: Mapping[str, str], uid: int) -> tuple[Path | None, bool]:
     """Return the file to read, and whether all of it applies to this user."""
-    named = environ.get("CONTAINERS_STORAGE_CONF")
+    named = environ.get(_NAMED)
     if named:
         return (Path(named) if os.path.lexists(named) else None), True
     if uid != 0:
-        folder = environ.get("XDG_CONFIG_HOME") or os.path.join(_home(environ, uid), ".config")
-        own = Path(folder, "containers", "storage.conf")
+        own = config_folder(environ, uid) / "storage.conf"
         if os.path.exists(own):
             return own, True
     return next((file for file in _MACHINE_FILES if os.path.exists(file)), None), uid == 0
@@ -128,6 +128,12 @@ def _graph_root(storage: Fields, environ: Mapping[str, str], uid: int, *, is_own
     return Path(os.path.abspath(chosen))
 
 
+def config_folder(environ: Mapping[str, str], uid: int) -> Path:
+    """Return the folder of the user's own configuration files."""
+    folder = environ.get("XDG_CONFIG_HOME") or os.path.join(_home(environ, uid), ".config")
+    return Path(folder, "containers")
+
+
 def _home(environ: Mapping[str, str], uid: int) -> str:
     """Return the user's home folder: `$HOME`, or what the password file says."""
     if environ.get("HOME"):
@@ -136,12 +142,12 @@ def _home(environ: Mapping[str, str], uid: int) -> str:
         return pwd.getpwuid(uid).pw_dir
     except KeyError:
         raise ConfigError(
-            f"user {uid} has no home folder, so their storage.conf cannot be found; set HOME"
+            f"user {uid} has no home folder, so their configuration cannot be found; set HOME"
         ) from None
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
-    """Read a TOML file; a device such as /dev/null counts as empty."""
+def read_toml(path: Path, variable: str) -> dict[str, Any]:
+    """Read a TOML file, which `variable` can replace; a device such as /dev/null is empty."""
     try:
         data = b"" if stat.S_ISCHR(path.stat().st_mode) else read_bounded(path, _MAX_CONFIG_BYTES)
         return tomllib.loads(data.decode())
@@ -149,9 +155,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
         reason = error.strerror or str(error)
     except (ValueError, RecursionError) as error:  # a TOML error names line and column
         reason = str(error)
-    raise ConfigError(
-        f"{path}: {reason}; correct the file, or name another in CONTAINERS_STORAGE_CONF"
-    )
+    raise ConfigError(f"{path}: {reason}; correct the file, or name another in {variable}")
 
 
 def _switch(table: Fields, key: str) -> bool:

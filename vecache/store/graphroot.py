@@ -21,6 +21,7 @@ from vecache.store import find
 from vecache.store.config import effective_uid, load_config
 from vecache.store.lock import LOCK_WAIT_SECONDS
 from vecache.store.records import IMAGES, LAYERS, list_images, list_layers
+from vecache.store.settings import load_settings
 from vecache.text import html_table
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from vecache.store.config import StorageConfig
     from vecache.store.records import ImageRecord, LayerRecord
+    from vecache.store.settings import PullSettings
 
 __all__ = ["Store", "open_store"]
 
@@ -55,6 +57,40 @@ class Store:
     image_store: Path | None = None
     additional_stores: tuple[Path, ...] = ()
     lock_wait_seconds: float = LOCK_WAIT_SECONDS
+
+    @property
+    def is_own(self) -> bool:
+        """Whether this is the machine's own store, the one that storage.conf names."""
+        return os.path.realpath(self.root) == os.path.realpath(self.config.graph_root)
+
+    def pull_settings(self, *, reflink: bool | None = None) -> PullSettings:
+        """Return how Podman pulls into this store.
+
+        Parameters
+        ----------
+        reflink : bool, optional
+            Whether its file system can share blocks; by default that is tested.
+
+        Returns
+        -------
+        PullSettings
+            For a store that is not the machine's own (`is_own`) partial pulls are assumed.
+
+        Raises
+        ------
+        ConfigError
+            If containers.conf is broken.
+        StoreError
+            If the file system cannot be tested.
+        """
+        return load_settings(
+            self.config,
+            os.environ,
+            effective_uid(os.environ),
+            files_root=self.image_store or self.root,
+            is_own=self.is_own,
+            reflink=reflink,
+        )
 
     def layers(self) -> tuple[LayerRecord, ...]:
         """Read the layers of all stores, in store order.
@@ -236,17 +272,14 @@ def open_store(
     config = load_config(os.environ, effective_uid(os.environ))
     root = config.graph_root if path is None else Path(os.path.abspath(path))
     _check_graph_root(root)
-    if os.path.realpath(root) != os.path.realpath(config.graph_root):
-        return Store(root, config, lock_wait_seconds=lock_wait_seconds)
+    store = Store(root, config, lock_wait_seconds=lock_wait_seconds)
+    if not store.is_own:
+        return store
     for folder in (*config.additional_stores, *filter(None, [config.image_store])):
         if not folder.is_dir():
             raise StoreError(f"{folder}: {config.path} names it as a store, but it is not a folder")
-    return Store(
-        root,
-        config,
-        image_store=config.image_store,
-        additional_stores=config.additional_stores,
-        lock_wait_seconds=lock_wait_seconds,
+    return replace(
+        store, image_store=config.image_store, additional_stores=config.additional_stores
     )
 
 
