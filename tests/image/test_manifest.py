@@ -46,7 +46,7 @@ def test_oci_and_docker_images_are_parsed(kind: str) -> None:
     assert manifest.layers[0].annotations == (layer.annotations if kind == OCI_IMAGE else {})
 
 
-def test_a_manifest_without_a_media_type_is_told_by_its_fields() -> None:
+def test_the_fields_say_what_a_manifest_without_a_media_type_is() -> None:
     for kind in ("", "application/octet-stream"):
         image = make_image([], mediaType="").manifest
         assert isinstance(parse_manifest(image, kind, "m"), ImageManifest)

@@ -1,7 +1,7 @@
 """Read manifests and configs: what an image is made of, or which images a list offers.
 
-Four kinds of manifest are read, told apart by their media type: an OCI image and an OCI index, a
-Docker image and a Docker list (schema 2). One without a media type is told by its fields.
+Four kinds of manifest are read: an OCI image and an OCI index, a Docker image and a Docker list
+(schema 2). The media type says which one it is, or the fields where there is no media type.
 
 A list has one image per platform, or two: compressed with gzip and with zstd, the second marked by
 an annotation. `choose_image` ranks the wanted platforms, the exact one first; entries without a

@@ -108,7 +108,7 @@ class RegistryName:
 
 
 def parse_image_name(text: str) -> PathName | RegistryName | StoreName:
-    """Parse `TRANSPORT:REST`; looks at the file system to tell a path's tag.
+    """Parse `TRANSPORT:REST`; looks at the file system to split a tag from a path.
 
     Examples
     --------
@@ -187,7 +187,10 @@ def _split_domain(name: str) -> tuple[str, str]:
 
 
 def _parse_store_name(text: str) -> StoreName:
-    """Parse `[[DRIVER@]GRAPHROOT[+RUNROOT][:OPTIONS]]NAME`; `@ID` and `NAME@ID` are names too."""
+    """Parse `[[DRIVER@]GRAPHROOT[+RUNROOT][:OPTIONS]]NAME`; `@ID` and `NAME@ID` are names too.
+
+    Driver, run root and options make no difference here.
+    """
     graph_root, name = None, text
     if text.startswith("["):
         match = _STORE.fullmatch(text)
