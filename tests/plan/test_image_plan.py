@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from threading import Barrier
 from typing import TYPE_CHECKING
 
 import pytest
@@ -94,6 +95,38 @@ def test_a_pulled_layer_counts_as_present_for_the_next() -> None:
     plan = plan_with(open_sparse((TOC, 100), (other, 100)), LayersCache(), PlanOptions())
     assert [layer.missing_bytes for layer in plan.layers] == [7, 0]
     assert len(plan.cache_after.layers) == 2
+
+
+@dataclass(frozen=True)
+class MeetingToc(TocBytes):
+    """A TOC whose fetch returns only when others are fetched at the same time."""
+
+    barrier: Barrier = field(default_factory=lambda: Barrier(1))
+    fetched: list[str] = field(default_factory=list)
+
+    def fetch(self) -> bytes:
+        self.fetched.append(self.digest)
+        self.barrier.wait(timeout=10)
+        return self.data
+
+
+def test_the_tocs_of_the_layers_to_pull_are_fetched_side_by_side_and_no_other() -> None:
+    barrier, fetched = Barrier(3), list[str]()
+    tocs = [TOC.replace(b'"a"', b'"%d"' % n) for n in range(4)]
+    readers = [MeetingToc(toc, 100, barrier=barrier, fetched=fetched) for toc in tocs]
+    layers = [
+        replace(layer, reader=reader)
+        for layer, reader in zip(
+            open_sparse(*((t, 100) for t in tocs)).layers, readers, strict=True
+        )
+    ]
+    present = replace(make_record(0), compressed_diff_digest=layers[1].blob)
+    image = Image("a", "a", "", (*layers, layers[3]))
+    plan = plan_with(image, LayersCache([present]), PlanOptions())
+    assert states(plan) == ["partial", "present", "partial", "partial", "present"]
+    assert sorted(fetched) == sorted(readers[n].digest for n in (0, 2, 3))
+    assert states(plan_with(image, LayersCache(), PlanOptions(whole_blobs=True)))[0] == "whole"
+    assert len(fetched) == 3
 
 
 def test_a_plan_does_not_change_the_set_it_is_given() -> None:

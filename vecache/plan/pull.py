@@ -151,29 +151,19 @@ class Planner:
         self, image: Image, cache: LayersCache, progress: Callable[[], object] | None = None
     ) -> ImagePlan:
         """Plan the pull of one image, each layer against what the ones before it left."""
+        if not self._options.whole_blobs:
+            image.read_ahead(
+                layer
+                for layer in image.layers
+                if _key(layer) not in self._prepared and not _is_present(layer, cache)
+            )
         plans = []
-        self._read_ahead(image, cache)
         for layer in image.layers:
             plan, cache = self._plan_layer(layer, cache)
             plans.append(plan)
             if progress is not None:
                 progress()
         return ImagePlan(image, self._options, tuple(plans), cache)
-
-    def _read_ahead(self, image: Image, cache: LayersCache) -> None:
-        """Announce the TOCs that the plan will read, so that they are fetched side by side."""
-        if self._options.whole_blobs:
-            return
-        present = {
-            digest
-            for record in cache.records
-            for digest in (record.diff_digest, record.compressed_diff_digest, record.toc_digest)
-        }
-        image.read_ahead(
-            layer
-            for layer in image.layers
-            if _key(layer) not in self._prepared and present.isdisjoint(_key(layer))
-        )
 
     def _plan_layer(self, layer: ImageLayer, cache: LayersCache) -> tuple[LayerPlan, LayersCache]:
         if _is_present(layer, cache):
