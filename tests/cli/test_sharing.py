@@ -195,10 +195,11 @@ def test_export_writes_one_file(
     assert path.stat().st_size > 10_000
 
 
-def test_export_writes_a_folder_that_other_verbs_read(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("name", ["set", "set.parquet"])
+def test_export_writes_a_data_set_that_other_verbs_read(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    target = str(tmp_path / "set")
+    target = str(tmp_path / name)
     run(capsys, "export", "--store", STORE, "-o", target)
     for words in (["overlap"], ["rm", "app2"], ["gather", APP2]):
         one = run_json(capsys, *words, "--store", STORE, *_without_reflinks(words))

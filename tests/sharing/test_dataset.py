@@ -1,25 +1,30 @@
-"""A data set gives back the same figures, holds every tag, and is replaced in one step or not."""
+"""A data set gives the same figures as its store, and anything else is refused."""
 
 from __future__ import annotations
 
-import io
-from typing import TYPE_CHECKING
+import json
+import os
+import re
+from typing import TYPE_CHECKING, Any
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
-from pyarrow import csv, ipc, parquet
+from pyarrow import parquet
 
 from tests.golden import GOLDEN_SMALL, golden_cache, layer_ids
+from tests.image.samples import TOC
 from tests.sharing.build import contents_of
 from tests.sharing.strategies import LAYERS
 from tests.stores import copy_store, toc_path
 from vecache.arrays import binary_to_text
 from vecache.cache.reader import CacheFile
 from vecache.digest import format_digests
-from vecache.errors import DatasetError, TocError
-from vecache.sharing.dataset import open_dataset, part_path
+from vecache.errors import DatasetError
+from vecache.sharing import dataset as dataset_module
+from vecache.sharing.dataset import open_dataset
 from vecache.sharing.exclusive import repeated_files, shares
 from vecache.sharing.export import export_dataset, tag_tables, write_tags
 from vecache.sharing.gather import gather
@@ -29,10 +34,23 @@ from vecache.sharing.removal import what_if
 from vecache.sharing.sources import read_contents
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from tests.sharing.conftest import Golden
     from vecache.sharing.contents import Contents
+
+each_form = pytest.mark.parametrize("form", ["folder", "file"])
+
+
+def write(source: Any, folder: Path, form: str) -> Path:
+    """Write a data set of either form into a folder; return its path."""
+    if form == "folder":
+        export_dataset(source, folder / "set")
+        return folder / "set"
+    with (folder / "set.parquet").open("wb") as file:
+        write_tags(read_contents(source), file, ".parquet")
+    return folder / "set.parquet"
 
 
 def same_rows(one: Contents, other: Contents) -> bool:
@@ -44,10 +62,12 @@ def same_rows(one: Contents, other: Contents) -> bool:
     )
 
 
-def test_all_figures_are_the_same_as_from_the_store(golden: Golden, tmp_path: Path) -> None:
+@each_form
+def test_all_figures_are_the_same_as_from_the_store(
+    golden: Golden, tmp_path: Path, form: str
+) -> None:
     store = golden.contents
-    export_dataset(store, tmp_path / "set")
-    again = read_contents(tmp_path / "set")
+    again = read_contents(write(store, tmp_path, form))
     assert [layer.record for layer in again.layers] == [layer.record for layer in store.layers]
     assert again.images == store.images
     assert same_rows(store, again)
@@ -62,15 +82,14 @@ def test_all_figures_are_the_same_as_from_the_store(golden: Golden, tmp_path: Pa
     assert one_file.drop_columns("path").equals(other_file.drop_columns("path"))
 
 
+@each_form
 @settings(max_examples=8)  # each writes and reads hundreds of files
 @given(tocs=LAYERS)
 def test_random_layers_come_back(
-    tmp_path_factory: pytest.TempPathFactory, tocs: list[bytes]
+    tmp_path_factory: pytest.TempPathFactory, form: str, tocs: list[bytes]
 ) -> None:
     contents = contents_of(tocs)
-    folder = tmp_path_factory.mktemp("random") / "set"
-    export_dataset(contents, folder)
-    again = open_dataset(folder)
+    again = open_dataset(write(contents, tmp_path_factory.mktemp("random"), form))
     assert [layer.id for layer in again.layers] == [layer.id for layer in contents.layers]
     assert same_rows(contents, again)
     exported = pa.concat_tables([TAG_SCHEMA.empty_table(), *tag_tables(contents)])
@@ -95,154 +114,63 @@ def test_every_tag_of_the_caches_is_in_it(tmp_path: Path) -> None:
     assert len(table) >= n_tags > 1000
 
 
-def test_parts_are_sorted_encoded_and_in_their_folders(tmp_path: Path) -> None:
-    export_dataset(GOLDEN_SMALL / "stores" / "flat", tmp_path / "set")
-    n_rows = 0
-    for first_byte in range(256):
-        path = part_path(tmp_path / "set", first_byte)
-        if path.exists():
-            table = parquet.ParquetFile(path).read()
-            digests = table["digest"].to_pylist()
-            assert digests == sorted(digests)
-            assert {int(digest[7:9], 16) for digest in digests} == {first_byte}
-            assert table.schema.equals(TAG_SCHEMA)
-            n_rows += len(digests)
-    assert parquet.read_table(tmp_path / "set" / "tags").num_rows == n_rows
-    assert sorted(path.name for path in (tmp_path / "set").iterdir()) == [
-        "images.parquet",
-        "layers.parquet",
-        "tags",
+def two_sizes() -> list[bytes]:
+    """A damaged TOC that gives one digest two sizes, and one that gives it a third."""
+    digest = f"sha256:{1:064x}"
+    return [
+        json.dumps(
+            {
+                "version": 1,
+                "entries": [
+                    {"type": "reg", "name": f"f{size}", "size": size, "digest": digest}
+                    for size in sizes
+                ],
+            }
+        ).encode()
+        for sizes in ((7, 5, 7), (6,))
     ]
 
 
-def test_an_engine_that_joins_it_gets_the_same_figures(tmp_path: Path) -> None:
-    """What an engine does: distinct rows of both, joined by digest."""
-    found = overlap(GOLDEN_SMALL / "stores" / "dir")
-    export_dataset(found.contents, tmp_path / "set")
-    table = parquet.read_table(tmp_path / "set" / "tags")
-    held = table.filter(table["in_files"]).select(["layer", "digest", "size"])
-    held = held.set_column(0, "layer", held["layer"].cast(pa.string()))
-    held = held.group_by(["layer", "digest", "size"]).aggregate([])
-    others = held.rename_columns(["other", "digest", "bytes"])
-    joined = held.join(others, "digest", join_type="inner")
-    summed = joined.group_by(["layer", "other"]).aggregate([("size", "sum"), ("size", "count")])
-    place = {label: number for number, label in enumerate(found.labels)}
-    n_bytes = np.zeros_like(found.bytes)
-    files = np.zeros_like(found.bytes)
-    for row in summed.to_pylist():
-        n_bytes[place[row["layer"]], place[row["other"]]] = row["size_sum"]
-        files[place[row["layer"]], place[row["other"]]] = row["size_count"]
-    assert (n_bytes == found.bytes).all()
-    assert (files == found.files).all()
-
-
-def test_one_file_of_each_kind_has_the_same_tags() -> None:
-    contents = read_contents(GOLDEN_SMALL / "stores" / "estargz")
-    files = {}
-    for ending in (".parquet", ".arrow", ".csv"):
-        files[ending] = io.BytesIO()
-        write_tags(contents, files[ending], ending)
-        files[ending].seek(0)
-    plain = pa.schema(
-        [(f.name, pa.string() if pa.types.is_dictionary(f.type) else f.type) for f in TAG_SCHEMA]
+@pytest.mark.parametrize("source", ["golden", "damaged"])
+def test_the_documented_query_gives_the_figures_of_overlap(tmp_path: Path, source: str) -> None:
+    """Counting distinct rows of digest and size, as it once did, counted the damaged one twice."""
+    contents = (
+        read_contents(GOLDEN_SMALL / "stores" / "dir")
+        if source == "golden"
+        else contents_of(two_sizes())
     )
-    from_parquet = parquet.read_table(files[".parquet"]).cast(plain)
-    from_arrow = ipc.open_file(files[".arrow"]).read_all()
-    from_csv = csv.read_csv(files[".csv"]).cast(plain)
-    assert from_parquet.num_rows > 1000
-    assert from_parquet.to_pylist() == from_arrow.to_pylist() == from_csv.to_pylist()
-    with pytest.raises(ValueError, match="wanted one of"):
-        write_tags(contents, io.BytesIO(), ".txt")
+    query = re.search(r"WITH held AS \(.*? GROUP BY ALL", dataset_module.__doc__ or "", re.DOTALL)
+    assert query
+    folder = write(contents, tmp_path, "folder")
+    tags = f"'{folder}/tags/*/*.parquet'"
+    rows = duckdb.connect().execute(query[0].replace("'tags/*/*.parquet'", tags)).fetchall()
+    found = overlap(contents)
+    number = {label: row for row, label in enumerate(found.labels)}
+    files, n_bytes = np.zeros_like(found.files), np.zeros_like(found.bytes)
+    for a, b, n, size in rows:
+        files[number[a], number[b]] += n
+        n_bytes[number[a], number[b]] += size
+    assert (files == found.files).all()
+    assert (n_bytes == found.bytes).all()
+    assert files.any()
 
 
-def test_layers_without_a_toc_are_in_it_with_the_reason(tmp_path: Path) -> None:
+@each_form
+def test_layers_without_a_toc_are_in_it_with_the_reason(tmp_path: Path, form: str) -> None:
     root = copy_store("dir", tmp_path)
     toc_path(root, layer_ids("dir")[0]).unlink()
-    export_dataset(root, tmp_path / "set")
-    again = open_dataset(tmp_path / "set")
+    again = open_dataset(write(root, tmp_path, form))
     assert [each.reason for each in again.excluded] == ["no TOC"]
     assert again.excluded[0].record.id == layer_ids("dir")[0]
     assert what_if(again, [again.images[0].label]).unknown_ids == ()
     assert len(again.images) == 5
 
 
-def test_a_data_set_is_replaced_and_nothing_else_is(tmp_path: Path) -> None:
-    target = tmp_path / "set"
-    target.mkdir()
-    export_dataset(contents_of([]), target)
-    export_dataset(GOLDEN_SMALL / "stores" / "dir", target)
-    assert len(open_dataset(target).layers) == 5
-    other = tmp_path / "other"
-    other.mkdir()
-    (other / "mine").write_text("keep")
-    with pytest.raises(DatasetError, match="no data set"):
-        export_dataset(contents_of([]), other)
-    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".vecache")] == []
-
-
-@pytest.mark.parametrize("beside", ["thesis.txt", "tags.bak"])
-def test_what_stands_beside_a_data_set_is_never_lost(tmp_path: Path, beside: str) -> None:
-    """Such as the user's own folder, after `vecache export -o .` in it."""
-    export_dataset(contents_of([]), tmp_path / "set")
-    (tmp_path / "set" / beside).write_text("keep")
-    with pytest.raises(DatasetError, match="holds more than a data set"):
-        export_dataset(contents_of([]), tmp_path / "set")
-    assert (tmp_path / "set" / beside).read_text() == "keep"
-
-
-@pytest.mark.parametrize("form", ["table", "garbage"])
-def test_a_file_named_as_in_a_data_set_makes_none(tmp_path: Path, form: str) -> None:
-    """`vecache layers -o layers.parquet` writes another table of that name."""
-    mine = tmp_path / "set" / "layers.parquet"
-    mine.parent.mkdir()
-    if form == "table":
-        parquet.write_table(pa.table({"layer": ["a"]}), mine)
-    else:
-        mine.write_bytes(b"PAR1")
-    before = mine.read_bytes()
-    with pytest.raises(DatasetError, match="holds more than a data set"):
-        export_dataset(contents_of([]), mine.parent)
-    assert mine.read_bytes() == before
-
-
-@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(28, "No space left on device")])
-def test_an_export_that_ends_while_it_takes_its_name_leaves_the_old_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
-) -> None:
-    target = tmp_path / "set"
-    export_dataset(GOLDEN_SMALL / "stores" / "dir", target)
-    rename = type(target).rename
-
-    def fail(path: Path, to: Path) -> Path:
-        if path.name.endswith(".tmp"):
-            raise error
-        return rename(path, to)
-
-    monkeypatch.setattr(type(target), "rename", fail)
-    with pytest.raises((KeyboardInterrupt, OSError)) as caught:
-        export_dataset(contents_of([]), target)
-    assert getattr(caught.value, "filename", str(target)) == str(target)
-    assert len(open_dataset(target).layers) == 5
-    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".vecache")] == []
-
-
-def test_a_failed_export_leaves_the_old_one(tmp_path: Path) -> None:
-    root = copy_store("dir", tmp_path)
-    target = tmp_path / "set"
-    contents = read_contents(root)
-    export_dataset(contents, target)
-    toc_path(root, layer_ids("dir")[2]).unlink()
-    with pytest.raises(TocError, match="has gone"):
-        export_dataset(contents, target)
-    assert len(open_dataset(target).layers) == 5
-    assert sorted(path.name for path in tmp_path.iterdir() if path.name != "home") == ["dir", "set"]
-
-
 @pytest.mark.parametrize(
     "spoil",
     ["no-layers", "garbage", "version", "columns", "ids", "null", "part", "no-part"],
 )
-def test_what_is_no_data_set_is_refused(tmp_path: Path, spoil: str) -> None:
+def test_a_damaged_folder_is_refused(tmp_path: Path, spoil: str) -> None:
     target = tmp_path / "set"
     export_dataset(GOLDEN_SMALL / "stores" / "dir", target)
     layers = target / "layers.parquet"
@@ -270,6 +198,54 @@ def test_what_is_no_data_set_is_refused(tmp_path: Path, spoil: str) -> None:
         open_dataset(target)
 
 
+@pytest.mark.parametrize(
+    "spoil", ["garbage", "version", "tags only", "json", "nested", "rows", "number", "null", "ids"]
+)
+def test_a_damaged_file_is_refused(tmp_path: Path, spoil: str) -> None:
+    target = write(GOLDEN_SMALL / "stores" / "dir", tmp_path, "file")
+    with parquet.ParquetFile(target) as file:
+        table, metadata = file.read(), dict(file.metadata.metadata)
+    layers = json.loads(metadata[b"vecache.layers"])
+    match spoil:
+        case "garbage":
+            target.write_bytes(b"PAR1 and no more")
+        case "version":
+            metadata[b"vecache.dataset_file"] = b"2"
+        case "tags only":
+            metadata = {}
+        case "json":
+            metadata[b"vecache.layers"] = b"[{"
+        case "nested":
+            metadata[b"vecache.images"] = b"[" * 100_000
+        case "rows":
+            metadata[b"vecache.images"] = b"[1]"
+        case "number":
+            layers[0]["diff_size"] = 1 << 70
+        case "null":
+            layers[0]["names"] = [None]
+        case "ids":
+            layers[1]["id"] = layers[0]["id"]
+    if spoil in ("number", "null", "ids"):
+        metadata[b"vecache.layers"] = json.dumps(layers).encode()
+    if spoil != "garbage":
+        parquet.write_table(table.replace_schema_metadata(metadata), target)
+    with pytest.raises(DatasetError, match=str(target)):
+        open_dataset(target)
+
+
+@pytest.mark.parametrize("n_changed", [-1, 1])
+def test_a_file_with_other_tags_than_its_layers_have_is_refused(
+    tmp_path: Path, n_changed: int
+) -> None:
+    target = write(GOLDEN_SMALL / "stores" / "dir", tmp_path, "file")
+    with parquet.ParquetFile(target) as file:
+        table, metadata = file.read(), file.metadata.metadata
+    changed = table[:-1] if n_changed < 0 else pa.concat_tables([table, table[:1]])
+    parquet.write_table(changed.replace_schema_metadata(metadata), target)
+    with pytest.raises(DatasetError, match="parts are missing or changed"):
+        open_dataset(target)
+
+
 def test_progress_counts_up_to_the_end(tmp_path: Path) -> None:
     steps: list[tuple[int, int]] = []
     contents = read_contents(GOLDEN_SMALL / "stores" / "dir")
@@ -278,3 +254,101 @@ def test_progress_counts_up_to_the_end(tmp_path: Path) -> None:
     steps.clear()
     open_dataset(tmp_path / "set", progress=lambda *step: steps.append(step))
     assert steps[-1] == (256, 256)
+    steps.clear()
+    open_dataset(write(contents, tmp_path, "file"), progress=lambda *step: steps.append(step))
+    assert steps == [(number, 5) for number in range(1, 6)]
+
+
+COLUMNS: dict[str, Callable[[int, Any], Any]] = {
+    "null": pa.nulls,
+    "text": lambda n, _: pa.array(["\x1b[2J<b>"] * n),
+    "bytes": lambda n, _: pa.array([b"\xff\0"] * n),
+    "number": lambda n, _: pa.array(range(n)),
+    "float": lambda n, _: pa.array([float("nan")] * n),
+    "struct": lambda n, _: pa.array([{"a": 1}] * n),
+    "list of null": lambda n, _: pa.array([[None]] * n, pa.list_(pa.string())),
+    "untyped": lambda n, _: pa.nulls(n),
+}
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    """A folder of two layers and an image, with as few parts as possible."""
+    export_dataset(contents_of([TOC, TOC], parents=[None, 0], tops=[1]), tmp_path / "set")
+    return tmp_path / "set"
+
+
+def use(folder: Path) -> None:
+    contents = open_dataset(folder)
+    assert repeated_files(contents)._repr_html_().isprintable()
+    assert overlap(contents, "image").to_arrow().num_rows == len(contents.images)
+    export_dataset(contents, folder.parent / "again")
+
+
+@pytest.mark.parametrize("name", ["layers", "images", "tags"])
+@pytest.mark.parametrize("what", COLUMNS)
+def test_a_column_of_another_type_is_converted_or_refused(
+    dataset: Path, name: str, what: str
+) -> None:
+    file = next(dataset.glob("tags/*/*")) if name == "tags" else dataset / f"{name}.parquet"
+    table = parquet.ParquetFile(file).read()
+    n_refused = 0
+    for number, field in enumerate(table.schema):
+        kind: Any = pa.string() if pa.types.is_dictionary(field.type) else field.type
+        column = COLUMNS[what](len(table), kind)
+        parquet.write_table(table.set_column(number, field.name, column), file)
+        try:
+            use(dataset)
+        except DatasetError:
+            n_refused += 1
+    assert 0 < n_refused <= len(table.schema)
+
+
+def test_a_part_written_by_another_engine_is_read(dataset: Path) -> None:
+    """Texts instead of dictionaries, large ones, smaller numbers, another order of columns."""
+    for part in dataset.glob("tags/*/*"):
+        table = parquet.ParquetFile(part).read()
+        types = {"path": pa.large_string(), "layer": pa.string(), "size": pa.int32()}
+        fields = [pa.field(each.name, types.get(each.name, each.type)) for each in table.schema]
+        changed = table.cast(pa.schema(fields))
+        parquet.write_table(changed.select(changed.column_names[::-1]), part, store_schema=False)
+    use(dataset)
+    assert repeated_files(open_dataset(dataset)).path == ("etc/hosts",)
+
+
+def test_a_pipe_instead_of_a_file_does_not_block(dataset: Path) -> None:
+    (dataset / "images.parquet").unlink()
+    os.mkfifo(dataset / "images.parquet")
+    with pytest.raises(DatasetError, match="Not a regular file"):
+        open_dataset(dataset)
+
+
+@each_form
+@pytest.mark.parametrize("most", [1, 4, 5, 1000])
+def test_all_layers_are_exported_again_however_many_fit_into_a_block(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int, form: str
+) -> None:
+    contents = contents_of([TOC] * 7)
+    path = write(contents, tmp_path, form)
+    monkeypatch.setattr("vecache.sharing.dataset._TAGS_PER_BLOCK", most)
+    again = list(tag_tables(open_dataset(path)))
+    assert [table.to_pylist() for table in again] == [
+        table.to_pylist() for table in tag_tables(contents)
+    ]
+
+
+def test_a_block_reads_only_the_parts_of_its_layers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a data set that is one file; each of five blocks would read the five parts otherwise."""
+    contents = open_dataset(write(GOLDEN_SMALL / "stores" / "dir", tmp_path, "file"))
+    monkeypatch.setattr("vecache.sharing.dataset._TAGS_PER_BLOCK", 1)
+    n_read = []
+    fitted = dataset_module._fitted
+
+    def count(table: Any, schema: Any) -> Any:
+        n_read.append(len(table))
+        return fitted(table, schema)
+
+    monkeypatch.setattr(dataset_module, "_fitted", count)
+    assert [len(table) for table in tag_tables(contents) if len(table)] == n_read

@@ -1,10 +1,12 @@
 """Write all tags of a store as one table.
 
 One row a tag: digest, kind (file, chunk, hole, fingerprint), layer, path, offset and size;
-`in_files` and `in_chunks` mark what `vecache overlap` counts. The ending of FILE says the form:
-.parquet, .arrow or .csv. A name without an ending is a folder: a Parquet data set by the first byte
-of the digest, with the layers and images, that DuckDB, Polars, pandas and Spark read. So do the
-verbs `overlap`, `gather` and `rm`, with --store, and `vecache.open_dataset`.
+`in_files` and `in_chunks` mark what `vecache overlap` counts. The ending of FILE selects the
+format: .parquet, .arrow or .csv. A name without an ending is a folder: a data set for stores of any
+size, of Parquet files divided by the first byte of the digest, with the layers and images.
+
+DuckDB, Polars, pandas and Spark read the folder and the .parquet file. So do the verbs `overlap`,
+`gather` and `rm` with --store, and `vecache.open_dataset`.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ _ENDINGS = (".parquet", ".arrow", ".csv")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Say what the verb understands."""
+    """Add the verb's arguments to its parser."""
     parser.add_argument("--store", metavar="PATH", help=STORE_HELP)
     parser.add_argument(
         "-o",
@@ -37,11 +39,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do it, print it, and return the exit code."""
+    """Run the verb, print its result, and return the exit code."""
     ending = os.path.splitext(args.output)[1].lower()
     is_folder = not ending or args.output.endswith("/") or os.path.isdir(args.output)
     if not is_folder and ending not in _ENDINGS:
-        raise UsageError(f"export: a file ends in {' '.join(_ENDINGS)}, a folder in none of them")
+        raise UsageError(
+            f"export: found ending {ending!r}, wanted {' '.join(_ENDINGS)}, or none for a folder"
+        )
     from vecache.sharing.export import export_dataset, write_tags
 
     contents, _ = load_contents(args.store)

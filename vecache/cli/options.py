@@ -44,7 +44,7 @@ __all__ = [
 ]
 
 STORE_HELP = (
-    "graph root, folder that `vecache export` wrote, or folder of TOCs (*.json); "
+    "graph root, data set that `vecache export` wrote, or folder of TOCs (*.json); "
     "default: this machine's store, as storage.conf says"
 )
 

@@ -1,39 +1,45 @@
-"""How do other engines get at a store, and another machine? Through a folder of Parquet files.
+"""Read data sets: the layers, images and tags of a store as Parquet.
 
-::
+A data set is a folder::
 
-    layers.parquet                     one row a layer, those without a TOC too
-    images.parquet                     one row an image, with the ids of its layers
-    tags/first_byte=0/part-0.parquet   the tags (`tags.py`) whose digest begins with this byte
-    ...
+    layers.parquet                     one row a layer, those without a TOC too (`LAYER_SCHEMA`)
+    images.parquet                     one row an image, with its layers (`IMAGE_SCHEMA`)
+    tags/first_byte=0/part-0.parquet   tags whose key (`keys.py`) begins with this byte, sorted by
+    ...                                key; the layers in store order (`occurrences.TAG_SCHEMA`)
     tags/first_byte=255/part-0.parquet
 
-Tags are sorted by digest inside a file; two stores can be joined file by file. `layer` and `path`
-are dictionary-encoded. DuckDB, Polars, pandas and Spark read `tags` as one table with a column
-`first_byte`; this in DuckDB is what two layers share at the grain of files::
+A part without rows is missing. A small data set is one Parquet file: the tags of one layer after
+another, each sorted by key, and the rows of the two other files as JSON in the metadata of the
+file, under `vecache.layers` and `vecache.images`.
 
-    WITH held AS (SELECT DISTINCT layer, digest, size FROM 'tags/*/*.parquet' WHERE in_files)
+`layer`, `path` and `kind` are dictionary-encoded. DuckDB, Polars, pandas and Spark read `tags` as
+one table, with `first_byte` as a column. This in DuckDB gives what `overlap` does for whole files::
+
+    WITH held AS (
+        SELECT layer, digest, min(min(size)) OVER (PARTITION BY digest) AS size
+        FROM 'tags/*/*.parquet' WHERE in_files GROUP BY layer, digest
+    )
     SELECT a.layer, b.layer, count(*) AS files, sum(a.size) AS bytes
     FROM held a JOIN held b USING (digest) GROUP BY ALL
 
-Layers, images and all that overlap, gather and what-if need are in it. Digests of other algorithms
-than sha256 stand under the first byte of their key (`keys.py`). `export.py` writes it, `dataset.py`
-opens it again.
+A layer may list a digest many times, so it is grouped; only a damaged TOC gives it two sizes, and
+then the smallest counts.
 
-A data set may come from anywhere. So what is read has the columns and types below, and no null
-where none belongs, or it is refused.
-
-How does a data set become `Contents` again? All of its parts are read once.
-
-What is in the folder, `dataset_files.py` says. Who asks for paths later reads the parts again that
-hold them: names are most of a data set, and are not kept.
+A data set can come from anywhere. What is read must have these columns, in types that convert
+without loss, and no null where the schema allows none; anything else is a `DatasetError`. All tags
+are read once. Paths would be the largest part in memory; they are read again when they are asked
+for, from the parts that can have them. `export.py` writes data sets.
 """
 
 from __future__ import annotations
 
+import json
+from contextlib import contextmanager
+from dataclasses import fields
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -43,45 +49,39 @@ from vecache.errors import DatasetError
 from vecache.files import open_regular
 from vecache.index.load import ExcludedLayer
 from vecache.sharing.content_table import ContentTable
-from vecache.sharing.contents import (
-    GRAINS,
-    MAX_BYTES,
-    ContentImage,
-    ContentLayer,
-    Contents,
-    Grain,
-)
-from vecache.sharing.keys import content_keys
-from vecache.sharing.occurrences import TAG_SCHEMA, OccurrenceKind
+from vecache.sharing.contents import GRAINS, MAX_BYTES, ContentImage, ContentLayer, Contents, Grain
+from vecache.sharing.keys import content_keys, find_keys
+from vecache.sharing.occurrences import TAG_SCHEMA, TAG_TYPES, OccurrenceKind
 from vecache.store.records import ImageRecord, LayerRecord
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from vecache.arrays import I64, U8
 
 __all__ = [
+    "FILE_VERSION",
     "FIRST_BYTES",
     "IMAGES_FILE",
+    "IMAGES_KEY",
     "IMAGE_SCHEMA",
     "LAYERS_FILE",
+    "LAYERS_KEY",
     "LAYER_SCHEMA",
     "TAGS_FOLDER",
-    "TAG_TYPES",
-    "has_version",
+    "VERSION",
     "is_dataset",
     "open_dataset",
     "part_path",
-    "read_rows",
-    "read_table",
 ]
 
 LAYERS_FILE, IMAGES_FILE, TAGS_FOLDER = "layers.parquet", "images.parquet", "tags"
 FIRST_BYTES = 256
-"""So many parts at most."""
 
-_VERSION = {b"vecache.dataset": b"1"}
+LAYERS_KEY, IMAGES_KEY = b"vecache.layers", b"vecache.images"
+VERSION = {b"vecache.dataset": b"1"}  # metadata of layers.parquet and images.parquet
+FILE_VERSION = {b"vecache.dataset_file": b"1"}  # of a data set that is one file
 
 
 def _field(name: str, kind: Any) -> Any:
@@ -104,10 +104,10 @@ LAYER_SCHEMA = pa.schema(
         _field("store_root", pa.string()),
         _field("files_root", pa.string()),
         _field("is_read_only", pa.bool_()),
-        pa.field("n_tags", pa.int64()),  # rows in all parts; null where it is left out
-        pa.field("reason", pa.string()),  # why it is left out; null where it is not
+        pa.field("n_tags", pa.int64()),  # rows in all parts; null if the layer is excluded
+        pa.field("reason", pa.string()),  # why the layer is excluded; null if it is not
     ],
-    metadata=_VERSION,
+    metadata=VERSION,
 )
 IMAGE_SCHEMA = pa.schema(
     [
@@ -118,87 +118,14 @@ IMAGE_SCHEMA = pa.schema(
         _field("big_data_names", _TEXTS),
         _field("store_root", pa.string()),
         _field("is_read_only", pa.bool_()),
-        _field("layers", _TEXTS),
+        _field("layers", _TEXTS),  # ids from the base up
     ],
-    metadata=_VERSION,
+    metadata=VERSION,
 )
-TAG_TYPES = pa.schema(
-    [
-        _field(field.name, pa.string() if pa.types.is_dictionary(field.type) else field.type)
-        for field in TAG_SCHEMA
-    ]
-)
-"""Tags as they are read: texts, in whatever form another engine may have written them."""
-
-
-def part_path(folder: Path, first_byte: int) -> Path:
-    """Name the file of one part."""
-    return folder / TAGS_FOLDER / f"first_byte={first_byte}" / "part-0.parquet"
-
-
-def is_dataset(path: Path) -> bool:
-    """Say whether a folder looks like a data set."""
-    return (path / LAYERS_FILE).is_file()
-
-
-def has_version(path: Path) -> bool:
-    """Say whether a file is of a data set, of whatever version."""
-    from pyarrow import parquet  # noqa: PLC0415 - 30 ms, and only data sets need it
-
-    try:
-        metadata = parquet.read_schema(path).metadata
-    except (OSError, pa.ArrowException):
-        return False
-    return bool(metadata) and _VERSION.keys() <= metadata.keys()
-
-
-def read_table(path: Path, schema: Any) -> Any:
-    """Read columns of a file, and make sure that they are what they should be."""
-    from pyarrow import parquet  # noqa: PLC0415 - as above
-
-    try:
-        with open_regular(path) as (data, _), parquet.ParquetFile(data) as file:
-            _require_fit(path, file.schema_arrow, schema)
-            table = file.read(schema.names).select(schema.names).cast(schema)
-        table.validate(full=True)
-    except DatasetError:
-        raise
-    except FileNotFoundError:
-        raise DatasetError(
-            f"{path}: there is no such file; copy or export the data set again"
-        ) from None
-    except (OSError, pa.ArrowException, ValueError) as error:
-        raise DatasetError(f"{path}: damaged, or not of a data set: {error}") from error
-    return table
-
-
-def read_rows(path: Path, schema: Any) -> list[dict[str, Any]]:
-    """Read a file of records."""
-    table = read_table(path, schema)
-    for field in schema:
-        if pa.types.is_list(field.type) and table[field.name].combine_chunks().flatten().null_count:
-            raise DatasetError(f"{path}: a null in a list of {field.name}")
-    rows: list[dict[str, Any]] = table.to_pylist()
-    return rows
-
-
-def _require_fit(path: Path, found: Any, schema: Any) -> None:
-    """Raise unless a file has all columns, and the version if that is wanted."""
-    missing = [name for name in schema.names if name not in found.names]
-    if missing:
-        raise DatasetError(f"{path}: has no column {missing[0]}")
-    for key, wanted in (schema.metadata or {}).items():
-        version = (found.metadata or {}).get(key, b"none")
-        if version != wanted:
-            raise DatasetError(
-                f"{path}: found version {version.decode(errors='replace')}, "
-                f"wanted {wanted.decode()}; export it again"
-            )
-
-
-_HELD = pa.schema(
+_COUNTED = pa.schema(
     [TAG_TYPES.field(name) for name in ("digest", "layer", "size", "in_files", "in_chunks")]
 )
+_PATHS = pa.schema([TAG_TYPES.field(name) for name in ("digest", "layer", "kind", "path")])
 
 _TAGS_PER_BLOCK = 1 << 21
 
@@ -211,59 +138,121 @@ def open_dataset(
     Parameters
     ----------
     path : path-like
-        The folder.
+        The folder, or the Parquet file.
     progress : callable, optional
-        Called after each part with how many are done, and how many there are.
+        Called after each part with the number of parts read and the number of all.
 
     Returns
     -------
     Contents
-        The same as from the store that was exported.
+        The contents of the exported store: its layers and images, as `read_contents` returns them
+        for the store itself. `overlap`, `shares`, `gather` and `what_if` take it as a source.
 
     Raises
     ------
     DatasetError
-        If it is no data set, of another version, or damaged.
+        If this is not a data set, has another version, or is damaged.
+
+    Examples
+    --------
+    >>> open_dataset("notebooks/data/debian.parquet")  # doctest: +SKIP
+    <Contents: 5 layers, 5 images, 934,103,937 bytes in files>
     """
-    folder = Path(path)
-    layer_rows = read_rows(folder / LAYERS_FILE, LAYER_SCHEMA)
-    image_rows = read_rows(folder / IMAGES_FILE, IMAGE_SCHEMA)
-    _require_distinct(folder / LAYERS_FILE, [row["id"] for row in layer_rows])
+    path = Path(path)
+    parts = _Folder(path) if path.is_dir() else _File(path)
+    layer_rows = parts.layers.to_pylist()
+    if len({row["id"] for row in layer_rows}) < len(layer_rows):
+        raise DatasetError(f"{path}: two layers have the same id")
     known = [row for row in layer_rows if row["reason"] is None]
-    held = _Held([row["id"] for row in known])
-    for first_byte in range(FIRST_BYTES):  # files, not rows
-        part = part_path(folder, first_byte)
-        if part.is_file():
-            held.add(read_table(part, _HELD))
+    tags = _CountedTags([row["id"] for row in known])
+    for number, table in enumerate(parts.read(_COUNTED), 1):
+        tags.add(table)
         if progress is not None:
-            progress(first_byte + 1, FIRST_BYTES)
-    held.require_all(folder, [row["n_tags"] for row in known])
-    files, chunks = held.content_table("file"), held.content_table("chunk")
+            progress(number, parts.n_parts)
+    tags.require_all(path, [row["n_tags"] for row in known])
+    files, chunks = (tags.pop_tables(path, grain) for grain in GRAINS)
     return Contents(
-        tuple(map(ContentLayer, map(_layer_record, known), files, chunks)),
+        tuple(map(ContentLayer, map(partial(_record, LayerRecord), known), files, chunks)),
         tuple(
-            ExcludedLayer(_layer_record(row), row["reason"])
+            ExcludedLayer(_record(LayerRecord, row), row["reason"])
             for row in layer_rows
             if row["reason"] is not None
         ),
-        tuple(ContentImage(_image_record(row), tuple(row["layers"])) for row in image_rows),
-        _DatasetSource(folder, {row["id"]: row["n_tags"] for row in known}),
+        tuple(
+            ContentImage(_record(ImageRecord, row), tuple(row["layers"]))
+            for row in parts.images.to_pylist()
+        ),
+        _DatasetSource(parts, {row["id"]: row["n_tags"] for row in known}),
     )
 
 
-def _require_distinct(path: Path, layer_ids: list[str]) -> None:
-    if len(set(layer_ids)) < len(layer_ids):
-        raise DatasetError(f"{path}: two layers have the same id")
+def is_dataset(path: Path) -> bool:
+    """Return whether a path looks like a data set."""
+    is_parquet = path.suffix.lower() == ".parquet"
+    return (path / LAYERS_FILE).is_file() or (is_parquet and path.is_file())
 
 
-class _Held:
-    """Gathers what each layer holds, part by part."""
+def part_path(folder: Path, first_byte: int) -> Path:
+    """Return the path of a part."""
+    return folder / TAGS_FOLDER / f"first_byte={first_byte}" / "part-0.parquet"
+
+
+class _Folder:
+    """A data set as a folder; each file of tags is a part."""
+
+    n_parts = FIRST_BYTES
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.layers = _read_table(path / LAYERS_FILE, LAYER_SCHEMA)
+        self.images = _read_table(path / IMAGES_FILE, IMAGE_SCHEMA)
+
+    def read(
+        self, schema: Any, layer_ids: Any = None, first_bytes: Iterable[int] = range(FIRST_BYTES)
+    ) -> Iterator[Any]:
+        """Yield these columns of each part that can have tags of these layers and first bytes."""
+        for first_byte in first_bytes:  # files, not rows; any of them can have tags of any layer
+            part = part_path(self._path, first_byte)
+            yield _read_table(part, schema) if part.is_file() else schema.empty_table()
+
+
+class _File:
+    """A data set as one file; each row group is a part."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with _open_parquet(path) as file:
+            metadata = file.metadata.metadata or {}
+            _require_version(metadata, FILE_VERSION)
+            self.n_parts: int = file.num_row_groups
+            self.layers = _parse_rows(metadata.get(LAYERS_KEY, b"[]"), LAYER_SCHEMA)
+            self.images = _parse_rows(metadata.get(IMAGES_KEY, b"[]"), IMAGE_SCHEMA)
+
+    def read(
+        self, schema: Any, layer_ids: Any = None, first_bytes: Iterable[int] = range(FIRST_BYTES)
+    ) -> Iterator[Any]:
+        """Yield these columns of each part that can have tags of these layers and first bytes."""
+        import pyarrow.compute as pc  # noqa: PLC0415 - 25 ms, and only data sets need it
+
+        with _open_parquet(self._path) as file:
+            for number in range(file.num_row_groups):  # any of them can have any first byte
+                if layer_ids is not None:  # this column takes little time: it is all one value
+                    layer = file.read_row_group(number, ["layer"])["layer"].cast(pa.string())
+                    if not pc.any(pc.is_in(layer, value_set=layer_ids)).as_py():
+                        continue
+                yield _fitted(file.read_row_group(number, schema.names), schema)
+
+
+class _CountedTags:
+    """Collects the tags that overlap counts, a part at a time, and counts all."""
 
     def __init__(self, layer_ids: list[str]) -> None:
-        self._n_layers = len(layer_ids)
         self._ids = pa.array(layer_ids, pa.string())
-        self._rows: dict[Grain, list[tuple[I64, U8, I64]]] = {grain: [] for grain in GRAINS}
         self._n_tags = np.zeros(len(layer_ids), np.int64)
+        self._rows: dict[Grain, list[tuple[I64, U8, I64]]] = {
+            grain: [(np.zeros(0, np.int64), np.zeros((0, 32), np.uint8), np.zeros(0, np.int64))]
+            for grain in GRAINS
+        }
 
     def add(self, table: Any) -> None:
         import pyarrow.compute as pc  # noqa: PLC0415 - 25 ms, and only data sets need it
@@ -273,61 +262,63 @@ class _Held:
         layer_no = layer.fill_null(-1).to_numpy().astype(np.int64)
         np.add.at(self._n_tags, layer_no[layer_no >= 0], 1)
         size = table["size"].to_numpy()
-        is_good = has_key & (layer_no >= 0) & (size > 0)
+        is_valid = has_key & (layer_no >= 0) & (size > 0)
         for grain, name in zip(GRAINS, ("in_files", "in_chunks"), strict=True):
-            rows = np.flatnonzero(is_good & table[name].to_numpy())
+            rows = np.flatnonzero(is_valid & table[name].to_numpy())
             self._rows[grain].append((layer_no[rows], key[rows], size[rows]))
 
-    def require_all(self, folder: Path, wanted: list[int | None]) -> None:
-        """Notice a part that got lost, and sizes that no sum could hold."""
-        for layer_id, found, n_tags in zip(
-            self._ids.to_pylist(), self._n_tags.tolist(), wanted, strict=True
-        ):
-            if found != n_tags:
+    def require_all(self, path: Path, n_tags: list[int | None]) -> None:
+        """Raise unless each layer has as many tags as its row says: a part can get lost."""
+        found = zip(self._ids.to_pylist(), self._n_tags.tolist(), n_tags, strict=True)
+        for layer_id, n_found, n_wanted in found:
+            if n_found != n_wanted:
                 raise DatasetError(
-                    f"{folder}: found {found:,} tags of layer {layer_id[:12]}, wanted {n_tags}; "
+                    f"{path}: found {n_found:,} tags of layer {layer_id[:12]}, wanted {n_wanted}; "
                     "parts are missing or changed: copy or export it again"
                 )
-        for rows in self._rows.values():
-            if sum(float(size.sum(dtype=np.float64)) for _, _, size in rows) > MAX_BYTES:
-                raise DatasetError(f"{folder}: the sizes in it are more than any disk holds")
 
-    def content_table(self, grain: Grain) -> Iterable[ContentTable]:
-        empty = (np.zeros(0, np.int64), np.zeros((0, 32), np.uint8), np.zeros(0, np.int64))
-        layer_no, key, size = map(np.concatenate, zip(empty, *self._rows.pop(grain), strict=True))
-        order = np.argsort(layer_no, kind="stable")
-        edges = np.searchsorted(layer_no[order], np.arange(self._n_layers + 1))
-        parts = (order[low:high] for low, high in pairwise(edges.tolist()))
-        return [ContentTable.from_rows(key[rows], size[rows]) for rows in parts]  # layers, not rows
+    def pop_tables(self, path: Path, grain: Grain) -> list[ContentTable]:
+        """Return the contents of each layer, and forget their rows."""
+        layer_no, key, size = map(np.concatenate, zip(*self._rows.pop(grain), strict=True))
+        tables = [
+            ContentTable.from_rows(key[rows], size[rows])
+            for rows in _rows_by_layer(layer_no, len(self._ids))
+        ]
+        n_bytes = sum(table.logical_bytes for table in tables)
+        if n_bytes > MAX_BYTES:
+            raise DatasetError(
+                f"{path}: found {n_bytes:,} bytes of {grain}s, wanted at most {MAX_BYTES:,}"
+            )
+        return tables
 
 
 class _DatasetSource:
-    """Finds tags again in the folder."""
+    """Reads paths and tags again from the parts."""
 
-    def __init__(self, folder: Path, n_tags: dict[str, int]) -> None:
-        self._folder = folder
+    def __init__(self, parts: _Folder | _File, n_tags: dict[str, int]) -> None:
+        self._parts = parts
         self._n_tags = n_tags
 
     def find_paths(self, record: LayerRecord, key: U8) -> list[str | None]:
-        return [self._find_path(record, row) for row in key]  # a few that are shown
+        import pyarrow.compute as pc  # noqa: PLC0415 - 25 ms, and only data sets need it
 
-    def _find_path(self, record: LayerRecord, key: U8) -> str | None:
-        part = part_path(self._folder, int(key[0]))
-        if not part.is_file():  # since the data set was opened
-            return None
-        table = _of_layer(read_table(part, TAG_TYPES), record.id)
-        keys, _ = content_keys(parse_digests(table["digest"]))
-        is_file = table["kind"].to_numpy() == OccurrenceKind.FILE.name.lower()
-        found = np.flatnonzero(is_file & (keys == key).all(axis=1))
-        path: str | None = table["path"][int(found[0])].as_py() if len(found) else None
-        return path
+        paths: list[str | None] = [None] * len(key)
+        first_bytes = np.unique(key[:, 0]).tolist()
+        for table in self._parts.read(_PATHS, pa.array([record.id]), first_bytes):
+            is_file = pc.equal(table["kind"], OccurrenceKind.FILE.name.lower())
+            files = table.filter(pc.and_(is_file, pc.equal(table["layer"], record.id)))
+            row = find_keys(content_keys(parse_digests(files["digest"]))[0], key)
+            for number in np.flatnonzero(row >= 0).tolist():  # few: files that are shown
+                if paths[number] is None:
+                    paths[number] = files["path"][int(row[number])].as_py()
+        return paths
 
     def tags(self, records: Sequence[LayerRecord]) -> Iterator[tuple[Any, U8]]:
         for block in self._blocks(records):
-            yield from self._block_tags(pa.array(block, pa.string()))
+            yield from self._read_block(pa.array(block, pa.string()))
 
     def _blocks(self, records: Sequence[LayerRecord]) -> Iterator[list[str]]:
-        """Ids of layers whose tags together find room; each block reads all parts once."""
+        """Divide layers into blocks that fit into memory; each block reads all parts once."""
         block: list[str] = []
         n_tags = 0
         for record in records:
@@ -339,54 +330,87 @@ class _DatasetSource:
         if block:
             yield block
 
-    def _block_tags(self, ids: Any) -> Iterator[tuple[Any, U8]]:
+    def _read_block(self, layer_ids: Any) -> Iterator[tuple[Any, U8]]:
         import pyarrow.compute as pc  # noqa: PLC0415 - 25 ms, and only data sets need it
 
-        found = [TAG_TYPES.empty_table()]
-        for first_byte in range(FIRST_BYTES):  # files, not rows
-            part = part_path(self._folder, first_byte)
-            if part.is_file():
-                table = read_table(part, TAG_TYPES)
-                found.append(table.filter(pc.is_in(table["layer"], value_set=ids)))
-        tags = pa.concat_tables(found).combine_chunks()
-        layer_no = pc.index_in(tags["layer"], value_set=ids).to_numpy()
-        order = np.argsort(layer_no, kind="stable")
-        edges = np.searchsorted(layer_no[order], np.arange(len(ids) + 1))
-        for low, high in pairwise(edges.tolist()):  # layers, not rows
-            of_layer = tags.take(pa.array(order[low:high])).cast(TAG_SCHEMA)
+        found = [
+            table.filter(pc.is_in(table["layer"], value_set=layer_ids))
+            for table in self._parts.read(TAG_TYPES, layer_ids)
+        ]
+        tags = pa.concat_tables([TAG_TYPES.empty_table(), *found]).combine_chunks()
+        layer_no = pc.index_in(tags["layer"], value_set=layer_ids).to_numpy()
+        for rows in _rows_by_layer(layer_no, len(layer_ids)):
+            of_layer = tags.take(pa.array(rows)).cast(TAG_SCHEMA)
             yield of_layer, content_keys(parse_digests(of_layer["digest"]))[0]
 
 
-def _of_layer(table: Any, layer: str) -> Any:
-    import pyarrow.compute as pc  # noqa: PLC0415 - 25 ms, and only data sets need it
-
-    return table.filter(pc.equal(table["layer"], layer))
-
-
-def _layer_record(row: dict[str, Any]) -> LayerRecord:
-    return LayerRecord(
-        id=row["id"],
-        parent=row["parent"],
-        names=tuple(row["names"]),
-        diff_digest=row["diff_digest"],
-        compressed_diff_digest=row["compressed_diff_digest"],
-        toc_digest=row["toc_digest"],
-        expected_diff_digest=row["expected_diff_digest"],
-        diff_size=row["diff_size"],
-        big_data_names=tuple(row["big_data_names"]),
-        store_root=Path(row["store_root"]),
-        files_root=Path(row["files_root"]),
-        is_read_only=row["is_read_only"],
-    )
+def _rows_by_layer(layer_no: I64, n_layers: int) -> Iterator[I64]:
+    """Yield the rows of each layer, in the order in which they stand."""
+    order = np.argsort(layer_no, kind="stable")
+    edges = np.searchsorted(layer_no[order], np.arange(n_layers + 1))
+    for low, high in pairwise(edges.tolist()):  # layers, not rows
+        yield order[low:high]
 
 
-def _image_record(row: dict[str, Any]) -> ImageRecord:
-    return ImageRecord(
-        id=row["id"],
-        digest=row["digest"],
-        names=tuple(row["names"]),
-        top_layer=row["top_layer"],
-        big_data_names=tuple(row["big_data_names"]),
-        store_root=Path(row["store_root"]),
-        is_read_only=row["is_read_only"],
-    )
+@contextmanager
+def _open_parquet(path: Path) -> Iterator[Any]:
+    """Open a Parquet file, and raise DatasetError for all that is wrong with it."""
+    from pyarrow import parquet  # noqa: PLC0415 - 30 ms, and only data sets need it
+
+    try:
+        with open_regular(path) as (data, _), parquet.ParquetFile(data) as file:
+            yield file
+    except FileNotFoundError:
+        raise DatasetError(
+            f"{path}: there is no such file; copy or export the data set again"
+        ) from None
+    except (OSError, pa.ArrowException, ValueError, OverflowError, RecursionError) as error:
+        raise DatasetError(f"{path}: damaged, or not of a data set: {error}") from error
+
+
+def _read_table(path: Path, schema: Any) -> Any:
+    with _open_parquet(path) as file:
+        _require_version(file.metadata.metadata or {}, schema.metadata or {})
+        return _fitted(file.read(schema.names), schema)
+
+
+def _require_version(found: Mapping[bytes, bytes], wanted: Mapping[bytes, bytes]) -> None:
+    for key, version in wanted.items():
+        other = found.get(key, b"none").decode(errors="replace")
+        if other != version.decode():
+            raise ValueError(f"found version {other}, wanted {version.decode()}; export it again")
+
+
+def _fitted(table: Any, schema: Any) -> Any:
+    """Return the columns of the schema, converted; ValueError if that loses anything."""
+    missing = [name for name in schema.names if name not in table.schema.names]
+    if missing:
+        raise ValueError(f"has no column {missing[0]}")
+    fitted = table.select(schema.names).cast(schema)
+    fitted.validate(full=True)
+    lists = [field.name for field in schema if pa.types.is_list(field.type)]
+    if any(fitted[name].combine_chunks().flatten().null_count for name in lists):
+        raise ValueError("found a null in a list")
+    return fitted
+
+
+def _parse_rows(text: bytes, schema: Any) -> Any:
+    """Parse a table of the metadata; ValueError if it does not have the schema."""
+    rows = json.loads(text)
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise ValueError("found metadata that is not a list of objects")
+    return _fitted(pa.Table.from_pylist(rows, schema), schema)
+
+
+_Record = TypeVar("_Record", LayerRecord, ImageRecord)
+
+
+def _record(kind: type[_Record], row: Mapping[str, Any]) -> _Record:
+    """Make a record of the columns with the names of its fields."""
+    values = {field.name: row[field.name] for field in fields(kind)}
+    for name, value in values.items():
+        if isinstance(value, list):
+            values[name] = tuple(value)
+        elif name.endswith("_root"):
+            values[name] = Path(value)
+    return kind(**values)

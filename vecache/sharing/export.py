@@ -1,16 +1,21 @@
-"""Write all tags of a store: as one file, or as the folder that `dataset.py` describes.
+"""Write all tags of a store: as one file, or as a data set in a folder (`dataset.py`).
 
-One file: layer after layer, each in order of the digests; memory is bounded by one layer.
+One file has the tags of one layer after another, each sorted by key; memory is bounded by the
+largest layer. A Parquet file also has the layers and images in its metadata, and so is a data set.
 
-A folder: 1. each layer's tags go to a spool file in order; 2. each first byte gathers its rows from
-all of them, so that memory is bounded by the largest part; 3. the folder takes its name when it is
-complete, and a data set that had the name before is gone only then. A folder with anything else in
-it is never replaced.
+A folder is written in three steps:
+
+1. The tags of each layer, sorted by key, go to a spool file.
+2. The rows with one first byte of the key are gathered from all spool files, sorted and written as
+   a part; memory is bounded by the largest part.
+3. The complete folder is renamed to its name. A data set that had the name is deleted after that.
+   A folder that holds anything else is never replaced.
 """
 
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 from pathlib import Path
@@ -19,21 +24,24 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 import pyarrow as pa
 
+from vecache.digest import parse_digests
 from vecache.errors import DatasetError
 from vecache.sharing.dataset import (
+    FILE_VERSION,
     FIRST_BYTES,
     IMAGE_SCHEMA,
     IMAGES_FILE,
+    IMAGES_KEY,
     LAYER_SCHEMA,
     LAYERS_FILE,
-    TAG_TYPES,
+    LAYERS_KEY,
     TAGS_FOLDER,
-    has_version,
+    VERSION,
     is_dataset,
     part_path,
 )
-from vecache.sharing.keys import order_keys
-from vecache.sharing.occurrences import TAG_SCHEMA
+from vecache.sharing.keys import content_keys, order_keys
+from vecache.sharing.occurrences import TAG_SCHEMA, TAG_TYPES
 from vecache.sharing.sources import read_contents
 
 if TYPE_CHECKING:
@@ -43,12 +51,9 @@ if TYPE_CHECKING:
     from vecache.sharing.contents import Contents
     from vecache.store.records import ImageRecord, LayerRecord
 
-__all__ = ["TAG_ENDINGS", "export_dataset", "tag_tables", "write_tags"]
+__all__ = ["export_dataset", "tag_tables", "write_tags"]
 
-TAG_ENDINGS = (".parquet", ".arrow", ".csv")
-"""The forms that one file of tags can have."""
-
-_OWN_NAMES = frozenset({LAYERS_FILE, IMAGES_FILE, TAGS_FOLDER})
+_DATASET_NAMES = frozenset({LAYERS_FILE, IMAGES_FILE, TAGS_FOLDER})
 _DICTIONARIES = ["kind", "layer", "path"]
 
 
@@ -58,64 +63,95 @@ def export_dataset(
     *,
     progress: Callable[[int, int], object] | None = None,
 ) -> None:
-    """Write a data set."""
+    """Write a data set as a folder, in place of one that is there.
+
+    If that fails, with OSError or DatasetError, what was there before is unchanged.
+    """
     contents = read_contents(source)
     target = Path(os.path.realpath(folder))
     draft = target.parent / f".vecache-{os.urandom(8).hex()}.tmp"
     try:
-        _require_free(target)
+        _require_replaceable(target)
         draft.mkdir()
         n_tags = _write_parts(contents, draft, progress)
         _write_records(contents, draft, n_tags)
         _replace(target, draft)
-    except OSError as error:  # of a draft whose name tells nobody anything, or Arrow's without one
+    except OSError as error:  # of a temporary name, or Arrow's without a name
         reason = os.strerror(error.errno) if error.errno else str(error)
         raise OSError(error.errno or errno.EIO, reason, os.fspath(folder)) from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def tag_tables(contents: Contents) -> Iterator[Any]:
-    """List all tags, layer by layer."""
-    yield from (table for table, _ in _tags_and_keys(contents))
-
-
 def write_tags(contents: Contents, file: BinaryIO, ending: str) -> None:
-    """Write all tags to one file."""
+    """Write all tags to one file, in the format of its ending: .parquet, .arrow or .csv."""
     from pyarrow import csv, ipc, parquet  # noqa: PLC0415 - 40 ms, and only needed here
 
-    if ending == ".csv":
-        writer = csv.CSVWriter(file, TAG_TYPES)
-    elif ending == ".arrow":
-        # A file of the other kind could hold one dictionary a column, not one a layer.
-        writer = ipc.new_file(file, TAG_TYPES)
-    elif ending == ".parquet":
-        writer = parquet.ParquetWriter(
-            file, TAG_SCHEMA, compression="zstd", use_dictionary=_DICTIONARIES
-        )
-    else:
-        raise ValueError(f"found ending {ending!r}, wanted one of {TAG_ENDINGS}")
+    match ending:
+        case ".csv":
+            writer = csv.CSVWriter(file, TAG_TYPES)
+        case ".arrow":  # this format has one dictionary a column, and each layer has its own
+            writer = ipc.new_file(file, TAG_TYPES)
+        case ".parquet":
+            writer = parquet.ParquetWriter(
+                file, TAG_SCHEMA, compression="zstd", use_dictionary=_DICTIONARIES
+            )
+        case _:
+            raise ValueError(f"ending: found {ending!r}, wanted one of .parquet, .arrow, .csv")
+    n_tags = []
     with writer:
         for table in tag_tables(contents):
             writer.write_table(table if ending == ".parquet" else table.cast(TAG_TYPES))
+            n_tags.append(len(table))
+        if ending == ".parquet":
+            layers, images = _record_tables(contents, n_tags)
+            rows = {
+                LAYERS_KEY: json.dumps(layers.to_pylist()),
+                IMAGES_KEY: json.dumps(images.to_pylist()),
+            }
+            writer.add_key_value_metadata({**FILE_VERSION, **rows})
 
 
-def _require_free(target: Path) -> None:
-    """Raise unless the folder is not there, is empty, or holds a data set and nothing else."""
+def tag_tables(contents: Contents) -> Iterator[Any]:
+    """Yield the tags of each layer; TocError if its TOC has gone since it was read."""
+    yield from (table for table, _ in _tags_and_keys(contents))
+
+
+def _tags_and_keys(contents: Contents) -> Iterator[tuple[Any, U8]]:
+    if contents.source is None:
+        raise ValueError("contents: found no source to read tags from")
+    return contents.source.tags([layer.record for layer in contents.layers])
+
+
+def _require_replaceable(target: Path) -> None:
+    """Raise unless the folder is missing, is empty, or holds a data set and nothing else."""
     if not os.path.lexists(target):
         return
     names = frozenset(os.listdir(target)) if target.is_dir() else {""}
-    # A table of layers has no version, such as `vecache layers -o layers.parquet` writes.
-    if names and not (names <= _OWN_NAMES and has_version(target / LAYERS_FILE)):
+    if names and not (names <= _DATASET_NAMES and _has_version(target / LAYERS_FILE)):
         raise DatasetError(
-            f"{target}: is there already, and holds more than a data set; name another folder"
+            f"{target}: exists already, and holds more than a data set; name another folder"
             if is_dataset(target)
-            else f"{target}: is there already, and is no data set; name another folder"
+            else f"{target}: exists already, and is not a data set; name another folder"
         )
 
 
+def _has_version(path: Path) -> bool:
+    """Return whether a file has the metadata of a data set, of any version.
+
+    `vecache layers -o layers.parquet` writes a table of that name without it.
+    """
+    from pyarrow import parquet  # noqa: PLC0415 - as above
+
+    try:
+        metadata = parquet.read_metadata(path).metadata if path.is_file() else None
+    except (OSError, pa.ArrowException):
+        return False
+    return VERSION.keys() <= (metadata or {}).keys()
+
+
 def _replace(target: Path, draft: Path) -> None:
-    """Give the draft its name; if that fails, what had the name has it again."""
+    """Rename the draft to the target; if that fails, the old target has its name again."""
     old = draft.with_suffix(".old")
     try:
         if target.exists():
@@ -131,53 +167,37 @@ def _replace(target: Path, draft: Path) -> None:
 def _write_parts(
     contents: Contents, draft: Path, progress: Callable[[int, int], object] | None
 ) -> list[int]:
-    """Write all tags; return how many each layer has."""
+    """Write all parts; return the number of tags of each layer."""
     spool = draft / "spool"
     spool.mkdir()
-    n_steps = len(contents.layers) + FIRST_BYTES
-    bounds = np.zeros((len(contents.layers), FIRST_BYTES + 1), np.int64)
+    n_layers = len(contents.layers)
+    bounds = np.zeros((n_layers, FIRST_BYTES + 1), np.int64)
     for number, (table, key) in enumerate(_tags_and_keys(contents)):  # layers, not rows
-        _spool(table.cast(TAG_TYPES).append_column("key", _key_column(key)), spool, number)
+        with pa.ipc.new_file(str(spool / f"{number}.arrow"), TAG_TYPES) as writer:
+            writer.write_table(table.cast(TAG_TYPES))
         bounds[number] = np.searchsorted(key[:, 0].astype(np.int64), np.arange(FIRST_BYTES + 1))
         if progress is not None:
-            progress(number + 1, n_steps)
-    tables = [_map_spooled(spool, number) for number in range(len(contents.layers))]
+            progress(number + 1, n_layers + FIRST_BYTES)
+    tables = [_map_table(spool / f"{number}.arrow") for number in range(n_layers)]
     for first_byte in range(FIRST_BYTES):
-        _write_part(tables, bounds[:, first_byte : first_byte + 2], draft, first_byte)
+        _write_part(tables, bounds[:, first_byte : first_byte + 2], part_path(draft, first_byte))
         if progress is not None:
-            progress(len(tables) + first_byte + 1, n_steps)
+            progress(n_layers + first_byte + 1, n_layers + FIRST_BYTES)
     del tables
     shutil.rmtree(spool)
     n_tags: list[int] = bounds[:, -1].tolist()
     return n_tags
 
 
-def _tags_and_keys(contents: Contents) -> Iterator[tuple[Any, U8]]:
-    if contents.source is None:
-        raise ValueError("these contents came without a source, so their paths are not known")
-    return contents.source.tags([layer.record for layer in contents.layers])
-
-
-def _spool(table: Any, folder: Path, number: int) -> None:
-    with pa.ipc.new_file(str(folder / f"{number}.arrow"), table.schema) as writer:
-        writer.write_table(table)
-
-
-def _map_spooled(folder: Path, number: int) -> Any:
-    """Map a table; the file is closed, since there may be more layers than files may be open."""
-    with pa.memory_map(str(folder / f"{number}.arrow")) as file:
+def _map_table(path: Path) -> Any:
+    """Map a table and close its file: there may be more layers than files may be open."""
+    with pa.memory_map(str(path)) as file:
         return pa.ipc.open_file(file).read_all()
 
 
-def _key_column(key: Any) -> Any:
-    return pa.Array.from_buffers(
-        pa.binary(32), len(key), [None, pa.py_buffer(np.ascontiguousarray(key))]
-    )
-
-
-def _write_part(tables: list[Any], bounds: I64, draft: Path, first_byte: int) -> None:
-    """Write the tags of all layers that begin with one byte, sorted."""
-    from pyarrow import parquet  # noqa: PLC0415 - 30 ms, and only needed here
+def _write_part(tables: list[Any], bounds: I64, path: Path) -> None:
+    """Write the rows of table i from `bounds[i, 0]` up to `bounds[i, 1]`, sorted by key."""
+    from pyarrow import parquet  # noqa: PLC0415 - as above
 
     slices = [
         table.slice(low, high - low)
@@ -187,41 +207,45 @@ def _write_part(tables: list[Any], bounds: I64, draft: Path, first_byte: int) ->
     if not slices:
         return
     table = pa.concat_tables(slices).combine_chunks()
-    key = np.frombuffer(table["key"].chunk(0).buffers()[1], np.uint8).reshape(-1, 32)
-    order, _ = order_keys(key[: len(table)])
-    table = table.drop_columns("key").take(pa.array(order))
+    key, _ = content_keys(parse_digests(table["digest"]))
+    order, _ = order_keys(key)
+    table = table.take(pa.array(order))
     for number, field in enumerate(TAG_SCHEMA):  # columns, not rows
         if pa.types.is_dictionary(field.type):
             encoded = table.column(number).combine_chunks().dictionary_encode()
             table = table.set_column(number, field, encoded)
-    path = part_path(draft, first_byte)
     path.parent.mkdir(parents=True)
     parquet.write_table(table, path, compression="zstd", use_dictionary=_DICTIONARIES)
 
 
 def _write_records(contents: Contents, draft: Path, n_tags: list[int]) -> None:
-    from pyarrow import parquet  # noqa: PLC0415 - 30 ms, and only needed here
+    from pyarrow import parquet  # noqa: PLC0415 - as above
 
-    known = zip((layer.record for layer in contents.layers), n_tags, strict=True)
+    layers, images = _record_tables(contents, n_tags)
+    parquet.write_table(layers, draft / LAYERS_FILE)
+    parquet.write_table(images, draft / IMAGES_FILE)
+
+
+def _record_tables(contents: Contents, n_tags: list[int]) -> tuple[Any, Any]:
+    """Return the tables of layers and images, given the number of tags of each layer."""
     layers = [
-        *(_row(record, LAYER_SCHEMA, n_tags=n, reason=None) for record, n in known),
         *(
-            _row(each.record, LAYER_SCHEMA, n_tags=None, reason=each.reason)
-            for each in contents.excluded
+            _row(layer.record, LAYER_SCHEMA, n_tags=n, reason=None)
+            for layer, n in zip(contents.layers, n_tags, strict=True)
+        ),
+        *(
+            _row(layer.record, LAYER_SCHEMA, n_tags=None, reason=layer.reason)
+            for layer in contents.excluded
         ),
     ]
     images = [_row(image.record, IMAGE_SCHEMA, layers=image.layer_ids) for image in contents.images]
-    parquet.write_table(pa.Table.from_pylist(layers, LAYER_SCHEMA), draft / LAYERS_FILE)
-    parquet.write_table(pa.Table.from_pylist(images, IMAGE_SCHEMA), draft / IMAGES_FILE)
+    return pa.Table.from_pylist(layers, LAYER_SCHEMA), pa.Table.from_pylist(images, IMAGE_SCHEMA)
 
 
 def _row(record: LayerRecord | ImageRecord, schema: Any, **more: Any) -> dict[str, Any]:
-    """Make a row of a record, and of what the record does not say."""
+    """Return a record's fields and further values as a row of a schema."""
     values = {name: more[name] if name in more else getattr(record, name) for name in schema.names}
-    return {name: _plain(value) for name, value in values.items()}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return list(value)
-    return os.fspath(value) if isinstance(value, os.PathLike) else value
+    for name, value in values.items():
+        if isinstance(value, Path):  # Linux names are UTF-8 but need not be
+            values[name] = os.fspath(value).encode(errors="backslashreplace").decode()
+    return values

@@ -39,7 +39,14 @@ if TYPE_CHECKING:
     from vecache.toc.entries import Entries
     from vecache.toc.files import Chunks
 
-__all__ = ["TAG_SCHEMA", "OccurrenceKind", "Occurrences", "find_occurrences", "layer_tags"]
+__all__ = [
+    "TAG_SCHEMA",
+    "TAG_TYPES",
+    "OccurrenceKind",
+    "Occurrences",
+    "find_occurrences",
+    "layer_tags",
+]
 
 
 class OccurrenceKind(IntEnum):
@@ -152,6 +159,17 @@ TAG_SCHEMA = pa.schema(
         pa.field("in_chunks", pa.bool_(), nullable=False),
     ]
 )
+TAG_TYPES = pa.schema(
+    [
+        pa.field(
+            field.name,
+            pa.string() if pa.types.is_dictionary(field.type) else field.type,
+            nullable=False,
+        )
+        for field in TAG_SCHEMA
+    ]
+)
+"""The same with plain strings."""
 
 
 def layer_tags(entries: Entries, layer: str) -> tuple[Any, U8]:
