@@ -1,7 +1,7 @@
-"""How long to read, ask, check and write one cache file?
+"""Time to read, query, validate and build one cache file.
 
-Made-up files of random digests, and the real Debian layers where they are. Run as tests in CI. To
-measure: `pytest bench/bench_cache.py --benchmark-enable`.
+Synthetic files of random digests, and the real Debian layers where available. They run as tests in
+CI. To measure: `pytest bench/bench_cache.py --benchmark-enable`.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ def make_cache(n_tags: int) -> CacheFile:
     packed = random_digests(n_tags, seed=1)
     packed = np.sort(packed.view("S39")[:, 0]).view(np.uint8).reshape(n_tags, 39)
     rng = np.random.default_rng(2)
-    places = (np.arange(n_tags) * (4 + NAME_BYTES)).astype(np.uint64)
+    name_offset = (np.arange(n_tags) * (4 + NAME_BYTES)).astype(np.uint64)
     sizes = rng.integers(0, 1 << 17, n_tags).astype(np.uint64)
-    vdata, starts = pack_locations(places, np.where(sizes % 4 == 0, sizes, 0), sizes)
+    vdata, starts = pack_locations(name_offset, np.where(sizes % 4 == 0, sizes, 0), sizes)
     order = rng.permutation(n_tags)
     tags = np.empty(n_tags, tag_dtype(39, 55))
     tags["digest"] = packed.view("V39")[:, 0]
@@ -65,7 +65,7 @@ def cache(request: pytest.FixtureRequest) -> CacheFile:
 
 @pytest.fixture(scope="module")
 def rows(cache: CacheFile) -> I64:
-    """As many rows as there are tags, as answers come: in any order."""
+    """As many rows as there are tags, in random order, as the results of queries are."""
     return np.random.default_rng(3).integers(0, cache.n_tags, cache.n_tags)
 
 

@@ -1,6 +1,6 @@
-"""How long from the bytes of a TOC to columns, fingerprints and merged files?
+"""Time from the bytes of a TOC to columns, fingerprints and merged files.
 
-Made-up TOCs of the shape of a Debian layer: 250 bytes an entry, every tenth file of three chunks.
+Synthetic TOCs of the shape of a Debian layer: 250 bytes an entry, every tenth file of three chunks.
 """
 
 from __future__ import annotations
@@ -65,9 +65,9 @@ def bench_parse_exact(benchmark: Any, document: bytes) -> None:
     assert len(entries) in SIZES
 
 
-def bench_kept_entries(benchmark: Any, toc: Toc) -> None:
-    kept = benchmark(select_retained, toc.entries, Layout.DIR)
-    assert len(kept) == len(toc.entries) * 7 // 10
+def bench_select_retained(benchmark: Any, toc: Toc) -> None:
+    retained = benchmark(select_retained, toc.entries, Layout.DIR)
+    assert len(retained) == len(toc.entries) * 7 // 10
 
 
 def bench_fingerprints(benchmark: Any, toc: Toc) -> None:

@@ -1,15 +1,18 @@
-"""Protects the filter: the same bits as Podman's, and the same answers for any file's numbers."""
+"""Protects the filter: Podman's bits, Go's answers for any numbers, and zlib's CRC of each row."""
 
 from __future__ import annotations
+
+import zlib
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from tests import oracle
 from tests.golden import golden_cache, small_layers
-from vecache.cache.bloom import BloomFilter
+from vecache.cache.bloom import BloomFilter, crc32_rows
 from vecache.cache.reader import CacheFile
 
 PREFIXES = (b"sha256:", b"sha512:", b"")
@@ -77,7 +80,7 @@ def test_bits_are_counted_in_32_bits_as_upstream_does() -> None:
     assert BloomFilter(bits).may_contain(digests).all()
 
 
-def test_looks_at_the_file_without_a_copy() -> None:
+def test_the_filter_is_a_view_of_the_file() -> None:
     data = np.frombuffer(bytes(3) + bytes(range(16)), np.uint8)
     bloom = BloomFilter(data[3:])
     assert np.shares_memory(bloom.bits, data)
@@ -93,7 +96,9 @@ def test_fill_is_the_share_of_set_bits() -> None:
     ("n_tags", "least", "most"),
     [(1_638, 0.08, 0.16), (1_630, 0.0, 0.05)],  # 256 words, a power of two; 255 words
 )
-def test_a_power_of_two_lets_far_more_through(n_tags: int, least: float, most: float) -> None:
+def test_far_more_digests_pass_where_the_words_are_a_power_of_two(
+    n_tags: int, least: float, most: float
+) -> None:
     packed = np.random.default_rng(1).integers(0, 256, (n_tags, 39), np.uint8)
     packed[:, :7] = np.frombuffer(b"sha256:", np.uint8)
     bloom = BloomFilter.build(packed)
@@ -102,5 +107,31 @@ def test_a_power_of_two_lets_far_more_through(n_tags: int, least: float, most: f
     assert rate == bloom.false_positive_rate(20_000)
 
 
-def test_says_what_it_is() -> None:
+def test_repr_shows_size_and_fill() -> None:
     assert repr(BloomFilter(np.zeros(16, np.uint8))) == "<BloomFilter: 2 words, 3 hashes, 0% set>"
+
+
+ROWS = hnp.arrays(np.uint8, st.tuples(st.integers(1, 20), st.integers(0, 75)))
+
+
+@given(ROWS)
+def test_the_crc_of_each_row_equals_zlibs(
+    rows: np.ndarray[tuple[int, int], np.dtype[np.uint8]],
+) -> None:
+    assert crc32_rows(rows).tolist() == [zlib.crc32(row.tobytes()) for row in rows]
+
+
+@given(ROWS, st.data())
+def test_the_crc_may_skip_shared_columns(
+    rows: np.ndarray[tuple[int, int], np.dtype[np.uint8]], data: st.DataObject
+) -> None:
+    n_shared = data.draw(st.integers(0, rows.shape[1]))
+    rows[:, :n_shared] = rows[0, :n_shared]
+    assert crc32_rows(rows, n_shared).tolist() == crc32_rows(rows).tolist()
+
+
+@pytest.mark.parametrize("n_rows", [0, 1, 8_191, 8_192, 8_193])
+def test_the_crc_of_many_strided_rows_equals_zlibs(n_rows: int) -> None:
+    tags = np.random.default_rng(0).integers(0, 256, (n_rows, 55), np.uint8)
+    digests = tags[:, :39]
+    assert crc32_rows(digests).tolist() == [zlib.crc32(row.tobytes()) for row in digests]

@@ -1,4 +1,4 @@
-"""Protects the reading of locations: Go's varints to the letter, and nothing read outside."""
+"""Protects the reading of locations: exactly Go's varints, and no byte outside the sections."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ NAME = b"\x03\x00\x00\x00abc"
 U64 = st.integers(0, 2**64 - 1)
 
 
-def decode(vdata: bytes, fnames: bytes, places: list[tuple[int, int]]) -> Locations:
+def decode(vdata: bytes, fnames: bytes, pointers: list[tuple[int, int]]) -> Locations:
     data = b"\0" + vdata + b"\0\0" + fnames + b"\0"  # to read outside a section would be noticed
-    pointers = np.array(places, np.uint64).reshape(-1, 2)
+    columns = np.array(pointers, np.uint64).reshape(-1, 2)
     return parse_locations(
         np.frombuffer(data, np.uint8),
         section(1, len(vdata)),
         section(len(vdata) + 3, len(fnames)),
-        pointers[:, 0],
-        pointers[:, 1],
+        columns[:, 0],
+        columns[:, 1],
     )
 
 
@@ -44,13 +44,13 @@ def rows(found: Locations) -> list[tuple[int, int, int] | None]:
 
 
 @given(st.lists(st.tuples(st.sampled_from([0, 7, 14]), U64, U64), max_size=20))
-def test_what_is_written_is_read(values: list[tuple[int, int, int]]) -> None:
+def test_packed_locations_are_parsed_again(values: list[tuple[int, int, int]]) -> None:
     columns = np.array(values, np.uint64).reshape(-1, 3)
     vdata, starts = pack_locations(*columns.T)
     assert vdata.tobytes() == b"".join(oracle.uvarint(n) for row in values for n in row)
-    places = list(zip(starts[:-1].tolist(), np.diff(starts).tolist(), strict=True))
+    pointers = list(zip(starts[:-1].tolist(), np.diff(starts).tolist(), strict=True))
     wanted = [(name, oracle.as_int64(a), oracle.as_int64(b)) for name, a, b in values]
-    assert rows(decode(vdata.tobytes(), 3 * NAME, places)) == wanted
+    assert rows(decode(vdata.tobytes(), 3 * NAME, pointers)) == wanted
 
 
 VARINT_BYTE = st.sampled_from([0, 1, 2, 7, 0x7F, 0x80, 0x81, 0xFF])
@@ -63,11 +63,11 @@ HOSTILE_U64 = st.one_of(st.integers(0, 70), st.integers(2**63 - 40, 2**63 + 40),
     st.lists(st.tuples(HOSTILE_U64, HOSTILE_U64), min_size=1, max_size=30),
 )
 def test_reads_any_bytes_as_the_oracle(
-    vdata: bytes, fnames: bytes, places: list[tuple[int, int]]
+    vdata: bytes, fnames: bytes, pointers: list[tuple[int, int]]
 ) -> None:
-    tags = [struct.pack("<QQ", *place) for place in places]
+    tags = [struct.pack("<QQ", *pointer) for pointer in pointers]
     cache = oracle.OracleCache(tags, vdata, fnames)
-    found = decode(vdata, fnames, places)
+    found = decode(vdata, fnames, pointers)
     assert rows(found) == [oracle.locate(cache, row) for row in range(len(tags))]
     assert (found.name_offset[found.is_corrupt] == -1).all()
     assert (found.offset[found.is_corrupt] == -1).all()
@@ -99,7 +99,7 @@ def test_varints_at_their_limits_are_read_as_go_reads_them(
 
 
 @pytest.mark.parametrize(
-    ("place", "is_corrupt"),
+    ("pointer", "is_corrupt"),
     [
         ((0, 3), False),
         ((0, 2), True),
@@ -112,11 +112,11 @@ def test_varints_at_their_limits_are_read_as_go_reads_them(
         ((0, 2**64 - 1), True),
     ],
 )
-def test_tags_that_point_outside(place: tuple[int, int], is_corrupt: bool) -> None:
-    assert decode(b"\x00\x01\x02", NAME, [place]).is_corrupt.tolist() == [is_corrupt]
+def test_tags_that_point_outside_are_corrupt(pointer: tuple[int, int], is_corrupt: bool) -> None:
+    assert decode(b"\x00\x01\x02", NAME, [pointer]).is_corrupt.tolist() == [is_corrupt]
 
 
-def test_blocks_meet() -> None:
+def test_a_batch_of_several_blocks_is_complete() -> None:
     n_rows = (1 << 14) + 2
     found = decode(b"\x00\x01\x02\x80", NAME, [(0, 3), (1, 3)] * (n_rows // 2))
     assert rows(found) == [(0, 1, 2), None] * (n_rows // 2)
@@ -124,8 +124,8 @@ def test_blocks_meet() -> None:
 
 def test_names_must_be_whole() -> None:
     fnames = np.frombuffer(NAME + b"\x01\x00\x00\x01ab", np.uint8)
-    places = [0, 7, 8, 9, 10, 11, -1, -(2**63), 2**63 - 1]
-    assert name_lengths(fnames, section(0, 13), np.array(places)).tolist() == [3, *[-1] * 8]
+    offsets = [0, 7, 8, 9, 10, 11, -1, -(2**63), 2**63 - 1]
+    assert name_lengths(fnames, section(0, 13), np.array(offsets)).tolist() == [3, *[-1] * 8]
     assert name_lengths(fnames, section(0, 3), np.array([0])).tolist() == [-1]
     assert name_lengths(fnames, section(0, 0), np.array([0])).tolist() == [-1]
 
@@ -139,7 +139,7 @@ def test_each_row_may_have_sections_of_its_own() -> None:
     assert rows(found) == [(0, 1, 2), (0, 3, 4), None]
 
 
-def test_spreads_over_a_larger_table() -> None:
+def test_rows_are_scattered_to_a_larger_table() -> None:
     found = decode(b"\0\1\2", NAME, [(0, 3), (1, 3)]).expand(np.array([3, 1]), 4)
     assert found.length.tolist() == [-1, -1, -1, 2]
     assert found.is_corrupt.tolist() == [False, True, False, False]

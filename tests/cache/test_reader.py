@@ -1,8 +1,9 @@
-"""Protects the reader: what it says of a file is what a slow reader of the same bytes says."""
+"""Protects the reader: its answers equal those of a slow reader of the same bytes."""
 
 from __future__ import annotations
 
 import struct
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,7 +21,7 @@ from tests.golden import (
     needs_debian,
     small_layers,
 )
-from vecache.cache.reader import CacheFile
+from vecache.cache.reader import CacheFile, find_first, is_ascending
 from vecache.digest import Algorithm
 from vecache.errors import ColumnSizeError, StoreError
 
@@ -41,9 +42,9 @@ def assert_equals_oracle(data: bytes) -> None:
     assert [tag.tobytes() for tag in cache.tags] == slow.tags
     assert cache.packed.tobytes() == b"".join(slow.digests())
     assert (cache.vdata.tobytes(), cache.fnames.tobytes()) == (slow.vdata, slow.fnames)
-    asked = np.vstack([cache.packed, unknown(200)]) if cache.n_tags else unknown(200)
-    tag_row = cache.find_tags(asked)
-    assert tag_row.tolist() == [oracle.find_tag(slow, row.tobytes()) for row in asked]
+    queries = np.vstack([cache.packed, unknown(200)]) if cache.n_tags else unknown(200)
+    tag_row = cache.find_tags(queries)
+    assert tag_row.tolist() == [oracle.find_tag(slow, row.tobytes()) for row in queries]
     found = cache.locate(np.arange(cache.n_tags))
     wanted = [oracle.locate(slow, row) for row in range(cache.n_tags)]
     columns = (found.name_offset.tolist(), found.offset.tolist(), found.length.tolist())
@@ -75,7 +76,7 @@ def test_a_mapped_file_is_the_same_as_its_bytes() -> None:
     assert (mapped.path, parsed.path) == (path, None)
 
 
-def test_copies_nothing_and_lets_nobody_write() -> None:
+def test_arrays_are_read_only_views() -> None:
     view = np.frombuffer(bytearray(golden_cache("dir", BASE)), np.uint8)
     cache = CacheFile.parse(view)
     for part in (cache.tags, cache.packed, cache.vdata, cache.fnames, cache.bloom.bits):
@@ -115,7 +116,7 @@ def test_the_68_bytes_that_go_refuses_are_an_empty_cache() -> None:
         (40, Algorithm.INVALID),
     ],
 )
-def test_the_length_tells_the_algorithm(digest_len: int, algorithm: Algorithm) -> None:
+def test_the_length_determines_the_algorithm(digest_len: int, algorithm: Algorithm) -> None:
     data = oracle.OracleCache(digest_len=digest_len, tag_len=digest_len + 16).pack()
     assert CacheFile.parse(data).algorithm is algorithm
 
@@ -136,11 +137,11 @@ def test_absent_rows_are_not_corrupt_and_have_no_name() -> None:
         cache.locate(np.array([cache.n_tags]))
 
 
-def test_names_come_only_from_places_that_locate_gave() -> None:
+def test_names_come_only_from_offsets_of_locate() -> None:
     cache = CacheFile.parse(golden_cache("dir", BASE))
-    for place in (1, len(cache.fnames), -2):
+    for offset in (1, len(cache.fnames), -2):
         with pytest.raises(ValueError, match=r"locate\(\)"):
-            cache.names(np.array([place]))
+            cache.names(np.array([offset]))
 
 
 def test_names_over_two_gigabytes_are_refused_before_any_is_read() -> None:
@@ -176,7 +177,7 @@ def test_tags_in_any_order_with_any_filter(
     is_sound = slow.digests() == sorted(slow.digests()) and has_prefix and all(admitted)
     cache = CacheFile.parse(slow.pack())
     assert cache.is_sound() == is_sound
-    assert cache.is_sound() == is_sound  # the kept answer
+    assert cache.is_sound() == is_sound  # the stored answer
 
 
 def test_padding_behind_a_tag_is_skipped() -> None:
@@ -187,7 +188,7 @@ def test_padding_behind_a_tag_is_skipped() -> None:
     assert not CacheFile.parse(slow.pack()).locate(np.arange(5)).is_corrupt.any()
 
 
-def test_digests_of_no_known_length_are_never_found() -> None:
+def test_digests_of_an_unknown_length_are_never_found() -> None:
     tags = [bytes([i]) + bytes(16) for i in range(3)]
     cache = CacheFile.parse(
         oracle.OracleCache(tags, b"\0\1\2", bytes(4), 17, 1, bytes([255] * 8)).pack()
@@ -196,7 +197,36 @@ def test_digests_of_no_known_length_are_never_found() -> None:
     assert not cache.is_sound()
 
 
-def test_shows_itself() -> None:
+def test_repr_and_html_show_the_file() -> None:
     cache = CacheFile.parse(golden_cache("dir", BASE), path="some/file")
     assert repr(cache) == f"<CacheFile 'some/file': 355 tags, {cache.n_bytes:,} bytes>"
     assert '<td>tags</td><td style="text-align: right">355</td>' in cache._repr_html_()
+
+
+# Few letters, so that digests repeat; the lowest and highest byte, so that NULs at the end and
+# bytes over 127 are seen.
+DIGEST = st.text("\x00\x01\x7f\x80\xff", min_size=3, max_size=3).map(lambda t: t.encode("latin-1"))
+
+
+@given(st.lists(DIGEST, min_size=1, max_size=40), st.lists(DIGEST, min_size=1, max_size=20))
+def test_the_search_ends_where_go_ends(have: list[bytes], wanted: list[bytes]) -> None:
+    found = find_first(as_rows(have), as_rows(wanted))
+    assert found.tolist() == [oracle.go_search(have, digest) for digest in wanted]
+
+
+@given(st.lists(DIGEST, min_size=1, max_size=40).map(sorted))
+def test_the_search_finds_the_first_of_equal_digests_in_order(have: list[bytes]) -> None:
+    assert find_first(as_rows(have), as_rows(have)).tolist() == [have.index(d) for d in have]
+    assert is_ascending(as_rows(have)).all()
+
+
+@given(st.lists(DIGEST, min_size=1, max_size=10))
+def test_rows_compare_as_memcmp(have: list[bytes]) -> None:
+    wanted = [a <= b for a, b in pairwise(have)]
+    assert is_ascending(as_rows(have)).tolist() == wanted
+
+
+def test_rows_may_be_strided_and_empty() -> None:
+    tags = np.arange(20, dtype=np.uint8).reshape(4, 5)
+    assert find_first(tags[:, :3], np.ascontiguousarray(tags[2:, :3])).tolist() == [2, 3]
+    assert is_ascending(tags[:, :0]).tolist() == [True] * 3

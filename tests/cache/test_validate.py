@@ -1,4 +1,4 @@
-"""Protects `validate`: a good file has no problem, and each rule, broken alone, is named."""
+"""Protects `validate`: a sound file has no problems, and each rule, broken alone, is reported."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize(("store", "layer"), small_layers())
-def test_podmans_files_have_no_problem(store: str, layer: str) -> None:
+def test_podmans_files_have_no_problems(store: str, layer: str) -> None:
     assert validate(CacheFile.parse(golden_cache(store, layer))) == []
 
 
 @needs_debian
-def test_real_files_have_no_problem() -> None:
+def test_real_files_have_no_problems() -> None:
     for layer in debian_layers():
         assert validate(CacheFile.parse(debian_cache(layer))) == []
 
@@ -48,9 +48,9 @@ def swap(rows: tuple[int, int]) -> Callable[[oracle.OracleCache], None]:
     return change
 
 
-def set_tag(row: int, digest: bytes | None, place: tuple[int, int]) -> Callable[..., None]:
+def set_tag(row: int, digest: bytes | None, pointer: tuple[int, int]) -> Callable[..., None]:
     def change(cache: oracle.OracleCache) -> None:
-        cache.tags[row] = (digest or cache.tags[row][:39]) + struct.pack("<QQ", *place)
+        cache.tags[row] = (digest or cache.tags[row][:39]) + struct.pack("<QQ", *pointer)
 
     return change
 
@@ -102,7 +102,7 @@ RULES = {
 
 
 @pytest.mark.parametrize(("change", "problem"), RULES.values(), ids=RULES.keys())
-def test_each_rule_broken_alone_is_named(
+def test_each_rule_broken_alone_is_reported(
     change: Callable[[oracle.OracleCache], None], problem: Problem
 ) -> None:
     cache = good()
@@ -111,7 +111,7 @@ def test_each_rule_broken_alone_is_named(
     assert validate(CacheFile.parse(cache.pack())) == [problem]
 
 
-def test_a_digest_that_begins_otherwise_is_named() -> None:
+def test_a_digest_that_begins_otherwise_is_reported() -> None:
     cache = good()
     cache.tags[0] = b"SHA256:" + cache.tags[0][7:]
     cache.bloom = oracle.build_bloom(cache.digests(), 1)
@@ -120,7 +120,7 @@ def test_a_digest_that_begins_otherwise_is_named() -> None:
     ]
 
 
-def test_lengths_that_do_not_fit_are_named() -> None:
+def test_lengths_that_do_not_fit_are_reported() -> None:
     cache = good()
     cache.digest_len = 38
     reasons = [str(problem) for problem in validate(CacheFile.parse(cache.pack()))]
@@ -129,7 +129,7 @@ def test_lengths_that_do_not_fit_are_named() -> None:
     assert reasons[2].endswith("(4 tags)")
 
 
-def test_sizes_that_do_not_add_up_are_named() -> None:
+def test_sizes_that_do_not_add_up_are_reported() -> None:
     data = bytearray(good().pack() + b"more")
     data[44:52] = struct.pack("<Q", 4 * 55 + 7)  # takes its last bytes from vdata
     problems = validate(CacheFile.parse(bytes(data[:-1])))

@@ -1,4 +1,4 @@
-"""Protects the writer: byte for byte what Podman wrote, and what a slow writer makes of any TOC."""
+"""Protects the writer: the bytes that Podman wrote, and those of a slow writer for any TOC."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def file(name: str, content: str, **more: Any) -> dict[str, Any]:
 
 
 def chunk(name: str, content: str, offset: int, **more: Any) -> dict[str, Any]:
-    place = {"chunkOffset": offset, "chunkSize": len(content)}
-    return {"type": "chunk", "name": name, "chunkDigest": sha(content), **place, **more}
+    location = {"chunkOffset": offset, "chunkSize": len(content)}
+    return {"type": "chunk", "name": name, "chunkDigest": sha(content), **location, **more}
 
 
 @pytest.mark.parametrize(("store", "layer"), small_layers())
@@ -99,14 +99,14 @@ def test_equal_digests_are_in_the_order_of_little_endian_offsets() -> None:
     assert cache.find_tags(wanted[None]).tolist() == rows[:1].tolist()
 
 
-def test_no_regular_files_give_the_68_bytes() -> None:
+def test_a_toc_without_regular_files_gives_the_68_bytes() -> None:
     data = build_cache(toc({"type": "dir", "name": "etc"}))
     assert data == oracle.OracleCache().pack()
     assert len(data) == 68
     assert build_cache(toc()) == data
 
 
-def test_an_empty_file_has_the_digest_of_nothing() -> None:
+def test_an_empty_file_has_the_digest_of_the_empty_input() -> None:
     cache = CacheFile.parse(build_cache(toc({"type": "reg", "name": "a", "size": 0})))
     assert cache.n_tags == 2
     assert oracle.pack_digest(EMPTY_SHA256) in [row.tobytes() for row in cache.packed]
@@ -146,7 +146,7 @@ def test_digests_that_cannot_be_written_are_named(
         build_cache(toc(*entries))
 
 
-def test_a_digest_that_is_not_kept_is_not_judged() -> None:
+def test_a_digest_that_is_not_retained_is_not_checked() -> None:
     entries = [file("a", "x"), chunk("a", "y", 0), {"type": "symlink", "name": "l"}]
     assert CacheFile.parse(build_cache(toc(*entries, chunk("a", "y", 9)))).n_tags == 3
 

@@ -1,4 +1,4 @@
-"""Show the package's tables in the form of the oracle's lists, so that tests can use `==`."""
+"""Convert the package's tables to the oracle's lists, so that tests can use `==`."""
 
 from __future__ import annotations
 

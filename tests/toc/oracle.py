@@ -245,7 +245,7 @@ def rune(code: int) -> bytes:
 
 
 def lower(name: bytes) -> bytes:
-    """strings.ToLower; what is no ASCII afterwards matches no field."""
+    """strings.ToLower; a name that is not ASCII then matches no field."""
     simple = {"\u212a": "k", "\u0130": "i"}
     text = name.decode("utf-8", "replace")
     return "".join(simple.get(char, char.lower()) for char in text).encode("utf-8", "replace")
@@ -275,7 +275,7 @@ def is_digest(text: bytes) -> bool:
 
 
 def new_entry() -> Entry:
-    """An entry of which the document says nothing."""
+    """An entry with no fields in the document."""
     return {**dict.fromkeys(TEXTS, b""), **dict.fromkeys(INTEGERS, 0), "xattrs": {}}
 
 

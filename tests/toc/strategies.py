@@ -129,10 +129,9 @@ def changed(documents: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
             [b'"', b"{", b"}", b"[", b"]", b",", b":", b"null", b"\0", b"\\", b"\\ud800", b"1e3"]
         ),
     )
-    places = st.tuples(st.integers(0, 10**6), st.integers(0, 6), inserts)
 
-    def change(document: bytes, place: tuple[int, int, bytes]) -> bytes:
-        at = place[0] % (len(document) + 1)
-        return document[:at] + place[2] + document[at + place[1] :]
+    def change(document: bytes, number: int, n_cut: int, insert: bytes) -> bytes:
+        at = number % (len(document) + 1)
+        return document[:at] + insert + document[at + n_cut :]
 
-    return st.builds(change, documents, places)
+    return st.builds(change, documents, st.integers(0, 10**6), st.integers(0, 6), inserts)

@@ -1,4 +1,4 @@
-"""Fingerprints are the hashes that Go computes, and the ones in the golden caches."""
+"""Protects fingerprints: they are the hashes that Go computes and that golden caches have."""
 
 from __future__ import annotations
 

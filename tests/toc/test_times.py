@@ -1,4 +1,4 @@
-"""Times are taken and refused as Go's `time.Parse(time.RFC3339, text)` does."""
+"""Protects the check of times: `time.Parse(time.RFC3339, text)` of Go accepts the same texts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.toc import oracle
 from vecache.toc.times import find_bad_time
 
-TAKEN = [
+ACCEPTED = [
     "2023-11-14T22:13:20Z",
     "0000-02-29T00:00:00Z",
     "9999-12-31T23:59:59Z",
@@ -53,8 +53,8 @@ def is_time(text: bytes) -> bool:
     return find_bad_time(pa.array([text], pa.binary())) == -1
 
 
-@pytest.mark.parametrize("text", TAKEN)
-def test_times_of_go_are_taken(text: str) -> None:
+@pytest.mark.parametrize("text", ACCEPTED)
+def test_what_go_accepts_is_a_time(text: str) -> None:
     assert is_time(text.encode())
     assert oracle.is_time(text.encode())
 
@@ -79,13 +79,13 @@ def test_agrees_with_the_oracle(
     assert is_time(text.encode()) == oracle.is_time(text.encode())
 
 
-@given(st.sampled_from(TAKEN), st.integers(0, 40), st.binary(max_size=2))
+@given(st.sampled_from(ACCEPTED), st.integers(0, 40), st.binary(max_size=2))
 def test_agrees_on_damaged_times(text: str, at: int, insert: bytes) -> None:
     damaged = text.encode()[:at] + insert + text.encode()[at + 1 :]
     assert is_time(damaged) == oracle.is_time(damaged)
 
 
 def test_the_first_bad_row_is_named() -> None:
-    good, bad = TAKEN[0].encode(), b"now"
+    good, bad = ACCEPTED[0].encode(), b"now"
     assert find_bad_time(pa.array([good, good, bad, good, b"then", bad])) == 2
     assert find_bad_time(pa.array([], pa.binary())) == -1

@@ -1,4 +1,4 @@
-"""Files, chunks, their ranges and sizes are those of Go's merge."""
+"""Protects the merge: files, chunks, their ranges and sizes are those of Go."""
 
 from __future__ import annotations
 

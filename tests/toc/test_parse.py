@@ -117,7 +117,7 @@ ONE_ENTRY: dict[str, tuple[bytes, dict[str, Any]]] = {
     "reg without digest": (b'{"type":"reg"}', {"kind": 1, "digest": EMPTY_SHA256.encode()}),
     "reg with size": (b'{"type":"reg","size":1}', {"kind": 1, "size": 1}),
     "dir without digest": (b'{"type":"dir"}', {"kind": int(EntryKind.DIR)}),
-    "type is compared as it stands": (b'{"type":"REG"}', {"kind": int(EntryKind.OTHER)}),
+    "type is case-sensitive": (b'{"type":"REG"}', {"kind": int(EntryKind.OTHER)}),
     "zeros": (b'{"chunkType":"zeros"}', {"chunk_kind": int(ChunkKind.ZEROS)}),
     "other chunk": (b'{"chunkType":"ZEROS"}', {"chunk_kind": int(ChunkKind.OTHER)}),
     "letter case": (b'{"NAME":"a","LinkName":"b"}', {"name": b"a", "linkname": b"b"}),
