@@ -88,8 +88,8 @@ class Replay:
 def replay_layer(files: PullFiles, cache: LayersCache, options: PlanOptions) -> Replay:
     """Decide what a pull does with every file and chunk of one layer.
 
-    A corrupt location (LocationError) or a malformed digest (DigestError) ends Podman's pull, and
-    so ends this one.
+    Raises LocationError or DigestError where Podman's pull fails: for a corrupt location or a
+    malformed digest among those that are looked up.
     """
     chunks = files.chunks
     file_hits = cache.find_files(_file_queries(files, options), strict=True)
@@ -97,14 +97,7 @@ def replay_layer(files: PullFiles, cache: LayersCache, options: PlanOptions) -> 
     file_action[files.wanted[file_hits.is_found]] = Action.REUSED
     is_missing = file_action == Action.FETCHED
     missing_rows = np.flatnonzero(is_missing[chunks.file_row])
-    chunk_action = np.full(len(chunks), Action.REUSED, np.uint8)
-    kind = chunks.kind[missing_rows]
-    chunk_action[missing_rows] = np.where(kind == ChunkKind.ZEROS, Action.HOLE, Action.FETCHED)
-    # Only plain data is looked up, and only where a reflink can reuse it.
-    chunk_rows = missing_rows[kind == ChunkKind.DATA] if options.reflink else missing_rows[:0]
-    chunk_hits = cache.find_chunks(files.chunk_digests(chunk_rows), strict=True)
-    is_reused = chunk_hits.is_found & (chunk_hits.offset >= 0) & files.can_verify(chunk_rows)
-    chunk_action[chunk_rows[is_reused]] = Action.REUSED
+    chunk_action, chunk_rows, chunk_hits = _find_chunks(files, missing_rows, cache, options)
     is_fetched = chunk_action[missing_rows] == Action.FETCHED
     parts = coalesce_chunks(
         chunks.offset[missing_rows],
@@ -128,6 +121,20 @@ def replay_layer(files: PullFiles, cache: LayersCache, options: PlanOptions) -> 
         ranges=ranges,
         n_refused=len(refused),
     )
+
+
+def _find_chunks(
+    files: PullFiles, missing_rows: I64, cache: LayersCache, options: PlanOptions
+) -> tuple[U8, I64, LookupResult]:
+    """Return the action of each chunk, the rows that were looked up, and where they were found."""
+    action = np.full(len(files.chunks), Action.REUSED, np.uint8)
+    kind = files.chunks.kind[missing_rows]
+    action[missing_rows] = np.where(kind == ChunkKind.ZEROS, Action.HOLE, Action.FETCHED)
+    # Only plain data is looked up, and only where a reflink can reuse it.
+    rows = missing_rows[kind == ChunkKind.DATA] if options.reflink else missing_rows[:0]
+    hits = cache.find_chunks(files.chunk_digests(rows), strict=True)
+    action[rows[hits.is_found & (hits.offset >= 0) & files.can_verify(rows)]] = Action.REUSED
+    return action, rows, hits
 
 
 def _file_queries(files: PullFiles, options: PlanOptions) -> Digests:
