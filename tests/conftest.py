@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
+from vecache.store import blob_info
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -36,6 +38,7 @@ def own_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home.mkdir()
     conf.write_text('[storage]\ndriver = "overlay"\n')
     monkeypatch.setenv("CONTAINERS_CONF", "/dev/null")
+    monkeypatch.setattr(blob_info, "_MACHINE_FOLDER", str(home / "machine-cache"))
     for variable in (
         "CONTAINERS_CONF_OVERRIDE",
         "DOCKER_CONFIG",

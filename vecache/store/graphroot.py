@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from vecache.errors import StoreError, VecacheError
 from vecache.files import store_error
 from vecache.store import find
+from vecache.store.blob_info import BlobInfo, blob_info_path, read_blob_info
 from vecache.store.config import effective_uid, load_config
 from vecache.store.lock import LOCK_WAIT_SECONDS
 from vecache.store.records import IMAGES, LAYERS, list_images, list_layers
@@ -91,6 +92,18 @@ class Store:
             is_own=self.is_own,
             reflink=reflink,
         )
+
+    def blob_info(self) -> BlobInfo:
+        """Read the uncompressed digests that Podman knows of blobs and TOCs.
+
+        Returns
+        -------
+        BlobInfo
+            Empty for a store that is not the machine's own, and where the file cannot be read.
+        """
+        if not self.is_own:
+            return BlobInfo()
+        return read_blob_info(blob_info_path(os.environ, effective_uid(os.environ)))
 
     def layers(self) -> tuple[LayerRecord, ...]:
         """Read the layers of all stores, in store order.
