@@ -9,7 +9,7 @@ A page that was read counts as the process's memory until it is released. Where 
 rows are read in the order of their addresses, and the pages of each block are released before the
 next: they stay in the page cache.
 
-72 bytes a layer. Source: the array interface protocol, version 3, of the numpy manual.
+112 bytes a layer. Source: the array interface protocol, version 3, of the numpy manual.
 """
 
 from __future__ import annotations
@@ -45,17 +45,17 @@ class LayerTags:
     __slots__ = (
         "_digest_bytes",
         "_fnames",
-        "_sizes",
+        "_sections",
         "_tag_bytes",
         "_tags_offset",
         "_vdata",
         "_view",
     )
 
-    def __init__(self, view: AddressView, sizes: I64) -> None:
-        """Take the files' bytes, and of each file a row of `_read_sizes`."""
-        self._view, self._sizes = view, sizes
-        tags, self._tag_bytes, self._digest_bytes, vdata, fnames, end = sizes.T
+    def __init__(self, view: AddressView, sections: I64) -> None:
+        """Take the bytes of all files, and one row of `_read_sections` for each."""
+        self._view, self._sections = view, sections
+        tags, self._tag_bytes, self._digest_bytes, vdata, fnames, end = sections.T
         self._tags_offset = view.offset + tags
         self._vdata = Section(view.offset + vdata, fnames - vdata)
         self._fnames = Section(view.offset + fnames, end - fnames)
@@ -63,13 +63,13 @@ class LayerTags:
     @classmethod
     def of_files(cls, files: Sequence[CacheFile]) -> LayerTags:
         """Read where the sections of each file begin."""
-        sizes = np.array([_read_sizes(file) for file in files], np.int64).reshape(-1, 6)
-        return cls(AddressView.over([file.data for file in files]), sizes)
+        sections = np.array([_read_sections(file) for file in files], np.int64).reshape(-1, 6)
+        return cls(AddressView.over([file.data for file in files]), sections)
 
     def append(self, file: CacheFile) -> LayerTags:
         """Return the tags of one more file behind these."""
-        sizes = np.vstack([self._sizes, np.array(_read_sizes(file), np.int64)])
-        return LayerTags(self._view.append(file.data), sizes)
+        sections = np.vstack([self._sections, np.array(_read_sections(file), np.int64)])
+        return LayerTags(self._view.append(file.data), sections)
 
     def raw_digests(self, layer_no: I64, tag_row: I64) -> U64:
         """Read the raw digests of tags.
@@ -189,7 +189,7 @@ class LayerTags:
         return offset
 
 
-def _read_sizes(file: CacheFile) -> tuple[int, ...]:
+def _read_sections(file: CacheFile) -> tuple[int, ...]:
     """Return start, tag length and digest length of the tags; start of vdata and fnames; end."""
     if not file.n_tags:
         return (0,) * 6  # its header may hold any numbers, and no row of it is ever read
