@@ -133,12 +133,13 @@ class LayerIndex:
         for column in filter(len, self.columns):  # the second has later layers only
             prefix = column.prefix(prefixes)
             key_row = column.find_first(prefix)
-            active = np.flatnonzero((key_row >= 0) & (layer_no < 0))
+            active = np.flatnonzero(key_row >= 0)
+            active = active[layer_no[active] < 0]
             for _ in range(_MAX_ROUNDS):
                 if not len(active):
                     break
                 layer, tag = column.unpack(key_row[active])
-                is_answer = self._is_equal(layer, tag, raw[active]) & self.is_sound[layer]
+                is_answer = self._is_equal(layer, tag, raw, active) & self.is_sound[layer]
                 found = active[is_answer]
                 layer_no[found], tag_row[found] = layer[is_answer], tag[is_answer]
                 active = active[~is_answer]
@@ -147,13 +148,16 @@ class LayerIndex:
             undecided.append(active)
         return layer_no, tag_row, np.concatenate(undecided)
 
-    def _is_equal(self, layer_no: I64, tag_row: I64, raw: U8) -> Bool:
-        """(n,) bool: whether each tag's whole digest is the query's."""
-        found = self.tags.raw_digests(layer_no, tag_row)
-        wanted = np.ascontiguousarray(raw).view(np.uint64)
-        is_equal: Bool = found[:, 0] == wanted[:, 0]
-        for word in range(1, found.shape[1]):  # four words a digest
-            is_equal &= found[:, word] == wanted[:, word]
+    def _is_equal(self, layer_no: I64, tag_row: I64, raw: U8, query: I64) -> Bool:
+        """(n,) bool: whether all 32 bytes of each tag's digest are those of its query."""
+        is_equal = np.empty(len(query), np.bool_)
+        for rows in self.tags.blocks(layer_no, tag_row):
+            found = self.tags.raw_digests(layer_no[rows], tag_row[rows])
+            wanted = raw[query[rows]].view(np.uint64)
+            block = found[:, 0] == wanted[:, 0]
+            for word in range(1, found.shape[1]):  # four words a digest
+                block &= found[:, word] == wanted[:, word]
+            is_equal[rows] = block
         return is_equal
 
     def _search_layer(self, number: int, digests: Digests, layer_no: I64, tag_row: I64) -> None:
@@ -218,7 +222,7 @@ class LayerIndex:
         for run, key_row in _iter_runs(first[hit], n_keys):
             query = hit[run]
             layer_no, tag_row = column.unpack(key_row)
-            is_equal = self._is_equal(layer_no, tag_row, raw[query])
+            is_equal = self._is_equal(layer_no, tag_row, raw, query)
             # A sound layer's tags were seen to be sha256; another's may begin with anything.
             is_equal &= self.is_sound[layer_no] | self.tags.is_sha256(layer_no, tag_row)
             yield query[is_equal], layer_no[is_equal], tag_row[is_equal]

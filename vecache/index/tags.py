@@ -35,6 +35,8 @@ __all__ = ["RESIDENT_BYTES", "AddressView", "LayerTags"]
 RESIDENT_BYTES = 512 << 20
 """Most that the process holds in memory of the mapped files while many rows are read."""
 
+_ROWS_PER_BLOCK = 1 << 14
+
 _TOUCHED_BYTES = 1 << 16
 """What the kernel maps around a byte that is read (Linux: fault_around_bytes)."""
 
@@ -71,6 +73,10 @@ class LayerTags:
         sections = np.vstack([self._sections, np.array(_read_sections(file), np.int64)])
         return LayerTags(self._view.append(file.data), sections)
 
+    def blocks(self, layer_no: I64, tag_row: I64) -> Iterator[I64 | slice]:
+        """Divide tags into blocks to read one after another; see `AddressView.blocks`."""
+        return self._view.blocks(self._tag_offset(layer_no, tag_row))
+
     def raw_digests(self, layer_no: I64, tag_row: I64) -> U64:
         """Read the raw digests of tags.
 
@@ -85,11 +91,7 @@ class LayerTags:
             The 32 bytes as they lie, four words a row.
         """
         offset = self._tag_offset(layer_no, tag_row) + PREFIX_BYTES
-        words = np.empty((len(offset), RAW_BYTES[Algorithm.SHA256] // 8), np.uint64)
-        for rows in self._view.blocks(offset):
-            raw = self._view.gather(offset[rows], RAW_BYTES[Algorithm.SHA256])
-            words[rows] = raw.view(np.uint64)
-        return words
+        return self._view.gather(offset, RAW_BYTES[Algorithm.SHA256]).view(np.uint64)
 
     def is_sha256(self, layer_no: I64, tag_row: I64) -> Bool:
         """Return whether `sha256:` stands before the raw digests of tags.
@@ -276,10 +278,12 @@ class AddressView:
         Yields
         ------
         (m,) int64 or slice
-            Rows to read now; all at once where they are few, or the buffers small.
+            Rows to read now. Where they are few or the buffers small, they come in order, as many
+            as stay in the processor's cache.
         """
         if not self._is_large or len(offsets) * _TOUCHED_BYTES <= RESIDENT_BYTES:
-            yield slice(None)
+            for start in range(0, len(offsets), _ROWS_PER_BLOCK):
+                yield slice(start, start + _ROWS_PER_BLOCK)
             return
         order = np.argsort(offsets, kind="stable")
         block = offsets[order] // RESIDENT_BYTES
