@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from vecache.image.registry.http import Clock, RetryPolicy
+from vecache.image.registry.http import RetryPolicy
 
 
 @dataclass
@@ -21,9 +21,5 @@ class FakeTime:
         self.waits.append(seconds)
         self.seconds += seconds
 
-    @property
-    def clock(self) -> Clock:
-        return Clock(self.now, self.sleep)
-
     def policy(self, **changes: float) -> RetryPolicy:
-        return RetryPolicy(clock=self.clock, **changes)  # type: ignore[arg-type]
+        return RetryPolicy(now=self.now, sleep=self.sleep, **changes)  # type: ignore[arg-type]

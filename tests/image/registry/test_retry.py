@@ -61,7 +61,7 @@ def test_no_wait_goes_past_the_deadline() -> None:
 
 def test_a_deadline_that_is_past_is_an_error() -> None:
     time = FakeTime()
-    deadline = Deadline(time.clock, time.now() + 5)
+    deadline = Deadline(time.now, time.now() + 5)
     deadline.check("host")
     time.sleep(5)
     with pytest.raises(RegistryError, match="took too long"):

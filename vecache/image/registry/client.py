@@ -168,10 +168,11 @@ class RemoteBlob:
             return None
         if response.status == 206:
             self._require_range(response, offset, offset + n_bytes - 1)
+            data = response.read(n_bytes)
         elif response.status == 200:
             self._require_small(offset + n_bytes)
             self._require_size(response.header("Content-Length") or str(self.n_bytes))
-            response.skip(offset)
+            data = response.read(n_bytes, offset)
         elif response.status == 416:
             raise RegistryError(
                 f"{self.where}: the registry has no bytes {offset:,} to {offset + n_bytes - 1:,}, "
@@ -179,7 +180,6 @@ class RemoteBlob:
             )
         else:
             raise response.error(self.where)
-        data = response.read(n_bytes)
         if len(data) != n_bytes:
             raise RetryableError(f"{len(data):,} bytes, wanted {n_bytes:,}")
         return data

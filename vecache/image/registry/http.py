@@ -16,6 +16,7 @@ import re
 import ssl
 import time
 from base64 import b64encode
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.client import IncompleteRead
 from ipaddress import ip_address
@@ -38,9 +39,7 @@ except ImportError:
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-
 __all__ = [
-    "Clock",
     "Deadline",
     "HttpClient",
     "PlainTextError",
@@ -58,6 +57,8 @@ T = TypeVar("T")
 _MAX_REDIRECTS = 5
 _MAX_CONNECTIONS = 8  # to one host; urllib3 logs a warning for each connection beyond
 _MAX_ERROR_BYTES = 1 << 16
+_CONNECT_SECONDS = 15.0
+_READ_SECONDS = 60.0  # between two packets
 _PIECE_BYTES = 1 << 16
 _BUSY = (429, 500, 502, 503, 504)
 # What OpenSSL says of bytes that are not TLS, depending on its version.
@@ -68,9 +69,8 @@ class RetryableError(Exception):
     """A request failed in a way that may not happen again; never leaves this package."""
 
     def __init__(self, reason: str, retry_after: float | None = None) -> None:
-        self.reason = reason
-        self.retry_after = retry_after  # seconds that the server asks for
         super().__init__(reason)
+        self.retry_after = retry_after  # seconds that the server asks for
 
 
 class PlainTextError(RegistryError):
@@ -85,8 +85,6 @@ class HttpClient:
     # Source: containers/image docker/docker_client.go dockerCertDir, pkg/tlsclientconfig.
     certificates: tuple[Path, ...]
     tls_verify: bool = True
-    connect_seconds: float = 15.0
-    read_seconds: float = 60.0  # between two packets
     _managers: dict[tuple[str | None, str | None], urllib3.PoolManager] = field(
         default_factory=dict, repr=False
     )
@@ -120,8 +118,9 @@ class HttpClient:
         if parse_origin(url) is None:
             raise RegistryError(f"{where}: not a valid http or https URL")
         deadline.check(where)
+        manager = self._manager(url)  # not below: its errors are ValueErrors too
         try:
-            raw = self._manager(url).urlopen(
+            raw = manager.urlopen(
                 method,
                 url,
                 headers={"Accept-Encoding": "identity", "User-Agent": "vecache", **headers},
@@ -131,15 +130,15 @@ class HttpClient:
                 preload_content=False,
                 decode_content=False,
                 timeout=urllib3.Timeout(
-                    connect=min(self.connect_seconds, deadline.left()),
-                    read=min(self.read_seconds, deadline.left()),
+                    connect=min(_CONNECT_SECONDS, deadline.left()),
+                    read=min(_READ_SECONDS, deadline.left()),
                 ),
             )
         except urllib3.exceptions.SSLError as error:
             raise self._tls_error(error, where) from error
         except (urllib3.exceptions.LocationParseError, UnicodeError) as error:
             raise RegistryError(f"{where}: not a valid host name") from error
-        except (urllib3.exceptions.HTTPError, OSError) as error:
+        except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             raise RetryableError(_explain(error)) from error
         return Response(url, raw, deadline)
 
@@ -170,15 +169,15 @@ class HttpClient:
     def _tls_error(self, error: urllib3.exceptions.SSLError, where: str) -> RegistryError:
         cause = error.args[0]
         reason = getattr(cause, "verify_message", None) or getattr(cause, "reason", None)
-        advice = "plain http is used only where the server answers in plain text"
+        message = f"{where}: TLS failed: {reason or 'unknown reason'}"
         if self.tls_verify:
-            advice = (
-                "for a registry with its own certificate put that into certs.d, "
+            message += (
+                "; for a registry with its own certificate put that into certs.d, "
                 "for one without TLS turn tls_verify off (--tls-verify=false)"
             )
         text = str(cause).lower().replace("_", " ")
-        kind = PlainTextError if any(words in text for words in _NOT_TLS) else RegistryError
-        return kind(f"{where}: TLS failed: {reason or 'unknown reason'}; {advice}")
+        is_plain = any(words in text for words in _NOT_TLS)
+        return PlainTextError(message) if is_plain else RegistryError(message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,10 +197,10 @@ class Response:
         """Return a header, or an empty string."""
         return self.raw.headers.get(name, "").strip()
 
-    def read(self, n_bytes: int) -> bytes:
-        """Read the next bytes of the body: `n_bytes`, or fewer at its end."""
+    def read(self, n_bytes: int, offset: int = 0) -> bytes:
+        """Discard `offset` bytes of the body and read `n_bytes`, or fewer at its end."""
         pieces = []
-        n_left = n_bytes
+        n_left = offset + n_bytes
         while n_left:
             self.deadline.check(show_url(self.url))
             try:
@@ -210,17 +209,10 @@ class Response:
                 raise RetryableError(_explain(error)) from error
             if not piece:
                 break
-            pieces.append(piece)
+            pieces.append(piece[offset:])
+            offset = max(0, offset - len(piece))
             n_left -= len(piece)
         return b"".join(pieces)
-
-    def skip(self, n_bytes: int) -> None:
-        """Read that many bytes of the body and discard them."""
-        while n_bytes:
-            n_read = len(self.read(min(n_bytes, _PIECE_BYTES)))
-            if not n_read:
-                raise RetryableError("the answer is shorter than the blob")
-            n_bytes -= n_read
 
     def require_usable(self) -> None:
         """Raise RetryableError if the server is busy, RegistryError for a web page."""
@@ -235,9 +227,7 @@ class Response:
             raise RegistryError(f"{where}: answered with a web page; not a registry, or a login")
         encoding = self.header("Content-Encoding").lower()
         if encoding not in ("", "identity"):
-            raise RegistryError(
-                f"{where}: answered in the encoding {encoding[:20]!r}, not asked for"
-            )
+            raise RegistryError(f"{where}: sent in the encoding {encoding[:20]!r}, not asked for")
 
     def close(self) -> None:
         """Close the connection, if the body has not been read to its end."""
@@ -269,23 +259,15 @@ class Response:
 
 
 @dataclass(frozen=True, slots=True)
-class Clock:
-    """Time, replaced in tests."""
-
-    now: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], None] = time.sleep
-
-
-@dataclass(frozen=True, slots=True)
 class Deadline:
     """The time at which a request and all its attempts must be over."""
 
-    clock: Clock
-    end: float  # on `clock.now`
+    now: Callable[[], float]
+    end: float
 
     def left(self) -> float:
         """Return the seconds left, negative when it is past."""
-        return self.end - self.clock.now()
+        return self.end - self.now()
 
     def check(self, where: str) -> None:
         """Raise RegistryError if it is past."""
@@ -301,23 +283,24 @@ class RetryPolicy:
     first_wait: float = 0.5  # seconds before the second attempt
     longest_wait: float = 60.0  # a limit for `Retry-After` too
     total_seconds: float = 600.0  # for all attempts of one request, bodies included
-    clock: Clock = field(default_factory=Clock)
+    now: Callable[[], float] = time.monotonic  # replaced in tests, like the next
+    sleep: Callable[[float], None] = time.sleep
 
     def run(self, action: Callable[[Deadline], T], where: str) -> T:
         """Call `action` until it does not raise RetryableError, and return its result."""
-        deadline = Deadline(self.clock, self.clock.now() + self.total_seconds)
+        deadline = Deadline(self.now, self.now() + self.total_seconds)
         reason = ""
         for attempt in range(self.n_attempts):
             try:
                 return action(deadline)
             except RetryableError as error:
-                reason, wait = error.reason, error.retry_after
+                reason, wait = str(error), error.retry_after
             if wait is None:
                 wait = self.first_wait * 2**attempt
             wait = min(wait, self.longest_wait)
             if attempt + 1 == self.n_attempts or wait >= deadline.left():
                 break
-            self.clock.sleep(wait)
+            self.sleep(wait)
         raise RegistryError(f"{where}: {reason}; tried {attempt + 1} times, try again later")
 
 
@@ -375,15 +358,13 @@ def find_proxy(url: str) -> str | None:
     proxy = proxies.get(scheme)
     if not proxy or proxy_bypass(f"{host}:{port}"):
         return None
-    # As Go's net/http, and so Podman: none for loopback, and `*.quay.io` in NO_PROXY.
-    try:
-        is_excluded = ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        rules = (rule.strip() for rule in proxies.get("no", "").split(","))
-        is_excluded = host == "localhost" or any(
-            host.endswith(rule[1:]) for rule in rules if rule.startswith("*.")
-        )
-    if is_excluded:
+    # Two rules of Go's net/http, and so of Podman: `*.quay.io` in NO_PROXY, none for loopback.
+    rules = (rule.strip() for rule in proxies.get("no", "").split(","))
+    if any(rule.startswith("*.") and host.endswith(rule[1:]) for rule in rules):
+        return None
+    with suppress(ValueError):
+        host = "localhost" if ip_address(host.strip("[]")).is_loopback else host
+    if host == "localhost":
         return None
     proxy = proxy if "://" in proxy else f"http://{proxy}"
     if parse_origin(proxy) is None:
