@@ -155,8 +155,8 @@ def open_dataset(
 
     Examples
     --------
-    >>> open_dataset("notebooks/data/debian.parquet")  # doctest: +SKIP
-    <Contents: 5 layers, 5 images, 934,103,937 bytes in files>
+    >>> open_dataset("debian.parquet")  # doctest: +SKIP
+    <Contents: 5 layers, 5 images, 933,574,937 bytes in files>
     """
     path = Path(path)
     parts = _Folder(path) if path.is_dir() else _File(path)
