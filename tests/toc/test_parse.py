@@ -335,6 +335,12 @@ def test_messages_say_which_file() -> None:
         Toc.parse(b"{]", path="layer/toc")
 
 
+def test_messages_name_the_first_bad_time() -> None:
+    times = ",".join(f'{{"name":null,"modtime":"bad {n}"}}' for n in range(20)).encode()
+    with pytest.raises(TocError, match="'bad 0' is not an RFC 3339 time"):
+        Toc.parse(one(times))
+
+
 def test_only_bytes_are_parsed() -> None:
     with pytest.raises(TypeError, match="found str, wanted bytes"):
         Toc.parse("{}")  # type: ignore[arg-type]

@@ -35,7 +35,7 @@ from vecache.digest import PREFIX_BYTES, RAW_BYTES, Algorithm, Digests
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from vecache.arrays import U8, U32, U64, Bool
+    from vecache.arrays import U8, U32, Bool
 
 __all__ = ["BloomFilter", "crc32_rows"]
 
@@ -83,11 +83,6 @@ class BloomFilter:
     def n_words(self) -> int:
         """Number of 64-bit words in the bit array."""
         return len(self.bits) // 8
-
-    @property
-    def words(self) -> U64:
-        """(n_words,) uint64 little-endian view of the bits; not aligned in a mapped file."""
-        return self.bits.view("<u8")
 
     @property
     def fill(self) -> float:

@@ -204,11 +204,15 @@ class CacheFile:
             bloom filter admits all of them. Checked once, about 75 ns a tag.
         """
         if self._is_sound is None:
-            self._is_sound = self.n_tags == 0 or (
-                self.algorithm is not Algorithm.INVALID
-                and bool(is_ascending(self.packed).all())
-                and self._has_prefix(self.packed[[0, -1]])  # so all tags between have it too
-                and bool(self.bloom.may_contain(self.packed).all())
+            self._is_sound = (
+                self.n_tags == 0
+                or (
+                    self.algorithm is not Algorithm.INVALID
+                    and bool(is_ascending(self.packed).all())
+                    # In order: if these two begin with the name, all between do.
+                    and bool((self.packed[[0, -1], :PREFIX_BYTES] == self.algorithm.prefix).all())
+                    and bool(self.bloom.may_contain(self.packed).all())
+                )
             )
         return self._is_sound
 
@@ -305,9 +309,6 @@ class CacheFile:
         # An empty section may begin at the end of the file or, without tags, far beyond it.
         start = getattr(self.header, f"{name}_offset") if n_bytes else 0
         return Section(np.array(start), np.array(n_bytes))
-
-    def _has_prefix(self, packed: U8) -> bool:
-        return bool((packed[:, :PREFIX_BYTES] == self.algorithm.prefix).all())
 
     def __repr__(self) -> str:
         where = f" {os.fspath(self.path)!r}" if self.path is not None else ""

@@ -64,12 +64,19 @@ class ParsedToc:
 
 def build_entries(parsed: ParsedToc) -> Entries:
     """Convert the fields of a document to entries; raise a `TocError` for a bad time or digest."""
-    _check_tar_split_digests(parsed.tar_split_digests)
+    digests = parse_digests(parsed.tar_split_digests)
+    bad = np.flatnonzero(~np.isin(digests.algorithm, list(RAW_BYTES)))
+    if len(bad):
+        raise TocError(
+            f"tarSplitDigest: {quoted(parsed.tar_split_digests[bad[0]])} is not a digest"
+        )
     row = find_bad_time(parsed.times)
     if row >= 0:
         raise TocError(f"{quoted(parsed.times[row].as_py())} is not an RFC 3339 time")
     texts = {name: parsed.fields[name].fill_null(b"") for name in TEXTS}
-    numbers = {name: _numbers(parsed.fields[name]) for name in INTEGERS}
+    numbers: dict[str, I64] = {
+        name: parsed.fields[name].fill_null(0).to_numpy(zero_copy_only=False) for name in INTEGERS
+    }
     kind = _codes(texts["type"], _KINDS, first=EntryKind.REG, other=EntryKind.OTHER)
     is_empty = (kind == EntryKind.REG) & (numbers["size"] == 0)
     return Entries(
@@ -91,18 +98,6 @@ def build_entries(parsed: ParsedToc) -> Entries:
         chunk_digest=parse_digests(texts["chunkDigest"]),
         xattrs=parsed.xattrs,
     )
-
-
-def _check_tar_split_digests(texts: Sequence[bytes]) -> None:
-    digests = parse_digests(texts)
-    bad = np.flatnonzero(~np.isin(digests.algorithm, list(RAW_BYTES)))
-    if len(bad):
-        raise TocError(f"tarSplitDigest: {quoted(texts[bad[0]])} is not a digest")
-
-
-def _numbers(values: Any) -> I64:
-    numbers: I64 = values.fill_null(0).to_numpy(zero_copy_only=False)
-    return numbers
 
 
 def _codes(texts: BinaryColumn, values: Sequence[bytes], *, first: int, other: int) -> U8:

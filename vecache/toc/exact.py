@@ -173,7 +173,7 @@ def _text(name: str, value: Any) -> bytes:
 def _collect(version: int, tar_split_digests: list[bytes], entries: list[Any]) -> ParsedToc:
     """Collect the entries in columns, one entry after the other: order and repeats matter."""
     columns: dict[str, list[Any]] = {name: [None] * len(entries) for name in TEXTS + INTEGERS}
-    times: set[bytes] = set()
+    times: dict[bytes, None] = {}  # distinct, in order: messages name the first bad one
     xattrs: list[tuple[int, bytes, bytes]] = []
     for row, entry in enumerate(entries):
         of_entry: dict[bytes, bytes] = {}
@@ -181,7 +181,7 @@ def _collect(version: int, tar_split_digests: list[bytes], entries: list[Any]) -
             if name == "xattrs":
                 of_entry = {key: _text("xattrs", text) for key, text in _pairs(value, "xattrs")}
             elif name in TIMES:
-                times.add(_text(name, value))
+                times[_text(name, value)] = None
             else:
                 read = _text if name in TEXTS else _integer
                 columns[name][row] = read(name, value)
@@ -194,7 +194,7 @@ def _collect(version: int, tar_split_digests: list[bytes], entries: list[Any]) -
         version=version,
         tar_split_digests=tar_split_digests,
         fields=fields,
-        times=pa.array(times, pa.binary()),
+        times=pa.array(list(times), pa.binary()),
         xattrs=Xattrs(
             entry_row=frozen(np.array([row for row, _, _ in xattrs], np.int64)),
             name=pa.array([key for _, key, _ in xattrs], pa.binary()),
