@@ -1,4 +1,4 @@
-"""A registry on loopback that does as it should, until a test tells it otherwise.
+"""A registry on loopback that behaves, unless a rule of a test makes it misbehave.
 
 Tests hand in rules: each takes a request and gives a `Reply`, or None to let the next one speak.
 The server keeps a list of all requests it saw.
@@ -73,7 +73,7 @@ class Registry:
         return f"docker://{self.address}/a/b:latest"
 
     def paths(self) -> list[str]:
-        """The paths asked for, the check for plain http left out."""
+        """The requested paths, without the check for plain http."""
         return [each.path for each in self.requests if each.path != "/v2/"]
 
     def answer(self, request: Request) -> Reply:

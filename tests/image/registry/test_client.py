@@ -51,7 +51,7 @@ def test_an_image_costs_one_request_a_document_and_one_or_two_a_toc(
     size, start = len(LAYERS[1].blob), image.layers[1].toc_offset
     assert asked == [(100, 99 + n_packed), (size - 51, size - 1), (start, size - 52)]
     assert time.waits == []
-    assert registry.n_connections == 2  # the try with TLS, and one kept open for all requests
+    assert registry.n_connections == 2  # the try with TLS, and one reused by all requests
     accept = next(each for each in registry.requests if each.is_manifest).headers["accept"]
     assert "application/vnd.oci.image.index.v1+json" in accept
     assert all("authorization" not in each.headers for each in registry.requests)
@@ -141,16 +141,14 @@ def test_wrong_answers_are_clear_errors(
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
-def test_a_busy_server_is_asked_again(registry: Registry, time: FakeTime, status: int) -> None:
+def test_a_busy_server_is_retried(registry: Registry, time: FakeTime, status: int) -> None:
     registry.rules = [once(only("all", Reply(status, {"Retry-After": "7"})), times=2)]
     read_all(registry, time)
     assert time.waits == [7.0, 7.0]
 
 
 @pytest.mark.parametrize("kind", ["manifest", "config", "range"])
-def test_a_server_that_stays_busy_is_given_up(
-    registry: Registry, time: FakeTime, kind: str
-) -> None:
+def test_retries_of_a_busy_server_end(registry: Registry, time: FakeTime, kind: str) -> None:
     registry.rules = [only(kind, Reply(503))]
     with pytest.raises(RegistryError, match="status 503; tried 4 times"):
         read_all(registry, time)
@@ -158,9 +156,7 @@ def test_a_server_that_stays_busy_is_given_up(
 
 
 @pytest.mark.parametrize("kind", ["manifest", "config", "range"])
-def test_a_body_that_is_cut_is_asked_for_again(
-    registry: Registry, time: FakeTime, kind: str
-) -> None:
+def test_a_truncated_body_is_retried(registry: Registry, time: FakeTime, kind: str) -> None:
     def cut(request: Request) -> Reply | None:
         fits = only(kind, Reply())(request)
         if fits is None:
@@ -176,9 +172,7 @@ def test_a_body_that_is_cut_is_asked_for_again(
         read_all(registry, time)
 
 
-def test_a_range_that_is_shorter_than_it_says_is_asked_for_again(
-    registry: Registry, time: FakeTime
-) -> None:
+def test_a_short_range_is_retried(registry: Registry, time: FakeTime) -> None:
     def short(request: Request) -> Reply | None:
         if request.range is None:
             return None
@@ -192,7 +186,7 @@ def test_a_range_that_is_shorter_than_it_says_is_asked_for_again(
         read_all(registry, time)
 
 
-def test_a_range_may_say_nothing_of_the_blobs_size(registry: Registry, time: FakeTime) -> None:
+def test_a_range_need_not_name_the_size_of_the_blob(registry: Registry, time: FakeTime) -> None:
     def silent(request: Request) -> Reply | None:
         if request.range is None:
             return None
@@ -218,7 +212,7 @@ def test_a_server_that_ignores_ranges_is_read_as_far_as_needed(
 
 
 @pytest.mark.parametrize("status", [400, 501])
-def test_a_server_that_refuses_ranges_is_asked_for_the_blob(
+def test_the_whole_blob_is_requested_where_ranges_are_refused(
     registry: Registry, time: FakeTime, status: int
 ) -> None:
     registry.rules = [only("range", Reply(status))]
@@ -258,7 +252,7 @@ def test_wrong_bytes_in_a_range_are_noticed(registry: Registry, time: FakeTime) 
         read_all(registry, time)
 
 
-def test_a_manifest_asked_for_by_digest_is_hashed(registry: Registry, time: FakeTime) -> None:
+def test_a_manifest_requested_by_digest_is_hashed(registry: Registry, time: FakeTime) -> None:
     lying = {"Docker-Content-Digest": SAMPLE.digest}
     registry.rules = [only("manifest", Reply(headers=lying, body=SAMPLE.manifest + b" "))]
     with pytest.raises(DigestError):
@@ -269,14 +263,14 @@ def test_a_manifest_asked_for_by_digest_is_hashed(registry: Registry, time: Fake
         )
 
 
-def test_a_body_that_trickles_ends_with_the_deadline(registry: Registry) -> None:
+def test_a_slow_body_ends_with_the_deadline(registry: Registry) -> None:
     time = FakeTime(step=1.0)  # each look at the clock takes a second
     registry.rules = [only("manifest", Reply(body=b"x", endless=True))]
     with pytest.raises(RegistryError, match="took too long"):
         read_all(registry, time, retry=time.policy(total_seconds=50.0))
 
 
-def test_a_silent_server_is_given_up(registry: Registry) -> None:
+def test_a_silent_server_is_a_clear_error(registry: Registry) -> None:
     # The time-outs of a socket are real, so this is the one test that waits, a tenth of a second.
     time = FakeTime()
     registry.rules = [only("manifest", Reply(seconds_before=1.0))]
@@ -284,7 +278,7 @@ def test_a_silent_server_is_given_up(registry: Registry) -> None:
         read_all(registry, time, retry=time.policy(total_seconds=0.1))
 
 
-def test_nobody_listening_is_a_clear_error(time: FakeTime) -> None:
+def test_a_refused_connection_is_a_clear_error(time: FakeTime) -> None:
     with serve(Registry(SAMPLE)) as gone:
         pass
     with pytest.raises(RegistryError, match="cannot connect: connection refused; tried 4 times"):
@@ -296,7 +290,7 @@ def test_nobody_listening_is_a_clear_error(time: FakeTime) -> None:
     ("host", "message"),
     [("a" * 70 + ".test", "not a valid host name"), ("127.0.0.1:99999", "not a valid http or")],
 )
-def test_a_host_that_cannot_be_is_a_clear_error(
+def test_an_invalid_host_is_a_clear_error(
     time: FakeTime, host: str, message: str, *, tls_verify: bool
 ) -> None:
     with pytest.raises(RegistryError, match=message):

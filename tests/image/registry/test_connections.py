@@ -46,7 +46,7 @@ def test_an_unknown_certificate_is_refused_at_once(tls_registry: Registry, time:
     assert time.waits == []
 
 
-def test_an_unknown_certificate_is_taken_where_verification_is_off(
+def test_an_unknown_certificate_is_accepted_where_verification_is_off(
     tls_registry: Registry, time: FakeTime
 ) -> None:
     read_all(tls_registry, time)
@@ -158,7 +158,7 @@ def test_a_proxy_is_used_with_its_own_login(monkeypatch: pytest.MonkeyPatch) -> 
     assert login.decode() == f"user:{SECRET}@€"
 
 
-def test_a_proxy_that_is_gone_is_a_clear_error(
+def test_a_proxy_that_refuses_connections_is_a_clear_error(
     time: FakeTime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with serve(Registry(SAMPLE)) as gone:

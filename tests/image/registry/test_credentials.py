@@ -33,7 +33,7 @@ def look(tmp_path: Path, document: Any, image: str = "quay.io/team/app:1", **mor
     return find_credentials([AuthFile(path, **more)], parse_registry_name(image))
 
 
-def test_files_are_looked_at_in_podmans_order_and_then_dockers() -> None:
+def test_files_are_searched_in_the_order_of_podman_then_docker() -> None:
     environ = {"HOME": "/home/u", "XDG_RUNTIME_DIR": "/run/user/7"}
     assert [str(file.path) for file in find_auth_files(environ)] == [
         "/run/user/7/containers/auth.json",
@@ -82,7 +82,7 @@ def test_the_most_specific_key_wins(keys: list[str], user: str | None, tmp_path:
         "docker.io/library/debian",
     ],
 )
-def test_dockers_own_registry_has_many_names(key: str, tmp_path: Path) -> None:
+def test_docker_hub_has_many_names(key: str, tmp_path: Path) -> None:
     assert look(tmp_path, {"auths": {key: entry()}}, "debian") == Credentials("user", "pass")
 
 
@@ -174,7 +174,7 @@ def write_helper(path: Path, script: str) -> None:
 ECHO = """read -r server; printf '{"Username":"%s","Secret":"s"}' "$server" """
 
 
-def test_helpers_are_asked_by_registry(helper: Path, tmp_path: Path) -> None:
+def test_helpers_receive_the_name_of_the_registry(helper: Path, tmp_path: Path) -> None:
     write_helper(helper, ECHO)
     auths = {"quay.io": entry("from-file")}
     own = look(tmp_path, {"credHelpers": {"quay.io": "test"}, "auths": auths})

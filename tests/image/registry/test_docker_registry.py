@@ -40,7 +40,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def ask(
+def send(
     address: str, method: str, path: str, body: bytes = b"", content_type: str = ""
 ) -> http.client.HTTPResponse:
     connection = http.client.HTTPConnection(address, timeout=10)
@@ -54,19 +54,19 @@ def ask(
 
 
 def push_blob(address: str, name: str, digest: str, blob: bytes) -> None:
-    if ask(address, "HEAD", f"/v2/{name}/blobs/{digest}").status == 200:
+    if send(address, "HEAD", f"/v2/{name}/blobs/{digest}").status == 200:
         return
-    location = ask(address, "POST", f"/v2/{name}/blobs/uploads/").headers["Location"]
+    location = send(address, "POST", f"/v2/{name}/blobs/uploads/").headers["Location"]
     path = location.partition(address)[2] or location
     mark = "&" if "?" in path else "?"
     kind = "application/octet-stream"
-    answer = ask(address, "PUT", f"{path}{mark}digest={digest}", blob, kind)
+    answer = send(address, "PUT", f"{path}{mark}digest={digest}", blob, kind)
     assert answer.status == 201, answer.status
 
 
 def push_manifest(address: str, name: str, version: str, data: bytes) -> None:
     kind = json.loads(data)["mediaType"]
-    answer = ask(address, "PUT", f"/v2/{name}/manifests/{version}", data, kind)
+    answer = send(address, "PUT", f"/v2/{name}/manifests/{version}", data, kind)
     assert answer.status == 201, answer.status
 
 
@@ -113,7 +113,7 @@ def wait_for(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
         if process.poll() is not None:
             pytest.fail(f"docker-registry ended: {log.read_text()[-500:]}")
         try:
-            if ask(address, "GET", "/v2/").status == 200:
+            if send(address, "GET", "/v2/").status == 200:
                 return
         except OSError:
             time.sleep(0.05)
@@ -162,13 +162,13 @@ def test_a_list_is_resolved(address: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["small/oci:nope", "nobody/nothing", "small/oci@sha256:" + "0" * 64]
+    "name", ["small/oci:nope", "missing/missing", "small/oci@sha256:" + "0" * 64]
 )
-def test_what_is_not_there_is_not_found(address: str, name: str) -> None:
+def test_a_missing_image_is_not_found(address: str, name: str) -> None:
     with pytest.raises(ImageNotFoundError, match=r"MANIFEST_UNKNOWN|NAME_UNKNOWN"):
         open_image(f"docker://{address}/{name}", tls_verify=False)
 
 
-def test_plain_http_wants_to_be_allowed(address: str) -> None:
+def test_plain_http_must_be_allowed(address: str) -> None:
     with pytest.raises(RegistryError, match="turn tls_verify off"):
         open_image(f"docker://{address}/small/oci:base")

@@ -1,4 +1,4 @@
-"""Protects: a login is sent once asked for, in the way that was asked for, and never shown."""
+"""Protects: a login is sent after a challenge, in the scheme it names, and never shown."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from tests.image.registry.server import Rule
 
 
-def test_a_basic_login_is_sent_once_asked_for(
+def test_basic_credentials_are_sent_after_a_challenge(
     registry: Registry, time: FakeTime, tmp_path: Path
 ) -> None:
     registry.rules = [require_basic]
@@ -41,16 +41,14 @@ def test_a_basic_login_is_sent_once_asked_for(
     assert sent == [False, True, True, True, True, True]
 
 
-def test_a_basic_login_without_credentials_says_what_to_do(
-    registry: Registry, time: FakeTime
-) -> None:
+def test_a_missing_basic_login_says_what_to_do(registry: Registry, time: FakeTime) -> None:
     registry.rules = [require_basic]
     with pytest.raises(RegistryError, match=f"run podman login {registry.address}"):
         read_all(registry, time)
 
 
 @pytest.mark.parametrize("headers", [{}, {"WWW-Authenticate": "Negotiate"}])
-def test_a_login_of_another_kind_is_a_clear_error(
+def test_an_unknown_login_scheme_is_a_clear_error(
     registry: Registry, time: FakeTime, headers: dict[str, str]
 ) -> None:
     registry.rules = [only("all", Reply(401, headers))]
@@ -83,7 +81,7 @@ def require_token(registry: Registry, answer: Callable[[Request], Reply]) -> Rul
 
 
 @pytest.mark.parametrize("name", ["token", "access_token"])
-def test_a_token_is_fetched_as_nobody(registry: Registry, time: FakeTime, name: str) -> None:
+def test_a_token_is_fetched_anonymously(registry: Registry, time: FakeTime, name: str) -> None:
     registry.rules = [
         require_token(registry, lambda _: Reply(body=json.dumps({name: "good"}).encode()))
     ]

@@ -1,4 +1,4 @@
-"""Protects: redirects are followed, a few, and a login goes to nobody it was not meant for."""
+"""Protects: a few redirects are followed, and a login reaches no other server."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_bad_redirects_are_clear_errors(
         read_all(registry, time)
 
 
-def test_a_store_that_wants_a_login_gets_none(
+def test_another_server_that_wants_a_login_gets_none(
     registry: Registry, time: FakeTime, tmp_path: Path
 ) -> None:
     with serve(Registry(SAMPLE)) as store:

@@ -11,7 +11,7 @@ from vecache.errors import RegistryError
 from vecache.image.registry.http import Deadline, RetryableError, parse_retry_after
 
 
-def test_waits_double_and_then_it_gives_up() -> None:
+def test_waits_double_and_the_attempts_end() -> None:
     time = FakeTime()
 
     def fail(_: Deadline) -> None:
@@ -22,7 +22,7 @@ def test_waits_double_and_then_it_gives_up() -> None:
     assert time.waits == [0.5, 1.0, 2.0]
 
 
-def test_it_stops_when_it_went_well() -> None:
+def test_success_ends_the_attempts() -> None:
     time = FakeTime()
     outcomes = iter([RetryableError("a"), RetryableError("b"), None])
 
@@ -37,7 +37,7 @@ def test_it_stops_when_it_went_well() -> None:
 
 
 @pytest.mark.parametrize(("asked", "waited"), [(0.0, 0.0), (7.0, 7.0), (3600.0, 60.0)])
-def test_the_server_says_how_long_up_to_a_cap(asked: float, waited: float) -> None:
+def test_retry_after_sets_the_wait_up_to_a_limit(asked: float, waited: float) -> None:
     time = FakeTime()
 
     def fail(_: Deadline) -> None:

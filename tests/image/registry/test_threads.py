@@ -39,7 +39,7 @@ def test_concurrent_401s_cause_one_login(registry: Registry, time: FakeTime) -> 
             return Reply(body=b'{"token":"good"}', seconds_before=0.05)
         if request.headers.get("authorization") == "Bearer good":
             return None
-        all_refused.wait(10)  # nobody may log in before everybody was refused
+        all_refused.wait(10)  # no thread logs in before all were refused
         return Reply(401, {"WWW-Authenticate": f'Bearer realm="http://{registry.address}/token"'})
 
     registry.rules = [want_token]
@@ -50,7 +50,7 @@ def test_concurrent_401s_cause_one_login(registry: Registry, time: FakeTime) -> 
     assert len(registry.requests) == 2 * N_THREADS + 1
 
 
-def test_the_scheme_is_found_once_and_connections_are_kept(
+def test_the_scheme_is_found_once_and_connections_are_reused(
     tls_registry: Registry, time: FakeTime, caplog: pytest.LogCaptureFixture
 ) -> None:
     name = parse_registry_name(f"{tls_registry.address}/a/b")

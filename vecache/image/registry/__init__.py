@@ -1,1 +1,1 @@
-"""Images in a registry: HTTP that retries, logins, and one range of a blob at a time."""
+"""Images in a registry: HTTP with retries, logins, and single ranges of blobs."""

@@ -8,11 +8,11 @@ request that is answered with 401 is sent once more after the login.
 
 A server that supports ranges answers 206 and names the range it sends. One that does not may answer
 200 with the whole blob: then the part is read from the stream, if not too much comes before it. One
-that refuses ranges (400, 501) is asked for the whole blob, on the same terms.
+that refuses ranges (400, 501) gets a request for the whole blob, on the same terms.
 
 With `tls_verify` off any certificate is accepted, and a registry that answers TLS in plain text is
-asked over http, on loopback too. No other failure leads to http: Podman falls back after all of
-them, also where a registry with TLS is only slow. A registry on port 80 needs `:80` in its name.
+read over http, on loopback too. No other failure leads to http. Podman falls back after all of
+them, even where a registry with TLS is only slow. A registry on port 80 needs `:80` in its name.
 Source: containers/image docker/docker_client.go detectPropertiesHelper.
 """
 
@@ -190,7 +190,7 @@ class RemoteBlob:
         size = int(match[3] or self.n_bytes) if match else -1
         if match is None or (int(match[1]), int(match[2]), size) != (first, last, self.n_bytes):
             raise RegistryError(
-                f"{self.where}: asked for bytes {first}-{last} of {self.n_bytes}, the response has "
+                f"{self.where}: requested bytes {first}-{last} of {self.n_bytes}, the response has "
                 f"{found[:80] or 'nothing'!r}; requested {show_url(response.url)}"
             )
 
@@ -241,7 +241,7 @@ class RegistrySession:
         with self._lock:  # one thread finds out, the others wait for it
             if not self._scheme:
                 try:
-                    self.http.request("GET", f"https://{self.host}/v2/", {}, deadline).close()
+                    self.http.request("GET", f"https://{self.host}/v2/", {}, deadline).raw.close()
                     self._scheme = "https"
                 except PlainTextError:
                     self._scheme = "http"
@@ -253,7 +253,7 @@ class RegistrySession:
         # A redirect may end at another server, whose challenges are not for this login.
         if response.status != 401 or parse_origin(response.url) != parse_origin(url):
             return response
-        response.close()
+        response.raw.close()
         challenges = response.raw.headers.getlist("WWW-Authenticate")
         self.login.respond(url, challenges, login, deadline)
         return self.http.get(url, {**headers, **self.login.headers()}, deadline)

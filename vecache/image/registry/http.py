@@ -32,9 +32,7 @@ from vecache.json_fields import parse_fields
 try:
     import urllib3
 except ImportError:
-    raise ImageError(
-        "reading from a registry needs urllib3: pip install 'vecache[registry]'"
-    ) from None
+    raise ImageError("registries need urllib3: pip install 'vecache[registry]'") from None
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -46,9 +44,7 @@ __all__ = [
     "Response",
     "RetryPolicy",
     "RetryableError",
-    "find_proxy",
     "parse_origin",
-    "parse_retry_after",
     "show_url",
 ]
 
@@ -56,10 +52,9 @@ T = TypeVar("T")
 
 _MAX_REDIRECTS = 5
 _MAX_CONNECTIONS = 8  # to one host; urllib3 logs a warning for each connection beyond
-_MAX_ERROR_BYTES = 1 << 16
 _CONNECT_SECONDS = 15.0
 _READ_SECONDS = 60.0  # between two packets
-_PIECE_BYTES = 1 << 16
+_PIECE_BYTES = 1 << 16  # read at once, and of an error's body in all
 _BUSY = (429, 500, 502, 503, 504)
 # What OpenSSL says of bytes that are not TLS, depending on its version.
 _NOT_TLS = ("wrong version number", "unknown protocol", "record layer failure")
@@ -98,7 +93,7 @@ class HttpClient:
             location = response.raw.get_redirect_location()
             if location is False:  # not a redirect; None is one without a Location
                 return response
-            response.close()  # unread: the body of a redirect may be endless
+            response.raw.close()  # unread: the body of a redirect may be endless
             target = self._redirect_target(url, location)
             if parse_origin(target) != parse_origin(url):
                 sent.pop("Authorization", None)
@@ -176,8 +171,8 @@ class HttpClient:
                 "for one without TLS turn tls_verify off (--tls-verify=false)"
             )
         text = str(cause).lower().replace("_", " ")
-        is_plain = any(words in text for words in _NOT_TLS)
-        return PlainTextError(message) if is_plain else RegistryError(message)
+        kind = PlainTextError if any(words in text for words in _NOT_TLS) else RegistryError
+        return kind(message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,16 +224,12 @@ class Response:
         if encoding not in ("", "identity"):
             raise RegistryError(f"{where}: sent in the encoding {encoding[:20]!r}, not asked for")
 
-    def close(self) -> None:
-        """Close the connection, if the body has not been read to its end."""
-        self.raw.close()
-
     def error(self, what: str) -> ImageError:
         """Return the error for a status that is not a success, with the registry's error codes."""
         # Only codes are shown: free text of a server could quote the secrets of the request.
         # Source: opencontainers/distribution-spec spec.md "Error Codes".
         try:
-            document = parse_fields(self.read(_MAX_ERROR_BYTES), "error", RegistryError)
+            document = parse_fields(self.read(_PIECE_BYTES), "error", RegistryError)
             codes = [each.text("code", "") for each in document.objects("errors")[:5]]
         except (VecacheError, RetryableError):
             codes = []
@@ -255,7 +246,7 @@ class Response:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
+        self.raw.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,15 +280,12 @@ class RetryPolicy:
     def run(self, action: Callable[[Deadline], T], where: str) -> T:
         """Call `action` until it does not raise RetryableError, and return its result."""
         deadline = Deadline(self.now, self.now() + self.total_seconds)
-        reason = ""
         for attempt in range(self.n_attempts):
             try:
                 return action(deadline)
             except RetryableError as error:
                 reason, wait = str(error), error.retry_after
-            if wait is None:
-                wait = self.first_wait * 2**attempt
-            wait = min(wait, self.longest_wait)
+            wait = min(self.first_wait * 2**attempt if wait is None else wait, self.longest_wait)
             if attempt + 1 == self.n_attempts or wait >= deadline.left():
                 break
             self.sleep(wait)
@@ -373,11 +361,9 @@ def find_proxy(url: str) -> str | None:
 
 
 def parse_origin(url: str) -> tuple[str, str, int] | None:
-    r"""Return scheme, host and port of an http or https URL; None for anything else.
-
-    Read by urllib3, which also connects: another parser may find another host in the same text
-    (`https://evil\@registry/`), and secrets would go there.
-    """
+    """Return scheme, host and port of an http or https URL; None for anything else."""
+    # The parser of the library that connects: urllib.parse finds another host in
+    # `https://evil\@registry/`, and secrets for the one would go to the other.
     try:
         scheme, _, host, port, *_ = urllib3.util.parse_url(url)
     except urllib3.exceptions.LocationParseError:
