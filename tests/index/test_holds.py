@@ -10,7 +10,7 @@ from hypothesis import given
 
 from tests.golden import GOLDEN_SMALL, layer_ids
 from tests.plan.strategies import CONTENTS, StoredLayer, load_layers, make_record, stored_layers
-from tests.stores import copy_store
+from tests.stores import copy_store, toc_path
 from vecache.cache.reader import CacheFile
 from vecache.index import lookup
 from vecache.index.layers_cache import LayersCache
@@ -82,6 +82,21 @@ def test_append_keeps_the_store_and_counts_excluded_layers_as_present() -> None:
     assert len(longer.layers) == len(cache.layers) + 1
     assert longer.excluded == (excluded,)
     assert longer.records == (*cache.records, make_record(0), make_record(1))
+
+
+def test_a_flat_layer_whose_toc_is_missing_is_named_as_unread(tmp_path: Path) -> None:
+    root = copy_store("flat", tmp_path)
+    ids = layer_ids("flat")
+    toc_path(root, ids[1]).unlink()
+    cache = load(root)
+    complete = cache.with_all_chunks()
+    (unread,) = complete.unread
+    assert unread.id == ids[1]
+    assert "no TOC" in unread.reason
+    assert complete.append(ExcludedLayer(make_record(1), "whole")).unread == (unread,)
+    assert complete.layers[1].cache is cache.layers[1].cache
+    assert complete.layers[0].cache.n_tags > cache.layers[0].cache.n_tags
+    assert cache.unread == ()
 
 
 def test_names_of_hits_are_read_once_each() -> None:
