@@ -8,13 +8,13 @@ is looked up in four steps.
    (`keys.py`). A search in it nominates a tag for each query, of equal ones the first layer's.
 2. Verify. One gather over all maps (`tags.py`) reads the digests of the nominees. All 32 bytes must
    be equal; where they are not, the next key of the same prefix is nominated, for a few rounds.
-3. Fall back. Files for which the order of keys does not tell what Go's search finds are searched
-   one by one, as Go does: bloom filter, then binary search. Their tags are out of order or missing
-   from the filter, or of another algorithm; no such file is known outside of tests.
+3. Fall back. Files in which a key search may not find what Go's search finds are searched one by
+   one, as Go does: bloom filter, then binary search. Their tags are out of order, missing from the
+   filter, or of another algorithm; real files are not like that.
 4. The first layer wins, and in it the first tag of the file.
 
-Step 3 is the only one that needs bloom filters. A sound file's filter was seen to admit all of its
-tags, so it can only rule out what a search of the keys does not find either, and faster.
+Only step 3 needs bloom filters. A sound file's filter was checked to admit all of its tags, so all
+that it could rule out is digests that the key search does not find either.
 
 The answers are those of looking up one digest at a time, layer by layer.
 Source: containers/storage pkg/chunked/cache_linux.go findDigestInternal, findBinaryTag.
