@@ -22,7 +22,9 @@ from vecache.errors import (
     ConfigError,
     RegistryError,
 )
+from vecache.image.name import parse_registry_name
 from vecache.image.open import open_image
+from vecache.image.registry.client import connect
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,6 +41,18 @@ def test_basic_credentials_are_sent_after_a_challenge(
     read_all(registry, time, auth_file=write_login(tmp_path / "auth", registry))
     sent = ["authorization" in each.headers for each in registry.requests if each.path != "/v2/"]
     assert sent == [False, True, True, True, True, True]
+
+
+def test_no_repr_shows_a_login(registry: Registry, time: FakeTime, tmp_path: Path) -> None:
+    registry.rules = [require_basic]
+    auth = write_login(tmp_path / "auth", registry)
+    name = parse_registry_name(f"{registry.address}/a/b")
+    image = connect(name, {}, auth_file=auth, retry=time.policy(), tls_verify=False)
+    image.read_root()
+    sent = registry.requests[-1].headers["authorization"].removeprefix("Basic ")
+    assert "RegistrySession" in repr(image)
+    assert SECRET not in repr(image)
+    assert sent not in repr(image)
 
 
 def test_a_missing_basic_login_says_what_to_do(registry: Registry, time: FakeTime) -> None:

@@ -42,9 +42,9 @@ class Login:
     find_credentials: Callable[[], Credentials | None]  # called once, when a server asks
     scope: str  # requested where the challenge names none
     is_plain_allowed: bool = False  # whether secrets may go over plain http
-    _authorization: str = ""
+    _authorization: str = field(default="", repr=False)
     _credentials: Credentials | None = None  # not looked for yet
-    _lock: Lock = field(default_factory=Lock)
+    _lock: Lock = field(default_factory=Lock, repr=False)
 
     def headers(self) -> dict[str, str]:
         """Return the headers that authorize a request, as far as known."""
