@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from typing import TYPE_CHECKING, Any
 
 from tests.golden import GOLDEN_DEBIAN, GOLDEN_SMALL, debian_cache, debian_layers, debian_toc
+from vecache.image.manifest import OCI_IMAGE, OCI_INDEX
 from vecache.store.bigdata import CACHE_KEY, TOC_KEY, big_data_file_name
 
 if TYPE_CHECKING:
@@ -43,6 +45,57 @@ def edit_layers(root: Path, edit: Callable[[list[dict[str, Any]]], object]) -> N
     records = json.loads(path.read_text())
     edit(records)
     path.write_text(json.dumps(records))
+
+
+def edit_images(root: Path, edit: Callable[[list[dict[str, Any]]], object]) -> None:
+    """Change `images.json` of a copied store."""
+    path = root / "overlay-images" / "images.json"
+    records = json.loads(path.read_text())
+    edit(records)
+    path.write_text(json.dumps(records))
+
+
+def set_manifest(root: Path, name: str, *, of_list: bool = False, manifest: bytes = b"") -> str:
+    """Add a manifest to an image, as Podman does; return its digest.
+
+    Either a list that offers the image's manifest, as the first item of a pull through a list; or
+    another manifest, which is then the latest one.
+    """
+    digest = ""
+
+    def edit(records: list[dict[str, Any]]) -> None:
+        nonlocal digest
+        record = next(each for each in records if each["names"][0].endswith(f"/{name}:latest"))
+        folder = root / "overlay-images" / record["id"]
+        latest = (folder / "manifest").read_bytes()
+        data = manifest or _list_of(latest)
+        digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+        key = f"manifest-{digest}"
+        items = {key: data} if of_list else {key: data, "manifest": data}
+        for item, content in items.items():
+            (folder / big_data_file_name(item)).write_bytes(content)
+            record["big-data-sizes"][item] = len(content)
+            record["big-data-digests"][item] = digest
+        record["big-data-names"].insert(1 if of_list else 3, key)
+        if of_list:
+            record["digest"] = digest  # that of the first manifest item, and it stays so
+
+    edit_images(root, edit)
+    return digest
+
+
+def _list_of(manifest: bytes) -> bytes:
+    """A list that offers one image for this processor, and another for one that is rare."""
+    offered = [
+        {
+            "mediaType": OCI_IMAGE,
+            "digest": f"sha256:{hashlib.sha256(data).hexdigest()}",
+            "size": len(data),
+            "platform": {"os": "linux", "architecture": architecture},
+        }
+        for data, architecture in ((b"another", "s390x"), (manifest, "amd64"), (manifest, "arm64"))
+    ]
+    return json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": offered}).encode()
 
 
 def cache_path(root: Path, layer: str) -> Path:

@@ -44,6 +44,7 @@ __all__ = [
     "Digests",
     "check_digest",
     "format_digests",
+    "has_digest",
     "is_digest",
     "parse_digests",
     "require_digest",
@@ -312,10 +313,20 @@ def check_digest(
     data: bytes, digest: str, where: str, error: type[Exception] = DigestError
 ) -> None:
     """Hash bytes and raise `error` if they do not have a (valid) digest."""
-    algorithm = digest.partition(":")[0]
-    found = f"{algorithm}:{hashlib.new(algorithm, data).hexdigest()}"
+    found = _hash(data, digest)
     if found != digest:
         raise error(
             f"{where}: found {len(data):,} bytes with the digest {found}, wanted {digest}; "
             "the copy is damaged or was changed, fetch it again"
         )
+
+
+def has_digest(data: bytes, digest: str) -> bool:
+    """Hash bytes and return whether they have a (valid) digest."""
+    return _hash(data, digest) == digest
+
+
+def _hash(data: bytes, digest: str) -> str:
+    """Return the digest of bytes, of the algorithm of another digest."""
+    algorithm = digest.partition(":")[0]
+    return f"{algorithm}:{hashlib.new(algorithm, data).hexdigest()}"

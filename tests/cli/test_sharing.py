@@ -9,7 +9,7 @@ import pytest
 from pyarrow import csv, parquet
 
 from tests.golden import GOLDEN_SMALL, layer_ids, needs_debian
-from tests.stores import copy_store, debian_store, toc_path
+from tests.stores import copy_store, debian_store, set_manifest, toc_path
 from vecache.cli.main import main
 from vecache.sharing.gather import gather
 from vecache.sharing.matrix import overlap
@@ -123,6 +123,17 @@ def test_gather_prints_the_steps(capsys: pytest.CaptureFixture[str]) -> None:
     assert "   1  dd95d764c505  628 kB    46.2 %  732 kB" in text
     assert "No fewer layers can hold as much." in text
     assert "0 of 0 local layers hold 0 B" in run(capsys, *words, "--present")
+
+
+def test_gather_takes_an_image_that_was_pulled_through_a_list(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = copy_store("dir", tmp_path)
+    words = ["gather", "containers-storage:app2", "--store", str(root), "--reflink", "no"]
+    before = run_json(capsys, *words)
+    set_manifest(root, "app2", of_list=True)
+    assert run_json(capsys, *words) == before
+    assert before["uncovered_bytes"] == 0
 
 
 def test_gather_documents_hold_the_steps(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.golden import GOLDEN_SMALL
+from tests.stores import edit_images, set_manifest
 from vecache.errors import (
     DigestError,
     ImageError,
@@ -21,6 +22,7 @@ from vecache.image.open import open_image
 from vecache.image.toc import read_toc
 from vecache.store.bigdata import TOC_KEY, big_data_file_name
 from vecache.store.graphroot import open_store
+from vecache.toc.files import TocFormat
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -154,11 +156,76 @@ def test_a_store_with_fewer_layers_than_the_manifest_is_an_image_error(store: Pa
         open_image("containers-storage:localhost:5001/small/app1", store=store)
 
 
+def test_an_image_pulled_through_a_list_is_read(store: Path) -> None:
+    instance = open_image("containers-storage:base", store=store).digest
+    listed = set_manifest(store, "base", of_list=True)
+    assert open_store(store).find_image("base").digest == listed
+    for name in ("localhost:5001/small/base", f"localhost:5001/small/base@{instance}", listed):
+        image = open_image(f"containers-storage:{name}", store=store)
+        assert image.digest == instance
+        assert [layer.toc_format for layer in image.layers] == [TocFormat.ZSTD_CHUNKED]
+        open_base(store)
+
+
+@pytest.mark.parametrize("platform", [None, "linux/amd64"])
+def test_the_digest_of_a_list_names_the_image_that_was_chosen_from_it(
+    store: Path, platform: str | None
+) -> None:
+    instance = open_image("containers-storage:base", store=store).digest
+    name = f"localhost:5001/small/base@{set_manifest(store, 'base', of_list=True)}"
+    assert (
+        open_image(f"containers-storage:{name}", store=store, platform=platform).digest == instance
+    )
+    with pytest.raises(ImageError, match=r"manifest-sha256:.* is missing in the store"):
+        open_image(f"containers-storage:{name}", store=store, platform="linux/s390x")
+
+
+def test_an_image_under_two_manifests_has_the_latest_one(store: Path) -> None:
+    first = open_image("containers-storage:base", store=store).digest
+    document = json.loads((image_folder(store) / "manifest").read_bytes())
+    again = json.dumps({**document, "annotations": {"pulled": "again"}}).encode()
+    second = set_manifest(store, "base", manifest=again)
+    record = open_store(store).find_image("base")
+    assert record.digest == first
+    assert record.manifest_digest == second
+    open_base(store)
+    for name, digest in (("", second), (f"@{first}", first), (f"@{second}", second)):
+        image = open_image(f"containers-storage:localhost:5001/small/base{name}", store=store)
+        assert image.digest == digest
+
+
+@pytest.mark.parametrize("of_list", [True, False])
+def test_a_damaged_manifest_is_found_however_many_there_are(store: Path, of_list: bool) -> None:
+    document = json.loads((image_folder(store) / "manifest").read_bytes())
+    again = b"" if of_list else json.dumps({**document, "annotations": {"a": "b"}}).encode()
+    set_manifest(store, "base", of_list=of_list, manifest=again)
+    path = image_folder(store) / "manifest"
+    path.write_bytes(path.read_bytes().replace(b"sha256:", b"sha256:0", 1))
+    with pytest.raises(DigestError, match="the copy is damaged or was changed"):
+        open_base(store)
+
+
+@pytest.mark.parametrize("removed", ["big-data-digests", "big-data-names", "both"])
+def test_records_of_old_stores_are_still_checked(store: Path, removed: str) -> None:
+    def edit(records: list[dict[str, object]]) -> None:
+        for record in records:
+            for key in ("big-data-digests", "big-data-names"):
+                if removed in (key, "both"):
+                    del record[key]
+
+    edit_images(store, edit)
+    open_base(store)
+    path = image_folder(store) / "manifest"
+    path.write_bytes(path.read_bytes() + b" ")
+    with pytest.raises(DigestError, match="the copy is damaged or was changed"):
+        open_base(store)
+
+
 def test_an_image_with_a_malformed_digest_is_a_digest_error(store: Path) -> None:
-    path = store / "overlay-images" / "images.json"
-    records = json.loads(path.read_text())
-    for record in records:
-        record["digest"] = "md5:../.."
-    path.write_text(json.dumps(records))
+    def edit(records: list[dict[str, object]]) -> None:
+        for record in records:
+            record["big-data-digests"] = {"manifest": "md5:../.."}
+
+    edit_images(store, edit)
     with pytest.raises(DigestError, match=r"digest: 'md5:\.\./\.\.' is not a digest"):
         open_image("containers-storage:base", store=open_store(store))

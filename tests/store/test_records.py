@@ -66,6 +66,7 @@ def test_golden_images_field_by_field(name: str) -> None:
         assert image.names == tuple(record["names"])
         assert image.top_layer == record["layer"]
         assert image.big_data_names == tuple(record["big-data-names"])
+        assert image.manifest_digest == record["big-data-digests"]["manifest"]
 
 
 @pytest.mark.parametrize("text", ["", "null", "[]", " [ ] \n"])

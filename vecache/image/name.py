@@ -79,6 +79,12 @@ class StoreName:
     graph_root: Path | None  # None if the name does not say which store
     name: str  # a name or an id, as `Store.find_image` takes it
 
+    @property
+    def digest(self) -> str:
+        """The digest of a manifest that ends the name; empty if there is none."""
+        digest = self.name.rpartition("@")[2]
+        return digest if is_digest(digest) else ""
+
 
 @dataclass(frozen=True, slots=True)
 class RegistryName:

@@ -84,7 +84,7 @@ def open_image(
             if name.graph_root is not None:
                 store = name.graph_root
             opened = store if isinstance(store, Store) else open_store(store)
-            source = StoreImage(opened, opened.find_image(name.name))
+            source = StoreImage(opened, opened.find_image(name.name), name.digest)
         case PathName(Transport.DIR):
             source = DirFolder(name.path)
         case PathName(Transport.OCI):

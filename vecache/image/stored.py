@@ -1,9 +1,13 @@
 """Read an image, and the TOCs of its layers, from a containers-storage graph root.
 
-The manifest and the config are big data of the image, a TOC is big data of its layer. A layer has a
-TOC here if the manifest says so and the store's layer was made from that very TOC (the same
-digest). A layer that was pulled whole, or converted from gzip, has none: the next pull would fetch
-it whole too.
+The manifest and the config are big data of the image, a TOC is big data of its layer. An image may
+have several manifests: `manifest` is the one of the latest pull, `manifest-DIGEST` is each of them,
+and each list that one was chosen from. The digest of the image's record is that of the first item
+that was stored, which often is a list, so it says nothing about `manifest`.
+
+A layer has a TOC here if the manifest says so and the store's layer was made from that very TOC
+(the same digest). A layer that was pulled whole, or converted from gzip, has none: the next pull
+would fetch it whole too.
 
 The store has no blobs, so less can be checked and known:
 
@@ -13,7 +17,8 @@ The store has no blobs, so less can be checked and known:
   is gone, so the JSON is compressed again to estimate the offset, within a tenth of the TOC's
   length. It only moves the end of the layer's last file.
 
-Source: containers/image storage/storage_src.go.
+Source: containers/image storage/storage_src.go GetManifest, storage_dest.go CommitWithOptions;
+containers/storage images.go recomputeDigests.
 """
 
 from __future__ import annotations
@@ -24,7 +29,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from vecache.digest import check_digest, require_digest
+from vecache.digest import check_digest, has_digest, is_digest, require_digest
 from vecache.errors import ImageError, TocError
 from vecache.image.manifest import MAX_DOCUMENT_BYTES
 from vecache.image.source import Document
@@ -55,6 +60,7 @@ class StoreImage:
 
     store: Store
     record: ImageRecord
+    digest: str = ""  # of the manifest or list that was asked for; empty for the latest one
 
     @property
     def name(self) -> str:
@@ -66,11 +72,16 @@ class StoreImage:
         return self.store.image_layers(self.record)
 
     def read_root(self) -> Document:
-        """Read the manifest of the image that was pulled, even where its name is that of a list."""
-        data, digest = self._read("manifest"), self.record.digest
-        if digest is not None:
-            require_digest(digest, f"{self.record.store_root}: image {self.name}: digest")
-        return Document(data, "", f"image {self.name}: manifest", digest)
+        """Read the manifest that was asked for, or else that of the latest pull."""
+        key = f"manifest-{self.digest}"
+        if key in self.record.big_data_names:
+            return Document(self._read(key), "", f"image {self.name}: {key}", self.digest)
+        data = self._read("manifest")
+        digests = self._manifest_digests()
+        found = [digest for digest in digests if has_digest(data, digest)]
+        return Document(
+            data, "", f"image {self.name}: manifest", next(iter(found or digests), None)
+        )
 
     def read_manifest(self, descriptor: Descriptor) -> bytes:
         """Read a manifest that a list names."""
@@ -94,6 +105,18 @@ class StoreImage:
         if found[0] == TOC_DIGEST:
             return StoredEstargzToc(layer, descriptor.n_bytes, found[1])
         return StoredZstdChunkedToc(layer, found[1], parse_position(descriptor))
+
+    def _manifest_digests(self) -> list[str]:
+        """List the digests that the record allows the manifest to have, the likeliest first."""
+        record, prefix = self.record, "manifest-"
+        named = [
+            key.removeprefix(prefix) for key in record.big_data_names if key.startswith(prefix)
+        ]
+        known = [*filter(None, [record.manifest_digest]), *filter(is_digest, named)]
+        if not known and record.digest:  # stores of old versions have neither of them
+            known = [record.digest]
+        where = f"{record.store_root}: image {self.name}: digest"
+        return [require_digest(digest, where) for digest in known]
 
     def _read(self, key: str) -> bytes:
         data = read_big_data(self.record, key)

@@ -406,8 +406,8 @@ _Record = TypeVar("_Record", LayerRecord, ImageRecord)
 
 
 def _record(kind: type[_Record], row: Mapping[str, Any]) -> _Record:
-    """Make a record of the columns with the names of its fields."""
-    values = {field.name: row[field.name] for field in fields(kind)}
+    """Make a record of the columns with the names of its fields; a field without one is unset."""
+    values = {field.name: row[field.name] for field in fields(kind) if field.name in row}
     for name, value in values.items():
         if isinstance(value, list):
             values[name] = tuple(value)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -85,12 +85,14 @@ class ImageRecord:
     """One image of a store."""
 
     id: str  # usually the digest of its config
-    digest: str | None  # of its manifest
+    digest: str | None  # of its first manifest, or of the list that it was chosen from
     names: tuple[str, ...]  # full names, such as `localhost/app:latest`
     top_layer: str | None  # id of its topmost layer; None for an image without layers
     big_data_names: tuple[str, ...]  # keys of its big data
     store_root: Path  # the graph root that lists the image and holds its big data
     is_read_only: bool  # whether `store_root` must not be written
+    # Of the big-data item `manifest`, its latest manifest; not known to a data set.
+    manifest_digest: str | None = field(default=None, compare=False)
 
     def big_data_path(self, key: str) -> Path:
         """Return the path of a big-data item, which may not exist."""
@@ -184,6 +186,7 @@ def parse_images(
             big_data_names=tuple(record.text_array("big-data-names", [])),
             store_root=store_root,
             is_read_only=is_read_only,
+            manifest_digest=record.texts("big-data-digests").get("manifest"),
         )
 
 
