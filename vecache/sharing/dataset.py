@@ -8,12 +8,12 @@ A data set is a folder::
     ...                                key; the layers in store order (`occurrences.TAG_SCHEMA`)
     tags/first_byte=255/part-0.parquet
 
-A part without rows is missing. A small data set is one Parquet file: the tags of one layer after
-another, each sorted by key, and the rows of the two other files as JSON in the metadata of the
-file, under `vecache.layers` and `vecache.images`.
+A part without rows is missing. A small data set can be one Parquet file: the tags of one layer
+after another, each sorted by key, and the rows of layers and images as JSON in its metadata, under
+`vecache.layers` and `vecache.images`.
 
-`layer`, `path` and `kind` are dictionary-encoded. DuckDB, Polars, pandas and Spark read `tags` as
-one table, with `first_byte` as a column. This in DuckDB gives what `overlap` does for whole files::
+DuckDB, Polars, pandas and Spark read `tags` as one table, with `first_byte` as a column. This in
+DuckDB gives what `overlap` does for whole files::
 
     WITH held AS (
         SELECT layer, digest, min(min(size)) OVER (PARTITION BY digest) AS size
@@ -22,13 +22,12 @@ one table, with `first_byte` as a column. This in DuckDB gives what `overlap` do
     SELECT a.layer, b.layer, count(*) AS files, sum(a.size) AS bytes
     FROM held a JOIN held b USING (digest) GROUP BY ALL
 
-A layer may list a digest many times, so it is grouped; only a damaged TOC gives it two sizes, and
-then the smallest counts.
+A layer may list a digest many times, so rows are grouped. Only a damaged TOC gives a digest two
+sizes; then the smallest counts.
 
-A data set can come from anywhere. What is read must have these columns, in types that convert
-without loss, and no null where the schema allows none; anything else is a `DatasetError`. All tags
-are read once. Paths would be the largest part in memory; they are read again when they are asked
-for, from the parts that can have them. `export.py` writes data sets.
+A data set can come from anywhere: it must have these columns, in types that convert without loss,
+and no null where the schema allows none, or is refused. All tags are read once, without the paths,
+which are most of the bytes. Paths are read again when they are asked for.
 """
 
 from __future__ import annotations
@@ -56,7 +55,7 @@ from vecache.store.records import ImageRecord, LayerRecord
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from vecache.arrays import I64, U8
 
@@ -70,7 +69,6 @@ __all__ = [
     "LAYERS_KEY",
     "LAYER_SCHEMA",
     "TAGS_FOLDER",
-    "VERSION",
     "is_dataset",
     "open_dataset",
     "part_path",
@@ -80,7 +78,7 @@ LAYERS_FILE, IMAGES_FILE, TAGS_FOLDER = "layers.parquet", "images.parquet", "tag
 FIRST_BYTES = 256
 
 LAYERS_KEY, IMAGES_KEY = b"vecache.layers", b"vecache.images"
-VERSION = {b"vecache.dataset": b"1"}  # metadata of layers.parquet and images.parquet
+_VERSION = {b"vecache.dataset": b"1"}  # metadata of layers.parquet and images.parquet
 FILE_VERSION = {b"vecache.dataset_file": b"1"}  # of a data set that is one file
 
 
@@ -107,7 +105,7 @@ LAYER_SCHEMA = pa.schema(
         pa.field("n_tags", pa.int64()),  # rows in all parts; null if the layer is excluded
         pa.field("reason", pa.string()),  # why the layer is excluded; null if it is not
     ],
-    metadata=VERSION,
+    metadata=_VERSION,
 )
 IMAGE_SCHEMA = pa.schema(
     [
@@ -120,13 +118,15 @@ IMAGE_SCHEMA = pa.schema(
         _field("is_read_only", pa.bool_()),
         _field("layers", _TEXTS),  # ids from the base up
     ],
-    metadata=VERSION,
+    metadata=_VERSION,
 )
 _COUNTED = pa.schema(
     [TAG_TYPES.field(name) for name in ("digest", "layer", "size", "in_files", "in_chunks")]
 )
 _PATHS = pa.schema([TAG_TYPES.field(name) for name in ("digest", "layer", "kind", "path")])
+_LAYER = pa.schema([TAG_TYPES.field("layer")])
 
+_FILE_KIND = OccurrenceKind.FILE.name.lower()
 _TAGS_PER_BLOCK = 1 << 21
 
 
@@ -152,18 +152,14 @@ def open_dataset(
     ------
     DatasetError
         If this is not a data set, has another version, or is damaged.
-
-    Examples
-    --------
-    >>> open_dataset("debian.parquet")  # doctest: +SKIP
-    <Contents: 5 layers, 5 images, 933,574,937 bytes in files>
     """
     path = Path(path)
     parts = _Folder(path) if path.is_dir() else _File(path)
-    layer_rows = parts.layers.to_pylist()
+    layer_rows, image_rows = parts.layers.to_pylist(), parts.images.to_pylist()
     if len({row["id"] for row in layer_rows}) < len(layer_rows):
         raise DatasetError(f"{path}: two layers have the same id")
     known = [row for row in layer_rows if row["reason"] is None]
+    excluded = [row for row in layer_rows if row["reason"] is not None]
     tags = _CountedTags([row["id"] for row in known])
     for number, table in enumerate(parts.read(_COUNTED), 1):
         tags.add(table)
@@ -173,15 +169,8 @@ def open_dataset(
     files, chunks = (tags.pop_tables(path, grain) for grain in GRAINS)
     return Contents(
         tuple(map(ContentLayer, map(partial(_record, LayerRecord), known), files, chunks)),
-        tuple(
-            ExcludedLayer(_record(LayerRecord, row), row["reason"])
-            for row in layer_rows
-            if row["reason"] is not None
-        ),
-        tuple(
-            ContentImage(_record(ImageRecord, row), tuple(row["layers"]))
-            for row in parts.images.to_pylist()
-        ),
+        tuple(ExcludedLayer(_record(LayerRecord, row), row["reason"]) for row in excluded),
+        tuple(ContentImage(_record(ImageRecord, row), tuple(row["layers"])) for row in image_rows),
         _DatasetSource(parts, {row["id"]: row["n_tags"] for row in known}),
     )
 
@@ -207,11 +196,9 @@ class _Folder:
         self.layers = _read_table(path / LAYERS_FILE, LAYER_SCHEMA)
         self.images = _read_table(path / IMAGES_FILE, IMAGE_SCHEMA)
 
-    def read(
-        self, schema: Any, layer_ids: Any = None, first_bytes: Iterable[int] = range(FIRST_BYTES)
-    ) -> Iterator[Any]:
+    def read(self, schema: Any, layer_ids: Any = None, first_bytes: Any = None) -> Iterator[Any]:
         """Yield these columns of each part that can have tags of these layers and first bytes."""
-        for first_byte in first_bytes:  # files, not rows; any of them can have tags of any layer
+        for first_byte in range(FIRST_BYTES) if first_bytes is None else first_bytes:  # files
             part = part_path(self._path, first_byte)
             yield _read_table(part, schema) if part.is_file() else schema.empty_table()
 
@@ -221,24 +208,19 @@ class _File:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        with _open_parquet(path) as file:
-            metadata = file.metadata.metadata or {}
-            _require_version(metadata, FILE_VERSION)
+        with _open_parquet(path, FILE_VERSION) as file:
+            metadata = file.metadata.metadata
             self.n_parts: int = file.num_row_groups
-            self.layers = _parse_rows(metadata.get(LAYERS_KEY, b"[]"), LAYER_SCHEMA)
-            self.images = _parse_rows(metadata.get(IMAGES_KEY, b"[]"), IMAGE_SCHEMA)
+            self.layers = _parse_rows(metadata.get(LAYERS_KEY, b"null"), LAYER_SCHEMA)
+            self.images = _parse_rows(metadata.get(IMAGES_KEY, b"null"), IMAGE_SCHEMA)
 
-    def read(
-        self, schema: Any, layer_ids: Any = None, first_bytes: Iterable[int] = range(FIRST_BYTES)
-    ) -> Iterator[Any]:
+    def read(self, schema: Any, layer_ids: Any = None, first_bytes: Any = None) -> Iterator[Any]:
         """Yield these columns of each part that can have tags of these layers and first bytes."""
-        import pyarrow.compute as pc  # noqa: PLC0415 - 25 ms, and only data sets need it
-
-        with _open_parquet(self._path) as file:
+        with _open_parquet(self._path, FILE_VERSION) as file:
             for number in range(file.num_row_groups):  # any of them can have any first byte
-                if layer_ids is not None:  # this column takes little time: it is all one value
-                    layer = file.read_row_group(number, ["layer"])["layer"].cast(pa.string())
-                    if not pc.any(pc.is_in(layer, value_set=layer_ids)).as_py():
+                if layer_ids is not None:  # quick, as a part usually has one layer
+                    layers = _fitted(file.read_row_group(number, _LAYER.names), _LAYER)
+                    if (_layer_numbers(layers, layer_ids) < 0).all():
                         continue
                 yield _fitted(file.read_row_group(number, schema.names), schema)
 
@@ -255,11 +237,8 @@ class _CountedTags:
         }
 
     def add(self, table: Any) -> None:
-        import pyarrow.compute as pc  # noqa: PLC0415 - 25 ms, and only data sets need it
-
         key, has_key = content_keys(parse_digests(table["digest"]))
-        layer = pc.index_in(table["layer"], value_set=self._ids)
-        layer_no = layer.fill_null(-1).to_numpy().astype(np.int64)
+        layer_no = _layer_numbers(table, self._ids)
         np.add.at(self._n_tags, layer_no[layer_no >= 0], 1)
         size = table["size"].to_numpy()
         is_valid = has_key & (layer_no >= 0) & (size > 0)
@@ -300,13 +279,11 @@ class _DatasetSource:
         self._n_tags = n_tags
 
     def find_paths(self, record: LayerRecord, key: U8) -> list[str | None]:
-        import pyarrow.compute as pc  # noqa: PLC0415 - 25 ms, and only data sets need it
-
         paths: list[str | None] = [None] * len(key)
-        first_bytes = np.unique(key[:, 0]).tolist()
-        for table in self._parts.read(_PATHS, pa.array([record.id]), first_bytes):
-            is_file = pc.equal(table["kind"], OccurrenceKind.FILE.name.lower())
-            files = table.filter(pc.and_(is_file, pc.equal(table["layer"], record.id)))
+        layer_ids, first_bytes = pa.array([record.id]), np.unique(key[:, 0]).tolist()
+        for table in self._parts.read(_PATHS, layer_ids, first_bytes):
+            files = _of_layers(table, layer_ids)
+            files = files.filter(pa.array(files["kind"].to_numpy() == _FILE_KIND))
             row = find_keys(content_keys(parse_digests(files["digest"]))[0], key)
             for number in np.flatnonzero(row >= 0).tolist():  # few: files that are shown
                 if paths[number] is None:
@@ -331,17 +308,25 @@ class _DatasetSource:
             yield block
 
     def _read_block(self, layer_ids: Any) -> Iterator[tuple[Any, U8]]:
-        import pyarrow.compute as pc  # noqa: PLC0415 - 25 ms, and only data sets need it
-
-        found = [
-            table.filter(pc.is_in(table["layer"], value_set=layer_ids))
-            for table in self._parts.read(TAG_TYPES, layer_ids)
-        ]
-        tags = pa.concat_tables([TAG_TYPES.empty_table(), *found]).combine_chunks()
-        layer_no = pc.index_in(tags["layer"], value_set=layer_ids).to_numpy()
-        for rows in _rows_by_layer(layer_no, len(layer_ids)):
+        parts = self._parts.read(TAG_TYPES, layer_ids)
+        found = [TAG_TYPES.empty_table(), *(_of_layers(table, layer_ids) for table in parts)]
+        tags = pa.concat_tables(found).combine_chunks()
+        for rows in _rows_by_layer(_layer_numbers(tags, layer_ids), len(layer_ids)):
             of_layer = tags.take(pa.array(rows)).cast(TAG_SCHEMA)
             yield of_layer, content_keys(parse_digests(of_layer["digest"]))[0]
+
+
+def _layer_numbers(table: Any, layer_ids: Any) -> I64:
+    """(n_rows,) int64: the index in `layer_ids` of each row's layer, or -1."""
+    import pyarrow.compute as pc  # noqa: PLC0415 - 25 ms, and only data sets need it
+
+    found = pc.index_in(table["layer"], value_set=layer_ids)
+    layer_no: I64 = found.fill_null(-1).to_numpy().astype(np.int64)
+    return layer_no
+
+
+def _of_layers(table: Any, layer_ids: Any) -> Any:
+    return table.filter(pa.array(_layer_numbers(table, layer_ids) >= 0))
 
 
 def _rows_by_layer(layer_no: I64, n_layers: int) -> Iterator[I64]:
@@ -353,32 +338,30 @@ def _rows_by_layer(layer_no: I64, n_layers: int) -> Iterator[I64]:
 
 
 @contextmanager
-def _open_parquet(path: Path) -> Iterator[Any]:
-    """Open a Parquet file, and raise DatasetError for all that is wrong with it."""
+def _open_parquet(path: Path, version: Mapping[bytes, bytes]) -> Iterator[Any]:
+    """Open a Parquet file of a version, and raise DatasetError for all that is wrong with it."""
     from pyarrow import parquet  # noqa: PLC0415 - 30 ms, and only data sets need it
 
     try:
         with open_regular(path) as (data, _), parquet.ParquetFile(data) as file:
+            _require_version(file.metadata.metadata or {}, version)
             yield file
     except FileNotFoundError:
-        raise DatasetError(
-            f"{path}: there is no such file; copy or export the data set again"
-        ) from None
+        raise DatasetError(f"{path}: no such file; copy or export the data set again") from None
     except (OSError, pa.ArrowException, ValueError, OverflowError, RecursionError) as error:
         raise DatasetError(f"{path}: damaged, or not of a data set: {error}") from error
 
 
 def _read_table(path: Path, schema: Any) -> Any:
-    with _open_parquet(path) as file:
-        _require_version(file.metadata.metadata or {}, schema.metadata or {})
+    with _open_parquet(path, schema.metadata or {}) as file:
         return _fitted(file.read(schema.names), schema)
 
 
-def _require_version(found: Mapping[bytes, bytes], wanted: Mapping[bytes, bytes]) -> None:
-    for key, version in wanted.items():
-        other = found.get(key, b"none").decode(errors="replace")
-        if other != version.decode():
-            raise ValueError(f"found version {other}, wanted {version.decode()}; export it again")
+def _require_version(metadata: Mapping[bytes, bytes], version: Mapping[bytes, bytes]) -> None:
+    for key, wanted in version.items():
+        found = metadata.get(key, b"none").decode(errors="replace")
+        if found != wanted.decode():
+            raise ValueError(f"found version {found}, wanted {wanted.decode()}; export it again")
 
 
 def _fitted(table: Any, schema: Any) -> Any:

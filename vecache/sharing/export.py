@@ -36,7 +36,6 @@ from vecache.sharing.dataset import (
     LAYERS_FILE,
     LAYERS_KEY,
     TAGS_FOLDER,
-    VERSION,
     is_dataset,
     part_path,
 )
@@ -147,7 +146,7 @@ def _has_version(path: Path) -> bool:
         metadata = parquet.read_metadata(path).metadata if path.is_file() else None
     except (OSError, pa.ArrowException):
         return False
-    return VERSION.keys() <= (metadata or {}).keys()
+    return not LAYER_SCHEMA.metadata.keys() - (metadata or {}).keys()
 
 
 def _replace(target: Path, draft: Path) -> None:
