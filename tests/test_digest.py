@@ -77,6 +77,8 @@ def test_arrow_of_every_text_type_sliced_and_with_nulls(kind: pa.DataType) -> No
     good = "sha256:" + "0f" * 32
     array = pa.array(["x", None, good, "", good], kind)[1:]
     assert parse_digests(array).algorithm.tolist() == [0, 1, 0, 1]
+    assert parse_digests(pa.nulls(2)).algorithm.tolist() == [0, 0]
+    assert parse_digests(pa.chunked_array([], kind)).algorithm.tolist() == []
     assert parse_digests(pa.chunked_array([array, array])).algorithm.tolist() == [0, 1, 0, 1] * 2
 
 
@@ -99,6 +101,12 @@ def test_more_digests_than_a_column_holds_are_refused_before_any_is_formatted() 
     raw = np.broadcast_to(np.zeros((1, 32), np.uint8), (30_246_249, 32))
     with pytest.raises(ColumnSizeError, match="fewer rows"):
         format_digests(raw)
+
+
+def test_more_text_than_a_column_holds_is_refused() -> None:
+    chunk = pa.array([b"x" * (16 << 20)])
+    with pytest.raises(ColumnSizeError, match="fewer rows"):
+        parse_digests(pa.chunked_array([chunk] * 128))
 
 
 @given(texts())

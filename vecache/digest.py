@@ -25,7 +25,7 @@ import numpy as np
 import pyarrow as pa
 
 from vecache.arrays import binary_buffers, frozen, require_column_size
-from vecache.errors import DigestError
+from vecache.errors import ColumnSizeError, DigestError
 from vecache.text import quoted
 
 if TYPE_CHECKING:
@@ -261,15 +261,18 @@ def format_digests(raw: U8) -> BinaryColumn:
 
 
 def _as_binary(texts: Any) -> BinaryColumn:
-    if isinstance(texts, pa.ChunkedArray):
-        texts = texts.combine_chunks()
-    if not isinstance(texts, pa.Array):
+    if not isinstance(texts, pa.Array | pa.ChunkedArray):
         texts = pa.array([t.encode() if isinstance(t, str) else t for t in texts], pa.binary())
-    if pa.types.is_null(texts.type):
-        texts = texts.cast(pa.binary())
-    if texts.type not in (pa.string(), pa.binary(), pa.large_string(), pa.large_binary()):
+    kinds = (pa.string(), pa.binary(), pa.large_string(), pa.large_binary(), pa.null())
+    if texts.type not in kinds:
         raise TypeError(f"digests: found Arrow type {texts.type}, wanted string or binary")
-    return texts.cast(pa.binary())
+    try:
+        texts = texts.cast(pa.binary())
+        return texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
+    except pa.ArrowInvalid:  # raised for nothing else here
+        raise ColumnSizeError(
+            "digests: found more than 2 GiB of text, wanted less; ask for fewer rows at once"
+        ) from None
 
 
 def _read_hex(text: U8) -> npt.NDArray[np.uint16]:
