@@ -220,6 +220,8 @@ def test_a_path_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
         ([f"oci:{GOLDEN_SMALL / 'oci'}:none"], 1, "no image 'none'"),
         (["oci:/nowhere"], 1, "there is no such file"),
         (["what:ever"], 2, "unknown transport"),
+        ([APP1, "--platform", "linux"], 2, "wanted OS/ARCHITECTURE"),
+        ([APP1, "--platform", "linux/arm64"], 1, "for linux/amd64 only, wanted linux/arm64"),
         ([APP1, "--ranges", "none"], 2, "wanted"),
         ([APP1, "--gap", "9" * 19], 2, "wanted a whole number"),
         ([APP1, "--gap", "\u0663"], 2, "wanted a whole number"),

@@ -117,6 +117,24 @@ def test_the_platform_chooses_from_a_list(write: Writer, tmp_path: Path) -> None
 
 
 @WRITERS
+def test_the_platform_of_an_image_that_is_in_no_list_is_checked(
+    write: Writer, tmp_path: Path
+) -> None:
+    config = {"os": "linux", "architecture": "arm64", "rootfs": {"type": "layers", "diff_ids": []}}
+    arm = make_image([], config=json.dumps(config).encode())
+    reference = write(tmp_path, arm)
+    assert open_image(reference).digest == arm.digest
+    assert open_image(reference, platform="linux/arm64").digest == arm.digest
+    with pytest.raises(ImageNotFoundError, match="for linux/arm64 only, wanted linux/amd64"):
+        open_image(reference, platform="linux/amd64")
+    # A list that says no platform of its images is no choice either.
+    listed = write(tmp_path, make_index([(arm, {})]))
+    assert open_image(listed, platform="linux/arm64").digest == arm.digest
+    with pytest.raises(ImageNotFoundError, match="for linux/arm64 only, wanted linux/amd64"):
+        open_image(listed, platform="linux/amd64")
+
+
+@WRITERS
 def test_docker_images_have_no_tocs(write: Writer, tmp_path: Path) -> None:
     docker = make_image(LAYERS, media_type=DOCKER_IMAGE)
     platform = {"os": "linux", "architecture": "amd64"}

@@ -24,6 +24,7 @@ from vecache.image.manifest import (
     parse_config,
     parse_manifest,
     parse_platform,
+    require_platform,
 )
 
 ENTRY = descriptor(b"x", OCI_IMAGE)
@@ -194,5 +195,36 @@ def test_an_error_lists_the_platforms_that_the_list_has() -> None:
 
 @pytest.mark.parametrize("text", ["", "linux", "linux/", "a/b/c/d", "linux//v8"])
 def test_a_malformed_platform_is_refused(text: str) -> None:
-    with pytest.raises(ImageError, match="wanted OS/ARCHITECTURE"):
+    with pytest.raises(ValueError, match="wanted OS/ARCHITECTURE"):
         parse_platform(text)
+
+
+@pytest.mark.parametrize(
+    ("config", "wanted"),
+    [
+        ({"os": "linux", "architecture": "amd64"}, "linux/amd64"),
+        ({"os": "linux", "architecture": "amd64", "variant": "v2"}, "linux/amd64"),
+        ({"os": "linux", "architecture": "arm", "variant": "v6"}, "linux/arm/v7"),
+        ({"os": "linux", "architecture": "arm64"}, "linux/arm64/v8"),
+    ],
+)
+def test_a_config_may_name_any_platform_that_runs_there(
+    config: dict[str, str], wanted: str
+) -> None:
+    require_platform(json.dumps(config).encode(), parse_platform(wanted), "config")
+
+
+@pytest.mark.parametrize(
+    ("config", "wanted", "message"),
+    [
+        ({"os": "linux", "architecture": "amd64"}, "linux/arm64", "for linux/amd64 only, wanted"),
+        ({"os": "windows", "architecture": "amd64"}, "linux/amd64", "for windows/amd64 only"),
+        ({"os": "linux", "architecture": "arm", "variant": "v7"}, "linux/arm/v6", "arm/v7 only"),
+        ({}, "linux/amd64", "for no platform that it names, wanted linux/amd64"),
+    ],
+)
+def test_an_image_for_another_platform_is_refused(
+    config: dict[str, str], wanted: str, message: str
+) -> None:
+    with pytest.raises(ImageNotFoundError, match=message):
+        require_platform(json.dumps(config).encode(), parse_platform(wanted), "config")

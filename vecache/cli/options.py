@@ -86,7 +86,12 @@ def add_images(parser: argparse.ArgumentParser) -> None:
         "docker://HOST[:PORT]/NAME[:TAG|@DIGEST] or containers-storage:NAME",
     )
     where = parser.add_argument_group("where images are")
-    where.add_argument("--platform", metavar="OS/ARCH", help="choose from a list of images")
+    where.add_argument(
+        "--platform",
+        metavar="OS/ARCH",
+        type=_check_platform,
+        help="what images must be for; default: this machine's, from a list of images",
+    )
     where.add_argument("--authfile", metavar="FILE", help="credentials for registries")
     where.add_argument(
         "--tls-verify",
@@ -261,6 +266,16 @@ def _parse_bool(text: str) -> bool:
     if text.lower() not in words:
         raise argparse.ArgumentTypeError(f"found {text!r}, wanted true or false")
     return words[text.lower()]
+
+
+def _check_platform(text: str) -> str:
+    from vecache.image.manifest import parse_platform
+
+    try:
+        parse_platform(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return text
 
 
 def _is_image(word: str) -> bool:

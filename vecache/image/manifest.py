@@ -40,6 +40,7 @@ __all__ = [
     "parse_config",
     "parse_manifest",
     "parse_platform",
+    "require_platform",
 ]
 
 MAX_DOCUMENT_BYTES = 4 << 20
@@ -168,11 +169,23 @@ def parse_config(data: bytes, n_layers: int, where: str) -> tuple[str, ...]:
     )
 
 
+def require_platform(config: bytes, platform: Platform, where: str) -> None:
+    """Raise unless a config says that its image runs on a platform."""
+    found = _parse_platform(parse_fields(config, where, ImageError))
+    any_variant = Platform(found.os, found.architecture)
+    if found in platform.accepted() or any_variant == platform:
+        return
+    says = f"for {found} only" if found.architecture else "for no platform that it names"
+    raise ImageNotFoundError(
+        f"{where}: the image is {says}, wanted {platform}; it is read if no platform is given"
+    )
+
+
 def parse_platform(text: str) -> Platform:
     """Parse `OS/ARCHITECTURE[/VARIANT]`."""
     parts = text.split("/")
     if len(parts) not in (2, 3) or not all(parts):
-        raise ImageError(
+        raise ValueError(
             f"platform {text[:100]!r}: wanted OS/ARCHITECTURE[/VARIANT], such as linux/arm64"
         )
     return Platform(*parts)
@@ -196,13 +209,16 @@ def _guess_kind(fields: Fields, kind: str) -> str:
     )
 
 
+def _parse_platform(fields: Fields) -> Platform:
+    return Platform(
+        fields.text("os", ""), fields.text("architecture", ""), fields.text("variant", "")
+    )
+
+
 def _parse_descriptor(fields: Fields, *, is_docker: bool) -> Descriptor:
     platform = None
     if "platform" in fields:
-        inner = fields.object("platform")
-        platform = Platform(
-            inner.text("os", ""), inner.text("architecture", ""), inner.text("variant", "")
-        )
+        platform = _parse_platform(fields.object("platform"))
     return Descriptor(
         digest=require_digest(fields.text("digest"), f"{fields.where}: digest"),
         n_bytes=fields.size("size"),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vecache.image.local import DirFolder, FolderFiles, OciLayout, TarFiles
-from vecache.image.manifest import machine_platform, parse_platform
+from vecache.image.manifest import parse_platform
 from vecache.image.name import PathName, RegistryName, StoreName, Transport, parse_image_name
 from vecache.image.source import load_image
 from vecache.image.stored import StoreImage
@@ -38,7 +38,8 @@ def open_image(
         `oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]`, `dir:DIR`,
         `docker://HOST[:PORT]/NAME[:TAG|@DIGEST]` or `containers-storage:NAME`.
     platform : str, optional
-        `OS/ARCHITECTURE[/VARIANT]` to choose from a list of images; this machine's by default.
+        `OS/ARCHITECTURE[/VARIANT]` that the image must be for; by default this machine's is chosen
+        from a list of images, and an image that is in no list may be for any.
     store : Store or path, optional
         The store of `containers-storage:NAME`, if the name has none; the machine's own by default.
     tls_verify : bool, optional
@@ -58,7 +59,7 @@ def open_image(
     ImageNameError
         If the reference is malformed.
     ImageNotFoundError
-        If there is no such image.
+        If there is no such image, or none for the platform.
     ImageError
         If it cannot be read, or is malformed.
     DigestError
@@ -67,9 +68,11 @@ def open_image(
         If the store cannot be read.
     ConfigError
         If an auth file or certificate cannot be read.
+    ValueError
+        If `platform` is malformed.
     """
     name = parse_image_name(reference)
-    wanted = machine_platform() if platform is None else parse_platform(platform)
+    wanted = None if platform is None else parse_platform(platform)
     source: ImageSource
     match name:
         case RegistryName():

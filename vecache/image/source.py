@@ -2,7 +2,8 @@
 
 1. Read the root document, and check it against its digest where one is known.
 2. While it is a list, choose the image for the platform, read that and check it.
-3. Read the config, check it, and take the diff-ids from it.
+3. Read the config, check it, and take the diff-ids from it. If a platform was asked for and no list
+   was there to choose from, the config must name it.
 4. Find the TOC of each layer, without reading it.
 """
 
@@ -19,8 +20,10 @@ from vecache.image.manifest import (
     Descriptor,
     ImageManifest,
     choose_image,
+    machine_platform,
     parse_config,
     parse_manifest,
+    require_platform,
 )
 from vecache.image.model import Image, ImageLayer
 
@@ -69,16 +72,24 @@ class ImageSource(Protocol):
         """Find the TOC of a layer, without reading it; None if it has none."""
 
 
-def load_image(source: ImageSource, reference: str, platform: Platform) -> Image:
-    """Read an image's manifest and config; `reference` is its name as the caller gave it."""
+def load_image(source: ImageSource, reference: str, platform: Platform | None) -> Image:
+    """Read an image's manifest and config.
+
+    `reference` is its name as the caller gave it, `platform` the one to require; None chooses this
+    machine's from a list, and takes any image that is in no list.
+    """
+    wanted = platform or machine_platform()
     document = source.read_root()
+    required = platform
     for _ in range(_MAX_LISTS + 1):
         if document.digest is not None:
             check_digest(document.data, document.digest, document.where)
         manifest = parse_manifest(document.data, document.media_type, document.where)
         if isinstance(manifest, ImageManifest):
             break
-        chosen = _require_small(choose_image(manifest, platform, document.where))
+        chosen = _require_small(choose_image(manifest, wanted, document.where))
+        if chosen.platform is not None:
+            required = None
         document = Document(
             source.read_manifest(chosen),
             chosen.media_type,
@@ -88,17 +99,21 @@ def load_image(source: ImageSource, reference: str, platform: Platform) -> Image
     else:
         raise ImageError(f"{document.where}: a list in a list, more than {_MAX_LISTS} deep")
     digest = document.digest or f"sha256:{hashlib.sha256(document.data).hexdigest()}"
-    return Image(reference, source.name, digest, _load_layers(source, manifest, reference))
+    layers = _load_layers(source, manifest, reference, required)
+    return Image(reference, source.name, digest, layers)
 
 
 def _load_layers(
-    source: ImageSource, manifest: ImageManifest, reference: str
+    source: ImageSource, manifest: ImageManifest, reference: str, platform: Platform | None
 ) -> tuple[ImageLayer, ...]:
+    """Read the config of an image, and find the TOCs; `platform` is what the config must name."""
     _require_possible(manifest, reference)
     where = f"config {manifest.config.digest} of {reference}"
     config = source.read_config(_require_small(manifest.config))
     check_digest(config, manifest.config.digest, where)
     diff_ids = parse_config(config, len(manifest.layers), where)
+    if platform is not None:
+        require_platform(config, platform, where)
     return tuple(
         ImageLayer(layer.digest, layer.n_bytes, diff_id, source.find_toc(layer_no, layer))
         for layer_no, (layer, diff_id) in enumerate(zip(manifest.layers, diff_ids, strict=True))
