@@ -111,42 +111,40 @@ class LayerIndex:
         layer_no, tag_row : (n,) int64
             The first layer that holds the digest and the first such tag in it; -1 where absent.
         """
-        layer_no, tag_row = np.full((2, len(digests)), -1, np.int64)
-        rows = np.flatnonzero(digests.is_sha256)
-        raw = digests.raw if len(rows) == len(digests) else digests.raw[rows]
-        layer_no[rows], tag_row[rows], undecided = self._search_keys(raw)
+        layer_no = np.full(len(digests), -1, np.int64)
+        tag_row = layer_no.copy()
+        undecided = self._search_keys(digests, layer_no, tag_row)
         for number in np.flatnonzero(~self.is_sound).tolist():
             self._search_layer(number, digests, layer_no, tag_row)
         if len(undecided):
-            rows = rows[undecided]
-            rest, layer, tag = digests.take(rows), layer_no[rows], tag_row[rows]
+            rest, layer, tag = digests.take(undecided), layer_no[undecided], tag_row[undecided]
             for number in range(len(self.files)):
                 self._search_layer(number, rest, layer, tag)
-            layer_no[rows], tag_row[rows] = layer, tag
+            layer_no[undecided], tag_row[undecided] = layer, tag
         return layer_no, tag_row
 
-    def _search_keys(self, raw: U8) -> tuple[I64, I64, I64]:
-        """Find the first tag of each digest in sound layers, and the queries left undecided."""
-        layer_no, tag_row = np.full((2, len(raw)), -1, np.int64)
-        prefixes = _raw_prefixes(raw)
+    def _search_keys(self, digests: Digests, layer_no: I64, tag_row: I64) -> I64:
+        """Find the first tags in sound layers; fill in place, and return the undecided rows."""
+        rows = np.flatnonzero(digests.is_sha256)
+        raw = digests.raw if len(rows) == len(digests) else digests.raw[rows]
         undecided = [np.empty(0, np.int64)]
         for column in filter(len, self.columns):  # the second has later layers only
-            prefix = column.prefix(prefixes)
+            prefix = column.prefix(_raw_prefixes(raw))
             key_row = column.find_first(prefix)
             active = np.flatnonzero(key_row >= 0)
-            active = active[layer_no[active] < 0]
+            active = active[layer_no[rows[active]] < 0]
             for _ in range(_MAX_ROUNDS):
                 if not len(active):
                     break
                 layer, tag = column.unpack(key_row[active])
                 is_answer = self._is_equal(layer, tag, raw, active) & self.is_sound[layer]
-                found = active[is_answer]
+                found = rows[active[is_answer]]
                 layer_no[found], tag_row[found] = layer[is_answer], tag[is_answer]
                 active = active[~is_answer]
                 key_row[active] = column.next_of_prefix(key_row[active], prefix[active])
                 active = active[key_row[active] >= 0]
-            undecided.append(active)
-        return layer_no, tag_row, np.concatenate(undecided)
+            undecided.append(rows[active])
+        return np.concatenate(undecided)
 
     def _is_equal(self, layer_no: I64, tag_row: I64, raw: U8, query: I64) -> Bool:
         """(n,) bool: whether all 32 bytes of each tag's digest are those of its query."""
