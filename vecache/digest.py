@@ -144,18 +144,7 @@ class Digests:
         return mask
 
     def take(self, rows: I64 | Bool) -> Digests:
-        """Select rows, as `ndarray[rows]` does.
-
-        Parameters
-        ----------
-        rows : (m,) int64 or (n,) bool
-            Row numbers, or a mask.
-
-        Returns
-        -------
-        Digests
-            m rows, copied.
-        """
+        """Select rows, by (m,) int64 row numbers or (n,) bool mask, as `ndarray[rows]` does."""
         text = self.text
         if text is not None:
             text = text.filter(pa.array(rows)) if rows.dtype == bool else text.take(pa.array(rows))

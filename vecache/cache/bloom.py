@@ -55,18 +55,7 @@ class BloomFilter:
 
     @classmethod
     def build(cls, packed: U8) -> BloomFilter:
-        """Build the filter that a writer builds.
-
-        Parameters
-        ----------
-        packed : (n_tags, digest_len) uint8
-            The digests of all tags, in any order.
-
-        Returns
-        -------
-        BloomFilter
-            10 bits a tag in whole words, at least one; three hashes.
-        """
+        """Build a writer's filter for (n_tags, digest_len) uint8 digests in any order."""
         n_words = cls.words_for(len(packed))
         bloom = cls(np.zeros(8 * n_words, np.uint8))
         is_set = np.zeros(64 * n_words, np.bool_)

@@ -160,30 +160,9 @@ def tag_dtype(digest_len: int, tag_len: int) -> np.dtype[Any]:
 
 
 def parse_header(data: U8, path: _Path = None) -> Header:
-    """Read the numbers of a cache file and check that its sections are there.
+    """Read the numbers of a whole cache file and check that its sections are there.
 
-    Parameters
-    ----------
-    data : (n_bytes,) uint8
-        The whole file.
-    path : str or os.PathLike, optional
-        For messages.
-
-    Returns
-    -------
-    Header
-        The bloom filter, tags and locations lie inside `data`.
-
-    Raises
-    ------
-    VersionError
-        If it is of another version.
-    TruncatedError
-        If the file ends inside a section.
-    LimitError
-        If the bloom filter or the tags are larger than containers/storage reads.
-    FormatError
-        If the numbers contradict each other.
+    The first check that fails, in file order, raises a `VersionError` or the kind of `FormatError`.
     """
     _check_version(data, path)
     start = _read(HEADER, "header", data, 0, path)

@@ -361,18 +361,7 @@ def find_first(have: U8, wanted: U8) -> I64:
 
 
 def is_ascending(have: U8) -> Bool:
-    """Compare each row with the one before it.
-
-    Parameters
-    ----------
-    have : (n, n_columns) uint8
-        n is not 0.
-
-    Returns
-    -------
-    (n - 1,) bool
-        True where a row is equal to the one before it or follows it in memcmp order.
-    """
+    """(n - 1,) bool: whether each row equals the one before it or follows it in memcmp order."""
     if have.shape[1] == 0:
         return np.ones(len(have) - 1, np.bool_)
     text = _as_text(have)
