@@ -117,7 +117,7 @@ class LayerNotFoundError(VecacheError, KeyError):
 
 
 class DatasetError(VecacheError, ValueError):
-    """A folder is not a data set that `vecache export` wrote, or is damaged."""
+    """A path is not a data set that `vecache export` wrote, or is damaged."""
 
 
 class PathNotFoundError(VecacheError, KeyError):

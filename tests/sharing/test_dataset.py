@@ -260,6 +260,29 @@ def test_a_file_with_other_tags_than_its_layers_have_is_refused(
         open_dataset(target)
 
 
+@pytest.mark.parametrize(("n_bytes", "is_refused"), [(1 << 53, False), ((1 << 53) + 1, True)])
+def test_sizes_with_an_inexact_sum_are_refused(
+    tmp_path: Path, n_bytes: int, is_refused: bool
+) -> None:
+    """A guard that adds in floats lets one byte more pass."""
+    files = [
+        {"type": "reg", "name": f"f{n}", "size": 1, "digest": f"sha256:{n:064x}"} for n in (1, 2)
+    ]
+    toc = json.dumps({"version": 1, "entries": files}).encode()
+    target = write(contents_of([toc]), tmp_path, "file")
+    with parquet.ParquetFile(target) as file:
+        table, metadata = file.read(), file.metadata.metadata
+    is_first = np.array([text.endswith("1") for text in table["digest"].to_pylist()])
+    size = pa.array(np.where(is_first, n_bytes - 1, 1))
+    changed = table.set_column(table.column_names.index("size"), "size", size)
+    parquet.write_table(changed.replace_schema_metadata(metadata), target)
+    if is_refused:
+        with pytest.raises(DatasetError, match="wanted at most 9,007,199,254,740,992"):
+            open_dataset(target)
+    else:
+        assert open_dataset(target).layers[0].files.n_bytes == n_bytes
+
+
 def test_progress_counts_up_to_the_end(tmp_path: Path) -> None:
     steps: list[tuple[int, int]] = []
     contents = read_contents(GOLDEN_SMALL / "stores" / "dir")
