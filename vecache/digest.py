@@ -250,6 +250,8 @@ def format_digests(raw: U8) -> BinaryColumn:
 
 
 def _as_binary(texts: Any) -> BinaryColumn:
+    if isinstance(texts, (str, bytes)):  # each letter would be a query
+        raise TypeError(f"digests: found one {type(texts).__name__}, wanted a list: [digest]")
     if not isinstance(texts, pa.Array | pa.ChunkedArray):
         texts = pa.array([t.encode() if isinstance(t, str) else t for t in texts], pa.binary())
     kinds = (pa.string(), pa.binary(), pa.large_string(), pa.large_binary(), pa.null())

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.golden import GOLDEN_SMALL
 from vecache.digest import is_digest
 from vecache.errors import ImageNameError
 from vecache.image.name import (
@@ -18,8 +19,10 @@ from vecache.image.name import (
     parse_image_name,
     parse_registry_name,
 )
+from vecache.image.open import open_image
 
 DIGEST = "sha256:" + "ab" * 32
+SMALL = GOLDEN_SMALL.resolve()
 
 
 @pytest.mark.parametrize(
@@ -149,3 +152,31 @@ def test_store_names_may_say_which_store(text: str, root: str | None, name: str)
 def test_a_malformed_store_name_is_refused(text: str) -> None:
     with pytest.raises(ImageNameError):
         parse_image_name(f"containers-storage:{text}")
+
+
+@pytest.mark.parametrize(
+    ("path", "suggestion"),
+    [
+        (SMALL / "oci", f"oci:{SMALL}/oci"),
+        (SMALL / "stores" / "dir", f"containers-storage:[overlay@{SMALL}/stores/dir]NAME"),
+        (SMALL / "pulls.jsonl", f"oci-archive:{SMALL}/pulls.jsonl"),
+    ],
+)
+def test_for_a_path_the_error_says_how_to_name_the_image(path: Path, suggestion: str) -> None:
+    for given_path in (path, str(path)):
+        with pytest.raises(ImageNameError, match="a path without a transport; for") as e:
+            open_image(given_path)  # type: ignore[arg-type]
+        assert suggestion in str(e.value)
+
+
+def test_for_a_dir_folder_too(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").touch()
+    with pytest.raises(ImageNameError, match=f"for the image in this folder, dir:{tmp_path}"):
+        parse_image_name(str(tmp_path))
+
+
+def test_only_text_names_an_image() -> None:
+    with pytest.raises(TypeError, match="reference: found int, wanted text such as 'oci:DIR:TAG'"):
+        open_image(5)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="tls_verify: found 'false', wanted True or False"):
+        open_image(f"oci:{SMALL}/oci:app2", tls_verify="false")  # type: ignore[arg-type]

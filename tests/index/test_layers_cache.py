@@ -19,7 +19,7 @@ from tests.golden import GOLDEN_SMALL, STORES, golden_cache, layer_ids
 from tests.stores import cache_path, copy_store, edit_layers, toc_path
 from vecache.cache.writer import build_cache
 from vecache.digest import parse_digests
-from vecache.errors import DigestError, LocationError
+from vecache.errors import DigestError, LayerNotFoundError, LocationError, StoreError
 from vecache.index.layers_cache import LayersCache
 from vecache.index.load import BuildCache, CacheSource
 from vecache.index.lookup import LayerIndex
@@ -209,6 +209,54 @@ def test_present_limits_the_layers(tmp_path: Path) -> None:
     cache = load(GOLDEN_SMALL / "stores" / "dir", present={ids[2], ids[0]})
     assert [record.id for record in cache.records] == [ids[0], ids[2]]
     assert load(GOLDEN_SMALL / "stores" / "dir", present=()).layers == ()
+
+
+def test_present_takes_the_beginning_of_an_id_and_refuses_what_is_not_there() -> None:
+    root, first = GOLDEN_SMALL / "stores" / "dir", layer_ids("dir")[0]
+    assert [layer.id for layer in load(root, present=iter([first[:12]])).layers] == [first]
+    with pytest.raises(LayerNotFoundError, match=r"'nope': none of the store's 5 layers"):
+        load(root, present=[first, "nope"])
+
+
+@pytest.mark.parametrize("present", ["dd95d764c505", [5], [b"dd95d764c505"]])
+def test_present_must_be_a_list_of_text(present: object) -> None:
+    with pytest.raises(TypeError, match=r"present: found .*, wanted a list of ids as text"):
+        load(GOLDEN_SMALL / "stores" / "dir", present=present)
+
+
+def test_a_layer_of_present_that_goes_away_is_no_error_of_refresh(tmp_path: Path) -> None:
+    root, ids = copy_store("dir", tmp_path), layer_ids("dir")
+    cache = load(root, present=ids[:2])
+    edit_layers(root, lambda records: records.pop(0))
+    assert [layer.id for layer in cache.refresh().layers] == [ids[1]]
+
+
+def test_load_opens_the_store_at_a_path() -> None:
+    root = GOLDEN_SMALL / "stores" / "dir"
+    for path in (root, str(root)):
+        assert [layer.id for layer in LayersCache.load(path).layers] == layer_ids("dir")
+    with pytest.raises(StoreError, match="there is no such folder"):
+        LayersCache.load("no/such/store")
+
+
+@pytest.mark.parametrize("store", [None, 5, LayersCache()])
+def test_load_refuses_what_is_not_a_store(store: object) -> None:
+    with pytest.raises(TypeError, match=r"store: found \w+, wanted a Store or a path"):
+        LayersCache.load(store)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("digest", ["sha256:" + "0" * 64, bytes(32)])
+def test_one_digest_that_is_not_in_a_list_is_refused(digest: str | bytes) -> None:
+    cache = load(GOLDEN_SMALL / "stores" / "dir")
+    for find in (
+        cache.lookup,
+        cache.lookup_all,
+        cache.holds,
+        cache.find_files,
+        cache.find_chunks,
+    ):
+        with pytest.raises(TypeError, match=r"digests: found one \w+, wanted a list: \[digest\]"):
+            find(digest)
 
 
 def test_layers_of_an_additional_store_are_not_built_for(

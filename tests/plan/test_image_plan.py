@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from threading import Barrier
 from typing import TYPE_CHECKING
 
@@ -22,10 +23,10 @@ from vecache.plan.pull import plan_image, plan_images
 from vecache.store.graphroot import open_store
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from vecache.plan.image_plan import ImagePlan
 
+STORE = GOLDEN_SMALL / "stores" / "dir"
+APP2 = f"oci:{GOLDEN_SMALL / 'oci'}:app2"
 TOC = json.dumps(
     {
         "version": 1,
@@ -55,6 +56,25 @@ def test_a_layer_whose_cache_cannot_be_written_is_pulled_and_then_offers_nothing
     assert [layer.missing_bytes for layer in plan.layers] == [7, 7]
     assert "digests of one length" in plan.cache_after.excluded[0].reason
     assert len(plan.cache_after.records) == 2
+
+
+@pytest.mark.parametrize(
+    ("image", "cache", "message"),
+    [
+        (APP2, LayersCache(), r"image: found str, wanted an Image, from vecache.open_image"),
+        (Path("images"), LayersCache(), r"image: found PosixPath, wanted an Image"),
+        (LayersCache(), LayersCache(), r"image: found LayersCache, wanted an Image"),
+        (Image("", "", "", ()), STORE, r"cache: found PosixPath, wanted a LayersCache, from"),
+        (Image("", "", "", ()), open_store(STORE), r"cache: found Store, .*LayersCache.load"),
+    ],
+)
+def test_what_is_not_an_image_or_a_cache_is_refused(
+    image: object, cache: object, message: str
+) -> None:
+    with pytest.raises(TypeError, match=message):
+        plan_image(image, cache)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=message):
+        plan_images([image], cache)  # type: ignore[list-item, arg-type]
 
 
 @pytest.mark.parametrize("field", ["diff_digest", "compressed_diff_digest", "toc_digest"])

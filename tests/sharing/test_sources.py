@@ -27,9 +27,11 @@ from vecache.errors import StoreError, TocError
 from vecache.image.open import open_image
 from vecache.index.layers_cache import LayersCache
 from vecache.sharing.exclusive import repeated_files, shares
+from vecache.sharing.gather import gather
 from vecache.sharing.keys import content_keys
 from vecache.sharing.matrix import overlap
 from vecache.sharing.occurrences import OccurrenceKind, find_occurrences
+from vecache.sharing.removal import what_if
 from vecache.sharing.sources import read_contents
 from vecache.store.graphroot import open_store
 from vecache.toc.parse import Toc
@@ -162,6 +164,23 @@ def test_a_path_without_layers_is_refused(tmp_path: Path) -> None:
         read_contents(tmp_path / "missing")
     with pytest.raises(TypeError, match="found int"):
         read_contents(7)
+
+
+@pytest.mark.parametrize("name", [f"oci:{GOLDEN_SMALL / 'oci'}:app2", "docker://host/app", "dir:x"])
+def test_the_name_of_an_image_is_refused_with_what_to_pass(name: str) -> None:
+    message = f"{name}: found the name of an image, wanted .*; pass what vecache.open_image"
+    for call in (overlap, shares, read_contents, lambda source: what_if(source, ["app2"])):
+        with pytest.raises(ValueError, match=message):
+            call(name)
+    for image, source in ((name, {}), ({}, name)):
+        with pytest.raises(ValueError, match=message):
+            gather(image, source)
+
+
+@pytest.mark.parametrize("toc", ["a.json", b"{}", None])
+def test_what_is_not_a_parsed_toc_is_refused(toc: object) -> None:
+    with pytest.raises(TypeError, match=r"TOC of a: found \w+, wanted vecache.Toc.parse\(data\)"):
+        read_contents({"a": toc})
 
 
 def test_layers_without_a_good_toc_are_excluded_with_the_reason(tmp_path: Path) -> None:

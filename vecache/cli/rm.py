@@ -85,7 +85,8 @@ def _plan_fetch(
     if store is None or not removal.images:
         return [None] * len(removal.images)
     gone = {*removal.layer_ids, *removal.unknown_ids}
-    present = {record.id for record in removal.contents.records} - gone
+    listed = {record.id for record in store.layers()}  # some may have gone since they were read
+    present = {record.id for record in removal.contents.records} & listed - gone
     build_cache = BuildCache.of_user(os.environ).folder
     cache = LayersCache.load(store, present=present, build_cache=build_cache)
     planner = Planner(pull_options(args, store))

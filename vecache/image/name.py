@@ -131,6 +131,8 @@ def parse_image_name(text: str) -> PathName | RegistryName | StoreName:
         problem = f"unknown transport {name[:50]!r}"
         if not colon or "/" in name or "." in name or rest[:1].isdigit():
             problem = "no transport; for an image in a registry, put docker:// before the name"
+            if os.path.exists(text):
+                problem = f"a path without a transport; {_suggest_name(text)}"
         raise ImageNameError(f"{shown}: {problem}; wanted one of {_FORMS}") from None
     if transport is Transport.DOCKER:
         if not rest.startswith("//"):
@@ -208,6 +210,18 @@ def _parse_store_name(text: str) -> StoreName:
     if not name:
         raise ImageNameError(f"{text[:200]!r}: names no image")
     return StoreName(graph_root, name)
+
+
+def _suggest_name(path: str) -> str:
+    """Suggest how to name the image at a path that exists."""
+    if not os.path.isdir(path):
+        return f"for an archive, oci-archive:{path}"
+    if os.path.exists(os.path.join(path, "manifest.json")):
+        return f"for the image in this folder, dir:{path}"
+    if os.path.exists(os.path.join(path, "overlay-images")):
+        root = os.path.abspath(path)
+        return f"for an image of this store, containers-storage:[overlay@{root}]NAME"
+    return f"for the OCI layout in this folder, oci:{path}"
 
 
 def _split_tag(text: str) -> tuple[Path, str]:

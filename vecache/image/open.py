@@ -68,10 +68,13 @@ def open_image(
         If the store cannot be read.
     ConfigError
         If an auth file or certificate cannot be read.
+    TypeError
+        If an argument has another type.
     ValueError
         If `platform` is malformed.
     """
-    name = parse_image_name(reference)
+    _check_types(reference, tls_verify)
+    name = parse_image_name(os.fspath(reference))
     wanted = None if platform is None else parse_platform(platform)
     source: ImageSource
     match name:
@@ -95,3 +98,12 @@ def open_image(
         case PathName():
             source = OciLayout(TarFiles(name.path), name.tag)
     return load_image(source, reference, wanted)
+
+
+def _check_types(reference: object, tls_verify: object) -> None:
+    # A path is let through: parsing it gives the error that says how to name the image there.
+    if not isinstance(reference, (str, os.PathLike)):
+        found = type(reference).__name__
+        raise TypeError(f"reference: found {found}, wanted text such as 'oci:DIR:TAG'")
+    if not isinstance(tls_verify, bool):  # "false" would be true
+        raise TypeError(f"tls_verify: found {tls_verify!r}, wanted True or False")

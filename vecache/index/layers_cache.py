@@ -17,6 +17,7 @@ Source: containers/storage pkg/chunked/cache_linux.go load, getLayersCache.
 
 from __future__ import annotations
 
+import os
 from itertools import chain
 from pathlib import Path
 from threading import Lock
@@ -28,6 +29,8 @@ from vecache.digest import Digests, parse_digests
 from vecache.index.load import Build, BuildCache, CachedLayer, ExcludedLayer, LayerSource
 from vecache.index.lookup import LayerIndex
 from vecache.index.result import LookupResult, Matches
+from vecache.store.find import find_layer
+from vecache.store.graphroot import Store, open_store
 from vecache.text import html_table
 
 if TYPE_CHECKING:
@@ -36,7 +39,6 @@ if TYPE_CHECKING:
 
     from vecache.arrays import U8, BinaryColumn, Bool
     from vecache.index.load import LayerState
-    from vecache.store.graphroot import Store
     from vecache.store.records import LayerRecord
 
     Queries: TypeAlias = Digests | Sequence[str | bytes | None] | U8 | BinaryColumn
@@ -91,7 +93,7 @@ class LayersCache:
     @classmethod
     def load(
         cls,
-        store: Store,
+        store: Store | str | os.PathLike[str],
         *,
         build: Build = "memory",
         present: Collection[str] | None = None,
@@ -102,13 +104,13 @@ class LayersCache:
 
         Parameters
         ----------
-        store : Store
-            The graph root, with its additional stores.
+        store : Store or path
+            The graph root, with its additional stores; a path is opened by `open_store`.
         build : {"memory", "store", "never"}
             What to do where a layer has a TOC and no good cache file: build it in memory, build
             it and write it into the store under its locks, or exclude the layer.
         present : collection of str, optional
-            Ids of the layers that count as present; all by default.
+            Ids of the layers that count as present, or beginnings of ids; all by default.
         build_cache : path, optional
             Folder for what is built in memory, to find it there the next time.
         progress : callable, optional
@@ -124,14 +126,20 @@ class LayersCache:
         StoreError
             If the store's records cannot be read. What is wrong with one layer raises nothing: the
             layer is in `excluded`.
+        LayerNotFoundError
+            If the store has no layer that `present` names.
         ValueError
             If `build` is none of the three.
         """
+        if isinstance(store, (str, os.PathLike)):
+            store = open_store(store)
+        if not isinstance(store, Store):
+            raise TypeError(f"store: found {type(store).__name__}, wanted a Store or a path")
         if build not in get_args(Build):
             wanted = ", ".join(map(repr, get_args(Build)))
             raise ValueError(f"build: found {build!r}, wanted one of {wanted}")
         folder = None if build_cache is None else BuildCache(Path(build_cache))
-        ids = None if present is None else frozenset(present)
+        ids = None if present is None else _find_ids(store, present)
         source = LayerSource(store, build, ids, folder)
         return cls._open(source, source.list_layers(), cls(), progress)
 
@@ -373,6 +381,15 @@ class LayersCache:
             ((item.id, None, None, item.reason) for item in self.excluded),
         )
         return html_table(repr(self)[1:-1], titles, rows, n_rows=len(self.records))
+
+
+def _find_ids(store: Store, present: Collection[str]) -> frozenset[str]:
+    names = [present] if isinstance(present, str) else list(present)
+    if isinstance(present, str) or not all(isinstance(name, str) for name in names):
+        raise TypeError(f"present: found {present!r:.80}, wanted a list of ids as text")
+    layers = store.layers()
+    known = {layer.id for layer in layers}
+    return frozenset(name if name in known else find_layer(layers, name).id for name in names)
 
 
 def _as_digests(digests: Queries) -> Digests:

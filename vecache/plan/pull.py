@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Literal
 from vecache.cache.reader import CacheFile
 from vecache.cache.writer import pack_cache
 from vecache.errors import DigestError, TocError
+from vecache.image.model import Image
+from vecache.index.layers_cache import LayersCache
 from vecache.index.load import CachedLayer, CacheSource, ExcludedLayer
 from vecache.plan.files import select_files
 from vecache.plan.image_plan import ImagePlan
@@ -31,8 +33,7 @@ from vecache.toc.layout import Layout
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from vecache.image.model import Image, ImageLayer
-    from vecache.index.layers_cache import LayersCache
+    from vecache.image.model import ImageLayer
     from vecache.plan.files import PullFiles
 
 __all__ = ["Planner", "plan_image", "plan_images"]
@@ -85,6 +86,8 @@ def plan_image(
         If a layer's TOC cannot be read or breaks a rule.
     LocationError
         If a cache file is corrupt where the pull would look: Podman's pull fails.
+    TypeError
+        If `image` is not an Image, or `cache` not a LayersCache.
     ValueError
         If an option is out of range.
     """
@@ -151,6 +154,7 @@ class Planner:
         self, image: Image, cache: LayersCache, progress: Callable[[], object] | None = None
     ) -> ImagePlan:
         """Plan the pull of one image, each layer against what the ones before it left."""
+        _check_types(image, cache)
         if not self._options.whole_blobs:
             image.read_ahead(
                 layer
@@ -187,6 +191,17 @@ class Planner:
                 files = select_files(entries, layer.toc_format, toc_offset, layout)
             self._prepared[key] = files, _pulled_layer(layer, layout)
         return self._prepared[key]
+
+
+def _check_types(image: object, cache: object) -> None:
+    if not isinstance(image, Image):
+        found = type(image).__name__
+        raise TypeError(f"image: found {found}, wanted an Image, from vecache.open_image(NAME)")
+    if not isinstance(cache, LayersCache):
+        found = type(cache).__name__
+        raise TypeError(
+            f"cache: found {found}, wanted a LayersCache, from vecache.LayersCache.load(STORE)"
+        )
 
 
 def _key(layer: ImageLayer) -> tuple[str, str, str | None]:

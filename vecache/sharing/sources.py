@@ -24,6 +24,7 @@ from vecache.arrays import binary_to_text
 from vecache.errors import TocError, VecacheError
 from vecache.files import read_bounded
 from vecache.image.model import Image
+from vecache.image.name import Transport
 from vecache.index.layers_cache import LayersCache
 from vecache.index.load import ExcludedLayer
 from vecache.sharing.content_table import ContentTable
@@ -73,6 +74,8 @@ def read_contents(source: Any, *, progress: Callable[[int, int], object] | None 
         If the data set cannot be read.
     TypeError
         If the source is of another type.
+    ValueError
+        If it is the name of an image: `open_image` opens that.
     """
     match source:
         case Contents():
@@ -87,11 +90,14 @@ def read_contents(source: Any, *, progress: Callable[[int, int], object] | None 
             source.read_ahead(layers.values())
             return _read(_TocSource(partial(_read_pulled, layers)), _records(layers), (), progress)
         case Mapping():
+            _require_tocs(source)
             return _read(_TocSource(partial(_read_given, source)), _records(source), (), progress)
         case str() | os.PathLike():
+            _require_path(os.fspath(source))
             return _read_path(Path(source), progress)
     raise TypeError(
-        f"contents: found {type(source).__name__}, wanted a store, layers cache, image or path"
+        f"contents: found {type(source).__name__}, wanted a Store, LayersCache, Image, path, or "
+        "Toc objects by layer id"
     )
 
 
@@ -113,6 +119,21 @@ def layer_chain(top: str | None, parents: Mapping[str, str | None]) -> tuple[str
         chain[top] = None
         top = parents[top]
     return tuple(reversed(chain))
+
+
+def _require_tocs(tocs: Mapping[str, Any]) -> None:
+    for layer_id, toc in tocs.items():
+        if not isinstance(toc, Toc):
+            found = type(toc).__name__
+            raise TypeError(f"TOC of {layer_id}: found {found}, wanted vecache.Toc.parse(data)")
+
+
+def _require_path(text: str) -> None:
+    if text.partition(":")[0] in set(Transport) and not os.path.exists(text):
+        raise ValueError(
+            f"{text}: found the name of an image, wanted a graph root, data set or folder of "
+            "TOCs; pass what vecache.open_image returns for it"
+        )
 
 
 def _read_path(path: Path, progress: Callable[[int, int], object] | None) -> Contents:
