@@ -15,17 +15,18 @@ import errno
 import mmap
 import os
 import stat
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from vecache.errors import StoreError, TruncatedError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Iterator, Mapping
 
     from vecache.arrays import U8
 
 __all__ = [
+    "cache_folder",
     "map_file",
     "open_regular",
     "read_bounded",
@@ -171,6 +172,19 @@ def sync_folder(folder: str | os.PathLike[str]) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def cache_folder(environ: Mapping[str, str]) -> Path:
+    """Return the user's cache folder, `$XDG_CACHE_HOME/vecache` or `~/.cache/vecache`.
+
+    A relative path in the environment counts as none, as the XDG rules have it. A user without a
+    home has a folder that cannot be written.
+    """
+    base = environ.get("XDG_CACHE_HOME", "")
+    if not os.path.isabs(base):
+        home = environ.get("HOME") or os.path.expanduser("~")  # asks the password file
+        base = os.path.join(home, ".cache") if os.path.isabs(home) else os.devnull
+    return Path(base) / "vecache"
 
 
 def store_error(error: OSError, path: Path, what: str) -> StoreError:

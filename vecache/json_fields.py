@@ -93,6 +93,10 @@ class Fields:
             raise self.error(f"{self.where}: {name}: found {number}, wanted a size in bytes")
         return number
 
+    def boolean(self, name: str) -> bool:
+        """Return a boolean."""
+        return bool(self._value(name, bool, None))
+
     def object(self, name: str, default: dict[str, Any] | None = None) -> Fields:
         """Return an object, or `default` where it is missing."""
         return Fields(self._value(name, dict, default), f"{self.where}: {name}", self.error)

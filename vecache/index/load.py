@@ -19,11 +19,9 @@ Source: containers/storage pkg/chunked/cache_linux.go load, createCacheFileFromT
 from __future__ import annotations
 
 import contextlib
-import os
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import xxhash
@@ -31,7 +29,7 @@ import xxhash
 from vecache.cache.reader import CacheFile
 from vecache.cache.writer import pack_cache
 from vecache.errors import FormatError, StoreError, VecacheError, VersionError
-from vecache.files import read_bounded, replace_file
+from vecache.files import cache_folder, read_bounded, replace_file
 from vecache.store.bigdata import (
     CACHE_KEY,
     MAX_BIG_DATA_BYTES,
@@ -45,6 +43,7 @@ from vecache.toc.parse import Toc
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from vecache.store.graphroot import Store
     from vecache.store.records import LayerRecord
@@ -224,16 +223,8 @@ class BuildCache:
 
     @classmethod
     def of_user(cls, environ: Mapping[str, str]) -> BuildCache:
-        """Use the user's cache folder, `$XDG_CACHE_HOME/vecache` or `~/.cache/vecache`.
-
-        A relative path in the environment counts as none, as the XDG rules have it. A user without
-        a home caches nothing.
-        """
-        base = environ.get("XDG_CACHE_HOME", "")
-        if not os.path.isabs(base):
-            home = environ.get("HOME") or os.path.expanduser("~")  # asks the password file
-            base = os.path.join(home, ".cache") if os.path.isabs(home) else os.devnull
-        return cls(Path(base) / "vecache")
+        """Use the user's cache folder; a user without a home caches nothing."""
+        return cls(cache_folder(environ))
 
     def find(self, toc_data: bytes, layout: Layout) -> CacheFile | None:
         """Return the cache that was built from a TOC, if the folder has a sound one."""

@@ -26,6 +26,7 @@ __all__ = [
     "CACHE_KEY",
     "LAYER_DATA_KEY",
     "MAX_BIG_DATA_BYTES",
+    "MAX_LAYER_DATA_BYTES",
     "TOC_KEY",
     "BigDataOwner",
     "big_data_file_name",
@@ -45,12 +46,17 @@ LAYER_DATA_KEY: Final = "zstd-chunked-layer-data"
 MAX_BIG_DATA_BYTES: Final = 1 << 30
 """More than containers/storage itself would accept of a cache file or a TOC."""
 
-_MAX_LAYER_DATA_BYTES: Final = 1 << 16
+MAX_LAYER_DATA_BYTES: Final = 1 << 16
 _LAYOUTS: Final = {0: Layout.DIR, 1: Layout.FLAT}  # upstream: DifferOutputFormat
 
 
 class BigDataOwner(Protocol):
     """An owner of big data: a `LayerRecord` or an `ImageRecord`."""
+
+    @property
+    def unreadable(self) -> str:
+        """Why a snapshot lacks some of its big data; empty where it has all."""
+        ...
 
     def big_data_path(self, key: str) -> Path:
         """Return the path of an item, which may not exist."""
@@ -82,6 +88,8 @@ def read_big_data(
     try:
         return read_bounded(path, max_bytes)
     except (FileNotFoundError, NotADirectoryError):
+        if owner.unreadable:
+            raise StoreError(f"when the snapshot was made: {owner.unreadable}") from None
         return None
     except OSError as error:
         raise store_error(error, path, f"{key} cannot be read") from error
@@ -89,7 +97,7 @@ def read_big_data(
 
 def layer_layout(layer: BigDataOwner) -> Layout:
     """Return the layout of a layer's files."""
-    data = read_big_data(layer, LAYER_DATA_KEY, _MAX_LAYER_DATA_BYTES)
+    data = read_big_data(layer, LAYER_DATA_KEY, MAX_LAYER_DATA_BYTES)
     if data is None:
         return Layout.DIR  # a layer from before composefs
     path = str(layer.big_data_path(LAYER_DATA_KEY))

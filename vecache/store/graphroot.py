@@ -23,6 +23,7 @@ from vecache.store.config import effective_uid, load_config
 from vecache.store.lock import LOCK_WAIT_SECONDS
 from vecache.store.records import IMAGES, LAYERS, list_images, list_layers
 from vecache.store.settings import load_settings
+from vecache.store.snapshot import open_snapshot
 from vecache.text import html_table
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from vecache.store.config import StorageConfig
     from vecache.store.records import ImageRecord, LayerRecord
     from vecache.store.settings import PullSettings
+    from vecache.store.snapshot import Snapshot
 
 __all__ = ["Store", "open_store"]
 
@@ -51,6 +53,8 @@ class Store:
         Graph roots that are only read.
     lock_wait_seconds : float
         How long to wait for Podman to release the lock.
+    snapshot : Snapshot or None
+        What the store was unpacked from, for a store of another machine. Such a store is only read.
     """
 
     root: Path
@@ -58,10 +62,28 @@ class Store:
     image_store: Path | None = None
     additional_stores: tuple[Path, ...] = ()
     lock_wait_seconds: float = LOCK_WAIT_SECONDS
+    snapshot: Snapshot | None = None
+
+    @property
+    def path(self) -> Path:
+        """What was opened: the graph root, or the file of the snapshot."""
+        return self.root if self.snapshot is None else self.snapshot.path
+
+    @property
+    def title(self) -> str:
+        """The path, and whose snapshot it is."""
+        if self.snapshot is None:
+            return str(self.path)
+        return f"{self.path} (snapshot of {self.snapshot.host})"
 
     @property
     def is_own(self) -> bool:
-        """Whether this is the machine's own store, the one that storage.conf names."""
+        """Whether this is the machine's own store, the one that storage.conf names.
+
+        For a snapshot: whether it was, on its machine.
+        """
+        if self.snapshot is not None:
+            return self.snapshot.is_own
         return os.path.realpath(self.root) == os.path.realpath(self.config.graph_root)
 
     def pull_settings(self, *, reflink: bool | None = None) -> PullSettings:
@@ -84,6 +106,9 @@ class Store:
         StoreError
             If the file system cannot be tested.
         """
+        if self.snapshot is not None:
+            settings = self.snapshot.settings
+            return settings if reflink is None else replace(settings, reflink=reflink)
         return load_settings(
             self.config,
             os.environ,
@@ -101,6 +126,8 @@ class Store:
         BlobInfo
             Empty for a store that is not the machine's own, and where the file cannot be read.
         """
+        if self.snapshot is not None:
+            return self.snapshot.blob_info
         if not self.is_own:
             return BlobInfo()
         return read_blob_info(blob_info_path(os.environ, effective_uid(os.environ)))
@@ -119,13 +146,15 @@ class Store:
             If a list is broken, or a writer holds its lock for too long.
         """
         found: dict[str, LayerRecord] = {}
-        for root in (self.root, *self.additional_stores):
+        for number, root in enumerate((self.root, *self.additional_stores)):
             records = list_layers(
                 root,
                 self.image_store if root == self.root else None,
                 is_read_only=self._is_read_only(root, LAYERS),
                 wait_seconds=self.lock_wait_seconds,
             )
+            if self.snapshot is not None:
+                records = tuple(map(self.snapshot.roots[number].restore_layer, records))
             for record in records:
                 found.setdefault(record.id, record)
         return tuple(found.values())
@@ -144,12 +173,15 @@ class Store:
             If a list is broken, or a writer holds its lock for too long.
         """
         found: dict[str, ImageRecord] = {}
-        for root in filter(None, (self.image_store, self.root, *self.additional_stores)):
+        roots = filter(None, (self.image_store, self.root, *self.additional_stores))
+        for number, root in enumerate(roots):
             records = list_images(
                 root,
                 is_read_only=self._is_read_only(root, IMAGES),
                 wait_seconds=self.lock_wait_seconds,
             )
+            if self.snapshot is not None:  # which has no image store of its own
+                records = tuple(map(self.snapshot.roots[number].restore_image, records))
             for record in records:
                 found.setdefault(record.id, record)
         return tuple(found.values())
@@ -237,7 +269,9 @@ class Store:
         return tuple(reversed(chain))
 
     def _is_read_only(self, root: Path, folder: str) -> bool:
-        return root in self.additional_stores or not os.access(root / folder, os.W_OK)
+        if self.snapshot is not None or root in self.additional_stores:
+            return True
+        return not os.access(root / folder, os.W_OK)
 
     def _counts(self) -> str:
         impatient = replace(self, lock_wait_seconds=min(self.lock_wait_seconds, 0.5))
@@ -250,23 +284,24 @@ class Store:
 
     def __repr__(self) -> str:
         more = f" and {len(self.additional_stores)} more" if self.additional_stores else ""
-        return f"<Store {self.root}{more}: {self._counts()}>"
+        return f"<Store {self.title}{more}: {self._counts()}>"
 
     def _repr_html_(self) -> str:
         rows = [("additional store", str(root)) for root in self.additional_stores]
-        return html_table(f"{self.root}: {self._counts()}", (), rows)
+        return html_table(f"{self.title}: {self._counts()}", (), rows)
 
 
 def open_store(
     path: str | os.PathLike[str] | None = None, *, lock_wait_seconds: float = LOCK_WAIT_SECONDS
 ) -> Store:
-    """Open a graph root.
+    """Open a graph root, or a snapshot of one.
 
     Parameters
     ----------
     path : str or os.PathLike, optional
-        The graph root; by default the one of storage.conf, which also comes with the additional
-        stores and the image store of that file.
+        A graph root, or a file that `vecache snapshot` wrote, with the settings of its own machine;
+        by default the graph root of storage.conf, which also comes with the additional stores and
+        the image store of that file.
     lock_wait_seconds : float
         How long each later read may wait for a writer.
 
@@ -278,10 +313,12 @@ def open_store(
     Raises
     ------
     StoreError
-        If there is no graph root, or it cannot be read.
+        If there is no graph root and no snapshot, or it cannot be read.
     ConfigError
         If storage.conf is broken.
     """
+    if path is not None and os.path.isfile(path):
+        return _open_snapshot(Path(os.path.abspath(path)), lock_wait_seconds)
     config = load_config(os.environ, effective_uid(os.environ))
     root = config.graph_root if path is None else Path(os.path.abspath(path))
     _check_graph_root(root)
@@ -293,6 +330,19 @@ def open_store(
             raise StoreError(f"{folder}: {config.path} names it as a store, but it is not a folder")
     return replace(
         store, image_store=config.image_store, additional_stores=config.additional_stores
+    )
+
+
+def _open_snapshot(path: Path, lock_wait_seconds: float) -> Store:
+    """Open a snapshot; no file of this machine's configuration is read."""
+    snapshot = open_snapshot(path, os.environ)
+    root, *additional = (each.folder for each in snapshot.roots)
+    return Store(
+        root,
+        snapshot.config,
+        additional_stores=tuple(additional),
+        lock_wait_seconds=lock_wait_seconds,
+        snapshot=snapshot,
     )
 
 
@@ -313,11 +363,17 @@ def _check_graph_root(root: Path) -> None:
         raise store_error(error, root, "the store cannot be read") from error
     if not is_folder:
         raise StoreError(
-            f"{root}: not a folder; wanted a graph root, a folder with {LAYERS}/ in it"
+            f"{root}: not a folder; wanted a graph root, a folder with {LAYERS}/ in it, or a file "
+            "of `vecache snapshot`"
         )
     if not is_graph_root:
         other = [each.name for each in root.glob("*-layers")]
         reason = f"it has no {LAYERS}/"
-        if other:
+        if list(root.glob("*.parquet")):
+            reason += (
+                "; it looks like a folder of `vecache export`, which has no TOCs to plan with: "
+                "`vecache snapshot -o FILE` writes all that plans need"
+            )
+        elif other:
             reason += f", only {other[0]}/: of another driver than overlay, which stores no TOCs"
         raise StoreError(f"{root}: not a graph root: {reason}; --store names another")

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 __all__ = [
     "IMAGES",
     "LAYERS",
+    "MAX_LIST_BYTES",
+    "SAFE_ID",
     "ImageRecord",
     "LayerRecord",
     "is_incomplete",
@@ -41,15 +43,17 @@ __all__ = [
     "parse_images",
     "parse_layers",
     "parse_records",
+    "read_image_list",
+    "read_layer_lists",
     "read_text",
 ]
 
 _OVERLAY: Final = "overlay"
 LAYERS: Final = "overlay-layers"
 IMAGES: Final = "overlay-images"
-_MAX_LIST_BYTES: Final = 16 << 20  # some 30,000 layers
+MAX_LIST_BYTES: Final = 16 << 20  # some 30,000 layers
 # An id becomes part of a path, so it must not leave its folder.
-_SAFE_ID: Final = re.compile(r"[0-9A-Za-z][0-9A-Za-z_.-]{0,254}")
+SAFE_ID: Final = re.compile(r"[0-9A-Za-z][0-9A-Za-z_.-]{0,254}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,7 @@ class LayerRecord:
     store_root: Path = Path()  # the graph root that lists the layer and holds its big data
     files_root: Path = Path()  # the graph root of its files: another one with an `imagestore`
     is_read_only: bool = True  # whether `store_root` must not be written
+    unreadable: str = ""  # why a snapshot lacks some of its big data; empty where it has all
 
     @property
     def target(self) -> Path:
@@ -93,6 +98,7 @@ class ImageRecord:
     is_read_only: bool  # whether `store_root` must not be written
     # Of the big-data item `manifest`, its latest manifest; not known to a data set.
     manifest_digest: str | None = field(default=None, compare=False)
+    unreadable: str = ""  # why a snapshot lacks some of its big data; empty where it has all
 
     def big_data_path(self, key: str) -> Path:
         """Return the path of a big-data item, which may not exist."""
@@ -103,13 +109,9 @@ def list_layers(
     root: Path, image_store: Path | None, *, is_read_only: bool, wait_seconds: float
 ) -> tuple[LayerRecord, ...]:
     """Read a store's layers under its lock."""
-    with contextlib.ExitStack() as held:
-        for lock in layer_locks(root, image_store):
-            held.enter_context(read_lock(lock, wait_seconds=wait_seconds))
-        texts = [(read_text(path), path, files) for path, files in layer_lists(root, image_store)]
     return tuple(
         record
-        for text, path, files in texts
+        for text, path, files in read_layer_lists(root, image_store, wait_seconds=wait_seconds)
         for record in parse_layers(
             text, path, store_root=root, files_root=files, is_read_only=is_read_only
         )
@@ -118,10 +120,25 @@ def list_layers(
 
 def list_images(root: Path, *, is_read_only: bool, wait_seconds: float) -> tuple[ImageRecord, ...]:
     """Read a store's images under their lock."""
+    text, path = read_image_list(root, wait_seconds=wait_seconds)
+    return tuple(parse_images(text, path, store_root=root, is_read_only=is_read_only))
+
+
+def read_layer_lists(
+    root: Path, image_store: Path | None, *, wait_seconds: float
+) -> list[tuple[str, Path, Path]]:
+    """Read a store's lists of layers, each with its path and the graph root of their files."""
+    with contextlib.ExitStack() as held:
+        for lock in layer_locks(root, image_store):
+            held.enter_context(read_lock(lock, wait_seconds=wait_seconds))
+        return [(read_text(path), path, files) for path, files in layer_lists(root, image_store)]
+
+
+def read_image_list(root: Path, *, wait_seconds: float) -> tuple[str, Path]:
+    """Read a store's list of images, with its path."""
     path = root / IMAGES / "images.json"
     with read_lock(root / IMAGES / "images.lock", wait_seconds=wait_seconds):
-        text = read_text(path)
-    return tuple(parse_images(text, path, store_root=root, is_read_only=is_read_only))
+        return read_text(path), path
 
 
 def layer_lists(root: Path, image_store: Path | None) -> list[tuple[Path, Path]]:
@@ -140,7 +157,7 @@ def layer_locks(root: Path, image_store: Path | None) -> list[Path]:
 def read_text(path: Path) -> str:
     """Read the text of a list; a missing list is empty, as for Podman."""
     try:
-        return read_bounded(path, _MAX_LIST_BYTES).decode()
+        return read_bounded(path, MAX_LIST_BYTES).decode()
     except FileNotFoundError:
         return ""
     except OSError as error:
@@ -215,6 +232,6 @@ def is_incomplete(layer: Fields) -> bool:
 
 def _record_id(record: Fields) -> str:
     found = record.text("id", "")
-    if not _SAFE_ID.fullmatch(found):
+    if not SAFE_ID.fullmatch(found):
         raise StoreError(f"{record.where}: id: found {found!r:.80}, wanted the id of a record")
     return found
