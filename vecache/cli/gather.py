@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
         Report(
             text=lambda screen: _text(name, cover, contents, screen),
             document=lambda: _document(
-                name, str(args.store if store is None else store.root), cover
+                name, str(args.store if store is None else store.path), cover
             ),
             table=cover.to_arrow,
         ),

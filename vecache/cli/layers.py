@@ -2,16 +2,26 @@
 
 Layers are listed in the order of the store, in which a pull searches them. Where the store has no
 good cache file for a layer with a TOC, the cache is built in memory; nothing is written into the
-store. FALSE+ is the measured false-positive rate of the bloom filter.
+store. FALSE+ is the measured false-positive rate of the bloom filter. Of a snapshot it says whose
+store it was made of, and how old it is.
 """
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from vecache.cli.options import add_output, add_store, load_layers, show
 from vecache.report.output import Report
-from vecache.report.terminal import Column, human_bytes, human_share, render_facts, render_table
+from vecache.report.terminal import (
+    Column,
+    human_age,
+    human_bytes,
+    human_share,
+    render_facts,
+    render_table,
+)
 from vecache.text import printable
 
 if TYPE_CHECKING:
@@ -19,6 +29,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from vecache.report.terminal import Screen
+    from vecache.store.graphroot import Store
 
 _COLUMNS = (
     Column("LAYER"),
@@ -44,11 +55,14 @@ def run(args: argparse.Namespace) -> int:
 
     store, cache = load_layers(args.store)
     table = layers_table(cache)
-    root = str(store.root)
     show(
         Report(
-            text=lambda screen: _text(root, table.to_pylist(), screen),
-            document=lambda: {"store": root, "layers": table.to_pylist()},
+            text=lambda screen: _text(_title(store), table.to_pylist(), screen),
+            document=lambda: {
+                "store": str(store.path),
+                "snapshot": _snapshot_document(store),
+                "layers": table.to_pylist(),
+            },
             table=lambda: table,
         ),
         args,
@@ -56,7 +70,30 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _text(root: str, layers: list[dict[str, Any]], screen: Screen) -> str:
+def _title(store: Store) -> str:
+    """Return the path; of a snapshot also whose it is, and how old."""
+    if store.snapshot is None:
+        return store.title
+    snapshot = store.snapshot
+    age = human_age((datetime.now(UTC) - snapshot.time).total_seconds())
+    whose = f"{snapshot.roots[0].path} on {snapshot.host}"
+    return f"{snapshot.path} (snapshot of {whose}, {age} old)"
+
+
+def _snapshot_document(store: Store) -> dict[str, Any] | None:
+    if store.snapshot is None:
+        return None
+    snapshot = store.snapshot
+    return {
+        "host": snapshot.host,
+        "time": snapshot.time.isoformat(),
+        "root": str(snapshot.roots[0].path),
+        "versions": dict(snapshot.versions),
+        "settings": asdict(snapshot.settings),
+    }
+
+
+def _text(title: str, layers: list[dict[str, Any]], screen: Screen) -> str:
     rows = [
         (
             layer["layer_id"][:12],
@@ -71,7 +108,7 @@ def _text(root: str, layers: list[dict[str, Any]], screen: Screen) -> str:
         for layer in layers
     ]
     notes = [(layer["layer_id"][:12], layer["reason"]) for layer in layers if layer["reason"]]
-    parts = [_summary(root, layers)]
+    parts = [_summary(title, layers)]
     if rows:
         parts.append(render_table(_COLUMNS, rows, screen))
     if notes:
@@ -79,11 +116,11 @@ def _text(root: str, layers: list[dict[str, Any]], screen: Screen) -> str:
     return "\n\n".join(parts)
 
 
-def _summary(root: str, layers: list[dict[str, Any]]) -> str:
+def _summary(title: str, layers: list[dict[str, Any]]) -> str:
     n_cached = sum(layer["cache"] != "none" for layer in layers)
     n_tags = sum(layer["n_tags"] or 0 for layer in layers)
     n_bytes = sum(layer["file_bytes"] or 0 for layer in layers)
     return (
-        f"{printable(root)}: {len(layers):,} layers, {n_cached:,} with a cache, "
+        f"{printable(title)}: {len(layers):,} layers, {n_cached:,} with a cache, "
         f"{n_tags:,} tags, {human_bytes(n_bytes)} in files"
     )

@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     show(
         Report(
             text=lambda screen: _text(table, screen),
-            document=lambda: {"store": str(store.root), "digests": table.to_pylist()},
+            document=lambda: {"store": str(store.path), "digests": table.to_pylist()},
             table=lambda: table,
         ),
         args,

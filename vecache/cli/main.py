@@ -49,6 +49,7 @@ VERBS: dict[str, dict[str, str]] = {
         "lookup": "which layer, path and offset hold a digest",
         "overlap": "what layers and images share, and what each costs alone",
         "rm": "what removing layers or images would free, and cost again",
+        "snapshot": "all that plans of it need, in one file for other machines",
         "export": "all tags as one table for DuckDB, Polars, pandas and Spark",
     },
     "One file": {

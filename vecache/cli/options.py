@@ -58,7 +58,8 @@ def add_store(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--store",
         metavar="PATH",
-        help="graph root of the store; default: this machine's, as storage.conf says",
+        help="graph root of the store, or a file that `vecache snapshot` wrote; "
+        "default: this machine's store, as storage.conf says",
     )
 
 

@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     from vecache.sharing.matrix import overlap
 
     contents, store = load_contents(args.store)
-    where = str(args.store if store is None else store.root)
+    where = str(args.store if store is None else store.path)
     over = overlap(contents, args.by, args.grain)
     member_shares = shares(contents, args.by, args.grain)
     show(

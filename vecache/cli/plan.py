@@ -104,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
     n_layers = sum(len(image.layers) for image in images)
     with Progress("Planning layers", n_layers) as progress:
         plans = plan_images(images, cache, options, progress=progress.advance)
-    show(_report(plans, str(store.root), note, args), args)
+    show(_report(plans, store.title, note, args), args)
     for warning in _warnings(plans, store.config):
         print(f"vecache: note: {warning}", file=sys.stderr)
     return 0

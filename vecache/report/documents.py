@@ -25,7 +25,7 @@ def plan_document(plan: ImagePlan) -> dict[str, Any]:
     store = (plan.layers[0].cache if plan.layers else plan.cache_after).store
     return {
         "image": plan.image.reference,
-        "store": None if store is None else str(store.root),
+        "store": None if store is None else str(store.path),
         "options": {
             "reflink": plan.options.reflink,
             "hard_links": plan.options.hard_links,

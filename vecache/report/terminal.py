@@ -32,6 +32,7 @@ __all__ = [
     "Screen",
     "count",
     "display_width",
+    "human_age",
     "human_bytes",
     "human_share",
     "render_facts",
@@ -133,6 +134,20 @@ def human_bytes(n_bytes: int | None) -> str:
         value, step = value / 1000, step + 1
     n_decimals = 2 if abs(value) < 9.995 else 1 if abs(value) < 99.95 else 0
     return f"{value:.{n_decimals}f} {_UNITS[step]}"
+
+
+def human_age(seconds: float) -> str:
+    """Format an age in its largest unit.
+
+    Examples
+    --------
+    >>> human_age(300_000), human_age(61.5), human_age(-1)
+    ('3 days', '1 minute', '0 seconds')
+    """
+    for n_seconds, unit in ((86_400, "day"), (3_600, "hour"), (60, "minute")):
+        if seconds >= n_seconds:
+            return count(int(seconds) // n_seconds, unit)
+    return count(max(int(seconds), 0), "second")
 
 
 def human_share(share: float | None) -> str:
