@@ -30,14 +30,22 @@ def configure(text: str) -> None:
 def test_what_is_not_a_graph_root_is_refused_with_advice(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"no such folder.*--store"):
         open_store(tmp_path / "none")
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(StoreError, match="not a folder; wanted a graph root"):
+        open_store(pipe)
     file = tmp_path / "file"
     file.touch()
-    with pytest.raises(StoreError, match="not a folder"):
+    with pytest.raises(StoreError, match="neither a graph root nor a snapshot"):
         open_store(file)
     with pytest.raises(StoreError, match="Not a directory"):
         open_store(file / "below")
     with pytest.raises(StoreError, match="not a graph root: it has no overlay-layers/"):
         open_store(tmp_path)
+    (tmp_path / "layers.parquet").touch()
+    with pytest.raises(StoreError, match=r"`vecache export`.*`vecache snapshot -o FILE`"):
+        open_store(tmp_path)
+    (tmp_path / "layers.parquet").unlink()
     (tmp_path / "vfs-layers").mkdir()
     with pytest.raises(StoreError, match="only vfs-layers/: of another driver"):
         open_store(tmp_path)

@@ -170,15 +170,14 @@ def limit_to_present(contents: Contents, args: argparse.Namespace) -> Contents:
 def pull_options(args: argparse.Namespace, store: Store, **more: Any) -> PlanOptions:
     """Return the options of a pull: the command line's, else those of the store's machine."""
     from vecache.plan.options import PlanOptions
-    from vecache.store.reflink import can_reflink
     from vecache.toc.layout import Layout
 
-    config = store.config
-    layout = args.layout or (Layout.FLAT if config.use_composefs else Layout.DIR)
+    given = {"auto": None, "yes": True, "no": False}[args.reflink]
+    settings = store.pull_settings(reflink=given)
     return PlanOptions(
-        reflink=can_reflink(store.root) if args.reflink == "auto" else args.reflink == "yes",
-        hard_links=config.use_hard_links if args.hard_links is None else args.hard_links,
-        layout=Layout(layout),
+        reflink=settings.reflink,
+        hard_links=settings.hard_links if args.hard_links is None else args.hard_links,
+        layout=Layout(args.layout or settings.layout),
         **more,
     )
 
