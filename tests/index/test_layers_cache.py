@@ -259,7 +259,7 @@ def test_one_digest_that_is_not_in_a_list_is_refused(digest: str | bytes) -> Non
             find(digest)
 
 
-def test_layers_of_an_additional_store_are_not_built_for(
+def test_layers_of_an_additional_store_are_present_and_nothing_is_reused_from_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = copy_store("dir", tmp_path)
@@ -272,8 +272,10 @@ def test_layers_of_an_additional_store_are_not_built_for(
     monkeypatch.setenv("CONTAINERS_STORAGE_CONF", str(conf))
     cache = LayersCache.load(open_store())
     assert len(cache.records) == 10
-    assert sources(cache) == ["mapped"] * 4 + ["built"] + ["mapped"] * 4
-    assert "additional store" in cache.excluded[0].reason
+    assert sources(cache) == ["mapped"] * 4 + ["built"]
+    assert len(cache.excluded) == 5
+    assert all("additional store" in layer.reason for layer in cache.excluded)
+    assert not any(layer.is_unread for layer in cache.excluded)
 
 
 @pytest.mark.parametrize(

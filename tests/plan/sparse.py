@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from vecache.image.model import Image, ImageLayer
@@ -55,7 +55,8 @@ def _layer(toc: tuple[bytes, int] | None) -> ImageLayer:
 
 
 def plan_with(image: Image, cache: LayersCache, options: PlanOptions) -> ImagePlan:
-    return Planner(options).plan(image, cache)
+    """Plan as the oracles do, one layer after the other."""
+    return Planner(replace(options, parallel=1)).plan(image, cache)
 
 
 def digest_of(data: bytes) -> str:

@@ -53,7 +53,7 @@ def test_absurd_numbers_can_be_written_in_every_form(
     assert plan.to_arrow().num_rows >= 0
     for curve in (curve_by_ranges(plan.layers), curve_by_gap(plan.layers)):
         assert curve.to_arrow().num_rows == len(curve)
-    assert all(-(2**63) <= layer.missing_bytes < 2**63 for layer in plan.layers)
+    assert all(-(2**63) <= (layer.missing_bytes or 0) < 2**63 for layer in plan.layers)
 
 
 def test_missing_bytes_wrap_as_in_go() -> None:

@@ -33,6 +33,7 @@ Row = dict[str, Any]
 def plan_golden(image: str = "app1", n_present: int = 1, **options: object) -> ImagePlan:
     present = layer_ids("dir")[:n_present]
     cache = LayersCache.load(open_store(GOLDEN_SMALL / "stores" / "dir"), present=present)
+    options = {"reflink": False, "parallel": 1, **options}
     return plan_image(open_image(f"oci:{GOLDEN_SMALL}/oci:{image}"), cache, **options)  # type: ignore[arg-type]
 
 
@@ -105,7 +106,7 @@ def test_layers_are_counted_as_explanations_count_them() -> None:
 
 
 def test_a_layer_that_is_not_replayed_is_one_row() -> None:
-    present, whole = plan_golden("app1", 1, whole_blobs=True).to_arrow().select(COLUMNS).to_pylist()
+    present, whole = plan_golden("app1", 1, partial=False).to_arrow().select(COLUMNS).to_pylist()
     assert (present["kind"], present["action"], present["blob_first"]) == ("blob", "present", None)
     assert (whole["kind"], whole["action"], whole["blob_first"]) == ("blob", "fetched", 0)
     assert whole["blob_last"] == whole["size"] - 1

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 def plan_golden(image: str = "app1", **options: object) -> ImagePlan:
     store = open_store(GOLDEN_SMALL / "stores" / "dir")
     cache = LayersCache.load(store, present=layer_ids("dir")[:1])
+    options = {"reflink": False, "parallel": 1, **options}
     return plan_image(open_image(f"oci:{GOLDEN_SMALL}/oci:{image}"), cache, **options)  # type: ignore[arg-type]
 
 
@@ -114,7 +115,7 @@ def test_parts_that_go_back_in_the_blob_are_never_merged() -> None:
 
 
 def test_whole_blobs_are_one_point() -> None:
-    plan = plan_golden(whole_blobs=True)
+    plan = plan_golden(partial=False)
     for curve in (curve_by_ranges(plan.layers), curve_by_gap(plan.layers)):
         assert curve.fetch_bytes.tolist() == [plan.fetch_bytes]
         assert (curve.n_ranges.tolist(), curve.requests) == ([0], 1)

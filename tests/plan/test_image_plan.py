@@ -77,21 +77,28 @@ def test_what_is_not_an_image_or_a_cache_is_refused(
         plan_images([image], cache)  # type: ignore[list-item, arg-type]
 
 
-@pytest.mark.parametrize("field", ["diff_digest", "compressed_diff_digest", "toc_digest"])
-def test_any_of_three_digests_makes_a_layer_present(field: str) -> None:
+@pytest.mark.parametrize(
+    ("field", "digest", "state"),
+    [
+        ("diff_digest", "blob", "present"),
+        ("compressed_diff_digest", "blob", "present"),
+        ("toc_digest", "toc_digest", "present"),
+        ("diff_digest", "diff_id", "partial"),
+        ("compressed_diff_digest", "diff_id", "partial"),
+    ],
+)
+def test_blob_and_toc_make_a_layer_present_and_its_diff_id_does_not(
+    field: str, digest: str, state: str
+) -> None:
     image = open_sparse((TOC, 100))
-    (layer,) = image.layers
-    values = {
-        "diff_digest": layer.diff_id,
-        "compressed_diff_digest": layer.blob,
-        "toc_digest": layer.toc_digest,
-    }
     record = replace(make_record(0), diff_digest=None)
     other = LayersCache([record])
-    same = LayersCache([replace(record, **{field: values[field]})])  # type: ignore[arg-type]
+    same = LayersCache([replace(record, **{field: getattr(image.layers[0], digest)})])
     assert states(plan_with(image, other, PlanOptions())) == ["partial"]
     plan = plan_with(image, same, PlanOptions())
-    assert states(plan) == ["present"]
+    assert states(plan) == [state]
+    if state == "partial":
+        return
     assert (plan.fetch_bytes, plan.toc_bytes, plan.requests, plan.total_bytes) == (0, 0, 0, 0)
 
 
@@ -145,7 +152,7 @@ def test_the_tocs_of_the_layers_to_pull_are_fetched_side_by_side_and_no_other() 
     plan = plan_with(image, LayersCache([present]), PlanOptions())
     assert states(plan) == ["partial", "present", "partial", "partial", "present"]
     assert sorted(fetched) == sorted(readers[n].digest for n in (0, 2, 3))
-    assert states(plan_with(image, LayersCache(), PlanOptions(whole_blobs=True)))[0] == "whole"
+    assert states(plan_with(image, LayersCache(), PlanOptions(partial=False)))[0] == "whole"
     assert len(fetched) == 3
 
 

@@ -24,11 +24,18 @@ def test_the_document_has_the_promised_shape() -> None:
     plan = plan_image(open_image(f"oci:{GOLDEN_SMALL}/oci:app1"), golden(1), reflink=True)
     document = json.loads(json.dumps(plan_document(plan)))
     assert list(document) == [
-        *("image", "store", "options", "total_bytes", "missing_bytes", "fetch_bytes"),
-        *("toc_bytes", "requests", "layers", "best"),
+        *("schema", "image", "store", "options", "total_bytes", "missing_bytes", "fetch_bytes"),
+        *("toc_bytes", "requests", "missing_bounds", "fetch_bounds", "whole_layers"),
+        *("whole_bytes", "excluded", "layers", "best"),
     ]
     assert document["store"] == str(GOLDEN_SMALL / "stores" / "dir")
-    assert document["options"] == {"reflink": True, "hard_links": False, "layout": "dir"}
+    assert document["options"] == {
+        "reflink": True,
+        "hard_links": False,
+        "layout": "dir",
+        "parallel": 6,
+    }
+    assert document["missing_bounds"] == [document["missing_bytes"]] * 2
     present, pulled = document["layers"]
     assert (
         list(present)
@@ -42,7 +49,7 @@ def test_the_document_has_the_promised_shape() -> None:
     assert pulled["ranges"] == [[16540, 20633], [147708, 317415], [422641, 435681]]
     assert pulled["files"] == {"reused": 4, "fetched": 33, "empty": 0}
     assert pulled["chunks"] == {"reused": 82, "fetched": 67, "holes": 0}
-    gap = ["no_reflink", "flat_layout", "hard_links", "first_match", "repeated"]
+    gap = ["no_reflink", "flat_layout", "hard_links", "first_match", "repeated", "parallel"]
     assert list(document["best"]["gap"]) == gap
 
 

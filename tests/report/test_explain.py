@@ -30,6 +30,7 @@ A, B = digest_of(b"a"), digest_of(b"b")
 def plan_golden(store: str, image: str, n_present: int, **options: object) -> ImagePlan:
     present = layer_ids(store)[:n_present]
     cache = LayersCache.load(open_store(GOLDEN_SMALL / "stores" / store), present=present)
+    options = {"reflink": False, "parallel": 1, **options}
     return plan_image(open_image(f"oci:{GOLDEN_SMALL}/oci:{image}"), cache, **options)  # type: ignore[arg-type]
 
 
@@ -39,7 +40,7 @@ def plan_entries(
     """Plan one layer of entries on top of another, which is pulled just before."""
     documents = (json.dumps({"version": 1, "entries": each}).encode() for each in (lower, upper))
     image = open_sparse(*((document, 1_000) for document in documents))
-    return plan_image(image, LayersCache(), **options)  # type: ignore[arg-type]
+    return plan_image(image, LayersCache(), **{"parallel": 1, **options})  # type: ignore[arg-type]
 
 
 def entry(name: str, digest: str = A, **more: object) -> dict[str, object]:
@@ -153,7 +154,7 @@ def test_the_flat_layout_has_one_file_per_content() -> None:
 def test_a_layer_that_is_present_is_read_where_no_other_has_the_path() -> None:
     plan = plan_golden("dir", "app1", 5)
     assert explain(plan, "etc")[1] == "The store has this layer: nothing of it is pulled."
-    whole = plan_golden("dir", "base", 0, whole_blobs=True)
+    whole = plan_golden("dir", "base", 0, partial=False)
     assert explain(whole, "etc")[1] == "The whole blob of this layer is fetched."
 
 

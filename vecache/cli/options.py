@@ -36,6 +36,8 @@ __all__ = [
     "load_contents",
     "load_layers",
     "open_images",
+    "parse_count",
+    "parse_count_from_one",
     "pull_options",
     "pull_sharing",
     "read_input",
@@ -127,6 +129,12 @@ def add_pull(parser: argparse.ArgumentParser) -> None:
         help="reuse files by hard link",
     )
     pull.add_argument("--layout", choices=("dir", "flat"), default=None, help="flat is composefs")
+    pull.add_argument(
+        "--parallel",
+        metavar="N",
+        type=parse_count_from_one,
+        help="layers copied at a time (default: containers.conf, else 6)",
+    )
 
 
 def load_layers(
@@ -169,15 +177,14 @@ def limit_to_present(contents: Contents, args: argparse.Namespace) -> Contents:
 
 def pull_options(args: argparse.Namespace, store: Store, **more: Any) -> PlanOptions:
     """Return the options of a pull: the command line's, else those of the store's machine."""
-    from vecache.plan.options import PlanOptions
-    from vecache.toc.layout import Layout
+    from vecache.plan.options import pull_options
 
-    given = {"auto": None, "yes": True, "no": False}[args.reflink]
-    settings = store.pull_settings(reflink=given)
-    return PlanOptions(
-        reflink=settings.reflink,
-        hard_links=settings.hard_links if args.hard_links is None else args.hard_links,
-        layout=Layout(args.layout or settings.layout),
+    return pull_options(
+        store,
+        reflink="auto" if args.reflink == "auto" else args.reflink == "yes",
+        hard_links=args.hard_links,
+        layout=args.layout,
+        parallel=args.parallel,
         **more,
     )
 
@@ -258,6 +265,20 @@ def _path_ending_in(endings: Sequence[str]) -> Callable[[str], str]:
         return text
 
     return path
+
+
+def parse_count_from_one(text: str) -> int:
+    """Read a whole number from 1."""
+    if not (number := parse_count(text)):
+        raise argparse.ArgumentTypeError("found 0, wanted a number from 1")
+    return number
+
+
+def parse_count(text: str) -> int:
+    """Read a whole number."""
+    if not (text.isascii() and text.isdecimal() and len(text) < 19):
+        raise argparse.ArgumentTypeError(f"found {text[:40]!r}, wanted a whole number")
+    return int(text)
 
 
 def _parse_bool(text: str) -> bool:

@@ -22,6 +22,8 @@ from vecache.cli.options import (
     is_picture,
     load_layers,
     open_images,
+    parse_count,
+    parse_count_from_one,
     pull_options,
     show,
     sort_out_images,
@@ -31,12 +33,12 @@ from vecache.report.output import PICTURE_ENDINGS, TABLE_ENDINGS
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from vecache.image.model import Image, ImageLayer
+    from vecache.image.model import Image
     from vecache.index.layers_cache import LayersCache
     from vecache.plan.image_plan import ImagePlan
     from vecache.plan.options import PlanOptions
     from vecache.report.output import Report
-    from vecache.store.config import StorageConfig
+    from vecache.store.graphroot import Store
 
 _DEFAULT_RTT_MS = 50.0
 
@@ -56,11 +58,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     registry.add_argument(
         "--accepts",
         metavar="N",
-        type=_count_from_one,
+        type=parse_count_from_one,
         help="the registry answers 400 to more ranges than this; Podman asks again with fewer",
     )
     registry.add_argument(
-        "--gap", metavar="BYTES", type=_count, help="also fetch gaps up to this size (1024)"
+        "--gap", metavar="BYTES", type=parse_count, help="also fetch gaps up to this size (1024)"
     )
     registry.add_argument(
         "--bandwidth", metavar="MBIT", type=_positive, help="estimate the time, in Mbit/s"
@@ -105,7 +107,7 @@ def run(args: argparse.Namespace) -> int:
     with Progress("Planning layers", n_layers) as progress:
         plans = plan_images(images, cache, options, progress=progress.advance)
     show(_report(plans, store.title, note, args), args)
-    for warning in _warnings(plans, store.config):
+    for warning in _warnings(plans, store):
         print(f"vecache: note: {warning}", file=sys.stderr)
     return 0
 
@@ -113,6 +115,8 @@ def run(args: argparse.Namespace) -> int:
 def _registry_options(args: argparse.Namespace) -> dict[str, Any]:
     """Return the fields of `PlanOptions` that the command line sets."""
     named = {**args.ranges, "gap_bytes": args.gap, "accepted_ranges": args.accepts}
+    if (network := _network(args)) is not None:
+        named["bytes_per_second"], named["round_trip_seconds"] = network
     return {name: value for name, value in named.items() if value is not None}
 
 
@@ -133,28 +137,30 @@ def _order_images(
     return [images[index] for index in found.order], note
 
 
-def _warnings(plans: Sequence[ImagePlan], config: StorageConfig) -> Iterator[str]:
-    """Yield the settings of storage.conf that make Podman fetch whole blobs."""
-    layers = [layer.layer for plan in plans for layer in plan.layers if layer.replay]
-    if config.path is None or not layers:
-        return
-    if not config.enable_partial_images:
-        yield f"{config.path} does not set enable_partial_images: Podman fetches whole blobs"
-    elif not config.allow_unpredictable and any(_is_unpredictable(layer) for layer in layers):
+def _warnings(plans: Sequence[ImagePlan], store: Store) -> Iterator[str]:
+    """Yield the settings that make Podman fetch whole blobs, and what was assumed instead."""
+    whole = [
+        layer.layer
+        for plan in plans
+        for layer in plan.layers
+        if layer.state == "whole" and layer.layer.toc_format is not None
+    ]
+    options = plans[0].options
+    path = store.config.path or "storage.conf, of which there is none,"
+    if whole and not options.partial:
+        yield f"{path} does not set enable_partial_images: Podman fetches whole blobs"
+    elif whole:
         yield (
-            f"{config.path} does not set insecure_allow_unpredictable_image_contents: "
+            f"{path} does not set insecure_allow_unpredictable_image_contents: "
             "Podman fetches eStargz layers, and those without a tar-split, whole"
         )
-
-
-def _is_unpredictable(layer: ImageLayer) -> bool:
-    """Return whether the layer's tar archive cannot be restored from the TOC alone.
-
-    Source: containers/storage pkg/chunked/storage_linux.go makeZstdChunkedDiffer.
-    """
-    from vecache.toc.files import TocFormat
-
-    return layer.toc_format is TocFormat.ESTARGZ or layer.toc.tar_split_digest is None
+    elif options.convert and any(plan.whole_layers for plan in plans):
+        yield (
+            f"{path} sets convert_images: a layer without a TOC gets one in the pull, and what "
+            "later layers reuse of it is not known before"
+        )
+    elif store.config.path and not store.config.enable_partial_images and not store.is_own:
+        yield f"{path} does not set enable_partial_images; for this other store it is assumed"
 
 
 def _report(plans: Sequence[ImagePlan], store: str, note: str, args: argparse.Namespace) -> Report:
@@ -235,18 +241,6 @@ def _ranges(text: str) -> dict[str, Any]:
         return parse_ranges(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
-
-
-def _count_from_one(text: str) -> int:
-    if not (number := _count(text)):
-        raise argparse.ArgumentTypeError("found 0, wanted a number from 1")
-    return number
-
-
-def _count(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and len(text) < 19):
-        raise argparse.ArgumentTypeError(f"found {text[:40]!r}, wanted a whole number")
-    return int(text)
 
 
 def _positive(text: str) -> float:

@@ -29,6 +29,7 @@ from vecache.digest import Digests, parse_digests
 from vecache.index.load import Build, BuildCache, CachedLayer, ExcludedLayer, LayerSource
 from vecache.index.lookup import LayerIndex
 from vecache.index.result import LookupResult, Matches
+from vecache.store.blob_info import BlobInfo
 from vecache.store.find import find_layer
 from vecache.store.graphroot import Store, open_store
 from vecache.text import html_table
@@ -63,6 +64,8 @@ class LayersCache:
         What the set was loaded from.
     index : LayerIndex, optional
         The index over `layers`, where there is one already.
+    blob_info : BlobInfo, optional
+        Which blobs and TOCs Podman knows the uncompressed digest of; the store's by default.
 
     Attributes
     ----------
@@ -80,12 +83,14 @@ class LayersCache:
         *,
         store: Store | None = None,
         index: LayerIndex | None = None,
+        blob_info: BlobInfo | None = None,
     ) -> None:
         self.records = tuple(records)
         self.layers = tuple(layers)
         self.excluded = tuple(excluded)
         self.store = store
         self._index = index
+        self._blob_info = blob_info
         self._index_lock = Lock()
         self._source: LayerSource | None = None
         self._states: tuple[LayerState, ...] = ()
@@ -198,6 +203,13 @@ class LayersCache:
             if self._index is None:
                 self._index = LayerIndex.build([layer.cache for layer in self.layers])
             return self._index
+
+    @property
+    def blob_info(self) -> BlobInfo:
+        """Which blobs and TOCs Podman knows the uncompressed digest of."""
+        if self._blob_info is None:
+            self._blob_info = BlobInfo() if self.store is None else self.store.blob_info()
+        return self._blob_info
 
     @property
     def n_tags(self) -> int:
@@ -341,13 +353,30 @@ class LayersCache:
         LayersCache
             Shares the caches and the index with this one.
         """
-        records = (*self.records, layer.record)
+        layers, excluded, index = self.layers, self.excluded, self._index
         if isinstance(layer, ExcludedLayer):
-            excluded = (*self.excluded, layer)
-            return LayersCache(records, self.layers, excluded, store=self.store, index=self._index)
-        layers = (*self.layers, layer)
-        index = self.index.append(layer.cache)
-        return LayersCache(records, layers, self.excluded, store=self.store, index=index)
+            excluded = (*excluded, layer)
+        else:
+            layers, index = (*layers, layer), self.index.append(layer.cache)
+        return LayersCache(
+            (*self.records, layer.record),
+            layers,
+            excluded,
+            store=self.store,
+            index=index,
+            blob_info=self._blob_info,
+        )
+
+    def with_blob_info(self, blob_info: BlobInfo) -> LayersCache:
+        """Return the same layers, with more known of blobs and TOCs."""
+        return LayersCache(
+            self.records,
+            self.layers,
+            self.excluded,
+            store=self.store,
+            index=self._index,
+            blob_info=blob_info,
+        )
 
     def with_all_chunks(self) -> LayersCache:
         """Return the same layers with the tags they would have in the plain layout.

@@ -8,10 +8,10 @@ A layer's cache comes from the first of these that has a good one:
 
 A layer that has none is excluded, with the reason.
 
-A layer of an additional store is never built for: Podman does not either, so it finds nothing
-there, and a plan that did would promise too much. A store that only this user may not write is
-another matter: its owner's Podman builds what is missing, so it is built here, in memory. What a
-plan says does not depend on the user who runs it.
+A layer of an additional store counts as present, but no file is reused from it, even if it has a
+cache: Podman skips read-only layers. A store that only this user may not write is another matter:
+its owner's Podman builds what is missing, so it is built here, in memory. What a plan says does not
+depend on the user who runs it.
 
 Source: containers/storage pkg/chunked/cache_linux.go load, createCacheFileFromTOC.
 """
@@ -134,6 +134,8 @@ class ExcludedLayer:
 
     record: LayerRecord
     reason: str
+    # whether it may hold content that a pull would find
+    is_unread: bool = False
 
     @property
     def id(self) -> str:
@@ -161,6 +163,10 @@ class LayerSource:
     def open_layer(self, record: LayerRecord) -> CachedLayer | ExcludedLayer:
         """Get the cache of one layer from the first source that has it."""
         # What is wrong with one layer raises nothing: one bad layer does not stop the rest.
+        if record.store_root != self.store.root:
+            # Source: containers/storage pkg/chunked/cache_linux.go load, which skips such layers.
+            reason = "in an additional store: a pull reuses no files from there"
+            return ExcludedLayer(record, reason)
         try:
             cache = CacheFile.open(record.big_data_path(CACHE_KEY))
             return CachedLayer(record, cache, CacheSource.MAPPED)
@@ -173,9 +179,6 @@ class LayerSource:
 
     def _build_layer(self, record: LayerRecord, problem: str) -> CachedLayer | ExcludedLayer:
         missing = problem or "no cache file"
-        if record.store_root != self.store.root:
-            reason = f"{missing}, in an additional store: Podman builds none there"
-            return ExcludedLayer(record, reason)
         if self.build == "never":
             return ExcludedLayer(record, f"{missing}, and none was to be built")
         toc_data = read_big_data(record, TOC_KEY)

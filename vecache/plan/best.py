@@ -12,6 +12,9 @@ replay to there one rule after another is lifted, and what that saves is the rul
 5. `repeated`: equal files and equal chunks of one layer are fetched once. Later layers find them
    anyway, because each layer is appended to the set that the next one is planned against.
 
+All of this is for layers that are pulled one after the other. What the expected plan misses beyond
+that, because several layers are copied at a time, is the share of `parallel`.
+
 Each step only adds to what is found, so no share is negative, and all shares together are the
 excess. Bytes are uncompressed, as in Podman's "missing". A layer that is present or fetched whole
 has no excess: Podman logs no figure for it. About 20 bytes per chunk while it runs.
@@ -19,7 +22,7 @@ has no excess: Podman logs no figure for it. About 20 bytes per chunk while it r
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -53,6 +56,7 @@ class Cause(StrEnum):
     HARD_LINKS = "hard_links"
     FIRST_MATCH = "first_match"
     REPEATED = "repeated"
+    PARALLEL = "parallel"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -89,6 +93,15 @@ class Best:
             layers=layers,
         )
 
+    def with_parallel(self, plans: Sequence[LayerPlan]) -> Best:
+        """Return the same least, with what the expected plans of the layers miss beyond it."""
+        layers = tuple(
+            replace(each, excess={**each.excess, str(Cause.PARALLEL): more})
+            for each, plan in zip(self.layers, plans, strict=True)
+            for more in [(plan.missing_bytes or 0) - each.missing_bytes - sum(each.excess.values())]
+        )
+        return Best.sum(layers)
+
     def __repr__(self) -> str:
         excess = sum(self.excess.values())
         return f"<Best: {self.missing_bytes:,} bytes missing, {excess:,} less than the plan>"
@@ -120,7 +133,7 @@ def _find_layer_best(plan: LayerPlan, complete: LayersCache, options: PlanOption
     excess = dict.fromkeys(map(str, Cause), 0)
     if plan.replay is None:
         return Best(0, excess)
-    missing = plan.missing_bytes
+    missing = plan.replay.missing_bytes
     rows = _OpenRows(plan.replay)
     for cause in _lift_rules(rows, plan.cache, complete, options):
         # A TOC with chunks larger than their file can make a step cost more: then it is void.

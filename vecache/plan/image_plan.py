@@ -10,9 +10,12 @@ from vecache.arrays import ArrowExport
 from vecache.plan.arrow import plan_to_arrow
 from vecache.plan.best import find_best
 from vecache.plan.curve import curve_by_gap, curve_by_ranges, wire_seconds
+from vecache.plan.layer_plan import LayerState
 from vecache.text import html_table
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from vecache.image.model import Image
     from vecache.index.layers_cache import LayersCache
     from vecache.plan.best import Best
@@ -34,25 +37,51 @@ class ImagePlan(ArrowExport):
     options : PlanOptions
         How it is pulled.
     layers : tuple of LayerPlan
-        From the bottom up.
+        From the bottom up, each as it is expected to be pulled.
     cache_after : LayersCache
         The layers that count as present after the pull.
+    least, most : tuple of LayerPlan
+        The same layers, as if each found all layers before it, and as if it found none of them.
     """
 
     image: Image
     options: PlanOptions
     layers: tuple[LayerPlan, ...]
     cache_after: LayersCache
+    least: tuple[LayerPlan, ...]
+    most: tuple[LayerPlan, ...]
 
     @property
     def total_bytes(self) -> int:
         """Uncompressed bytes of all files in the layers that are pulled by their TOC."""
-        return sum(layer.total_bytes for layer in self.layers)
+        return sum(layer.total_bytes or 0 for layer in self.layers)
 
     @property
     def missing_bytes(self) -> int:
         """Those of them that no local layer has."""
-        return sum(layer.missing_bytes for layer in self.layers)
+        return _missing_bytes(self.layers)
+
+    @property
+    def missing_bounds(self) -> tuple[int, int]:
+        """Least and most of `missing_bytes`, whatever the timing of the layers."""
+        least = _missing_bytes(layer for layer in self.least if not layer.may_find_more)
+        return least, _missing_bytes(self.most)
+
+    @property
+    def fetch_bounds(self) -> tuple[int, int]:
+        """Least and most of `fetch_bytes`, whatever the timing of the layers."""
+        least = sum(layer.fetch_bytes for layer in self.least if not layer.may_find_more)
+        return least, sum(layer.fetch_bytes for layer in self.most)
+
+    @property
+    def whole_layers(self) -> int:
+        """Layers that are fetched as whole blobs."""
+        return sum(layer.state is LayerState.WHOLE for layer in self.layers)
+
+    @property
+    def whole_bytes(self) -> int:
+        """Bytes over the wire for them."""
+        return sum(layer.fetch_bytes for layer in self.layers if layer.state is LayerState.WHOLE)
 
     @property
     def fetch_bytes(self) -> int:
@@ -77,7 +106,7 @@ class ImagePlan(ArrowExport):
     @cached_property
     def best(self) -> Best:
         """The least that any client could miss given the same layers, and the excess over it."""
-        return find_best(self.layers, self.options)
+        return find_best(self.least, self.options).with_parallel(self.layers)
 
     def to_arrow(self) -> Any:
         """Export every file and chunk.
@@ -155,3 +184,7 @@ class ImagePlan(ArrowExport):
             f"<ImagePlan {self.image.reference}: {self.missing_bytes:,} of {self.total_bytes:,} "
             f"bytes missing, {self.fetch_bytes:,} to fetch in {self.requests} requests>"
         )
+
+
+def _missing_bytes(layers: Iterable[LayerPlan]) -> int:
+    return sum(layer.missing_bytes or 0 for layer in layers)

@@ -10,6 +10,7 @@ import numpy as np
 
 from vecache.plan.files import Action
 from vecache.plan.ranges import RANGE_HEADER_BYTES
+from vecache.plan.schedule import Transfer
 from vecache.text import html_table
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class LayerState(StrEnum):
     PARTIAL = "partial"
     """Pulled by its TOC."""
     WHOLE = "whole"
-    """Fetched as a whole blob: it has no TOC, or the registry sends no ranges."""
+    """Fetched as a whole blob: it has no TOC, or partial pulls are not enabled."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -46,12 +47,15 @@ class LayerPlan:
         The decisions where the state is PARTIAL.
     cache : LayersCache
         The layers that count as present when this one is pulled.
+    ignores_ranges : bool
+        Whether the registry sends the blob from its start, whatever range is asked for.
     """
 
     layer: ImageLayer
     state: LayerState
     replay: Replay | None
     cache: LayersCache
+    ignores_ranges: bool = False
 
     @property
     def blob(self) -> str:
@@ -59,13 +63,17 @@ class LayerPlan:
         return self.layer.blob
 
     @property
-    def total_bytes(self) -> int:
-        """Uncompressed bytes of all files, as Podman logs them; 0 where it logs none."""
+    def total_bytes(self) -> int | None:
+        """Uncompressed bytes of all files, as Podman logs them; None where the blob comes whole."""
+        if self.state is LayerState.WHOLE:
+            return None
         return self.replay.files.total_bytes if self.replay else 0
 
     @property
-    def missing_bytes(self) -> int:
-        """Uncompressed bytes that no local layer has, as Podman logs them."""
+    def missing_bytes(self) -> int | None:
+        """Uncompressed bytes that no local layer has, as Podman logs them; None as above."""
+        if self.state is LayerState.WHOLE:
+            return None
         return self.replay.missing_bytes if self.replay else 0
 
     @property
@@ -73,12 +81,17 @@ class LayerPlan:
         """Bytes over the wire for data: all ranges, or the whole blob."""
         if self.state is LayerState.WHOLE:
             return self.layer.blob_bytes
+        if self.ignores_ranges:  # read up to the last byte that is needed, and closed there
+            return int(self.ranges[-1, 1]) + 1 if len(self.ranges) else 0
         return self.replay.ranges.fetch_bytes if self.replay else 0
 
     @property
     def slack_bytes(self) -> int:
         """Bytes over the wire that lie in gaps between the parts that are needed."""
-        return self.replay.ranges.slack_bytes if self.replay else 0
+        if self.replay is None:
+            return 0
+        needed = self.replay.ranges.fetch_bytes - self.replay.ranges.slack_bytes
+        return self.fetch_bytes - needed
 
     @property
     def ranges(self) -> I64:
@@ -88,7 +101,12 @@ class LayerPlan:
     @property
     def toc_bytes(self) -> int:
         """Bytes over the wire for the TOC, with tar-split and footer."""
-        return self.layer.toc_bytes if self.state is LayerState.PARTIAL else 0
+        if self.state is not LayerState.PARTIAL:
+            return 0
+        if not self.ignores_ranges:
+            return self.layer.toc_bytes
+        footer = self.layer.blob_bytes if self.toc_requests > 1 else 0  # it is at the blob's end
+        return footer + self.layer.toc_offset + self.layer.toc_bytes
 
     @property
     def header_bytes(self) -> int:
@@ -101,13 +119,29 @@ class LayerPlan:
         return self.replay.n_refused if self.replay else 0
 
     @property
+    def toc_requests(self) -> int:
+        """Requests for the TOC."""
+        return self.layer.toc_requests if self.state is LayerState.PARTIAL else 0
+
+    @property
+    def data_transfer(self) -> Transfer:
+        """What goes over the wire after the layer has looked for local content."""
+        n_bytes = self.fetch_bytes + self.header_bytes
+        return Transfer(n_bytes, self.requests - self.toc_requests)
+
+    @property
+    def may_find_more(self) -> bool:
+        """Whether a layer that could not be read may have content that this one would reuse."""
+        return self.replay is not None and any(each.is_unread for each in self.cache.excluded)
+
+    @property
     def requests(self) -> int:
         """Requests: those for the TOC, refused ones, and one for data where a file is missing."""
         if self.replay is None:
             return int(self.state is LayerState.WHOLE)
         # Go asks even where all chunks of the missing files turn out to be local: for no bytes.
         has_missing = bool(len(self.replay.missing_rows))
-        return self.layer.toc_requests + self.n_refused + has_missing
+        return self.toc_requests + self.n_refused + has_missing
 
     def count_files(self, action: Action) -> int:
         """Count the files with an action; 0 where the layer is not replayed."""
@@ -120,7 +154,7 @@ class LayerPlan:
     def __repr__(self) -> str:
         return (
             f"<LayerPlan {self.blob[:19]}: {self.state}, "
-            f"{self.missing_bytes:,} of {self.total_bytes:,} bytes missing>"
+            f"{self.missing_bytes or 0:,} of {self.total_bytes or 0:,} bytes missing>"
         )
 
     def _repr_html_(self) -> str:

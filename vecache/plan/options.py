@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, Literal
 
+from vecache.store.settings import DEFAULT_PARALLEL
 from vecache.toc.layout import Layout
 
-__all__ = ["GAP_BYTES", "MAX_RANGES", "PlanOptions", "parse_ranges"]
+if TYPE_CHECKING:
+    from vecache.store.graphroot import Store
+
+__all__ = ["GAP_BYTES", "MAX_RANGES", "PlanOptions", "parse_ranges", "pull_options"]
 
 MAX_RANGES = 1024
 """Most ranges of one request (upstream: maxNumberMissingChunks)."""
@@ -34,10 +39,23 @@ class PlanOptions:
     gap_bytes : int
         Gaps between ranges of at most this size are fetched too.
     whole_blobs : bool
-        Whether the registry sends whole blobs only.
+        Whether the registry ignores which range is asked for, and sends the blob from its start.
     accepted_ranges : int or None
         Most ranges that the registry accepts in one request; it answers 400 to more, and Podman
         asks again with fewer. None: it accepts any number.
+    parallel : int
+        Layers that are copied at a time, at least 1 (containers.conf `image_parallel_copies`).
+    partial : bool
+        Whether layers are pulled in part at all (storage.conf `enable_partial_images`).
+    estargz : bool
+        Whether eStargz layers are (`insecure_allow_unpredictable_image_contents`).
+    convert : bool
+        Whether layers without a TOC are converted and get one (`convert_images`).
+    bytes_per_second : float or None
+        Bandwidth, from which it is simulated when each layer is done. None: all layers are taken to
+        last equally long.
+    round_trip_seconds : float
+        From a request to the first byte of its answer, for the simulation.
     """
 
     reflink: bool = False
@@ -47,14 +65,52 @@ class PlanOptions:
     gap_bytes: int = GAP_BYTES
     whole_blobs: bool = False
     accepted_ranges: int | None = None
+    parallel: int = DEFAULT_PARALLEL
+    partial: bool = True
+    estargz: bool = True
+    convert: bool = False
+    bytes_per_second: float | None = None
+    round_trip_seconds: float = 0.05
 
     def __post_init__(self) -> None:
+        if self.parallel < 1:
+            raise ValueError(f"parallel: found {self.parallel}, wanted at least 1")
         if self.max_ranges < 1:
             raise ValueError(f"max_ranges: found {self.max_ranges}, wanted at least 1")
         if self.accepted_ranges is not None and self.accepted_ranges < 1:
             raise ValueError(f"accepted_ranges: found {self.accepted_ranges}, wanted at least 1")
         if not 0 <= self.gap_bytes < 2**63:
             raise ValueError(f"gap_bytes: found {self.gap_bytes}, wanted 0 to 2**63 - 1")
+
+
+def pull_options(
+    store: Store | None,
+    *,
+    reflink: bool | Literal["auto"] | None = None,
+    hard_links: bool | None = None,
+    layout: str | None = None,
+    parallel: int | None = None,
+    partial: bool | None = None,
+    **more: Any,
+) -> PlanOptions:
+    """Return the options of a pull into a store: what is None, its machine decides."""
+    if isinstance(reflink, str) and reflink != "auto":
+        raise ValueError(f'reflink: found {reflink!r}, wanted True, False, "auto" or None')
+    known = None if reflink == "auto" else reflink
+    if store is None:
+        options = PlanOptions(reflink=bool(known), **more)
+    else:
+        settings = store.pull_settings(reflink=known)
+        options = PlanOptions(
+            **{each.name: getattr(settings, each.name) for each in fields(settings)}, **more
+        )
+    named: dict[str, Any] = {
+        "hard_links": hard_links,
+        "layout": None if layout is None else Layout(layout),
+        "parallel": parallel,
+        "partial": partial,
+    }
+    return replace(options, **{name: value for name, value in named.items() if value is not None})
 
 
 def parse_ranges(text: str) -> dict[str, int | bool]:

@@ -1,10 +1,14 @@
 """Plan the pull of whole images, layer by layer.
 
-1. A layer that the store has, by diff-id, blob digest or TOC digest, is not pulled. If it has
-   another parent there, Podman makes a copy without TOC and cache: nothing is appended.
-2. A layer without a TOC is fetched whole, and nothing of it can be reused later.
-3. Any other layer is replayed (`replay.py`) and then appended, with the cache file that Podman will
-   write for it, to the layers that the next one is planned against.
+1. `presence.py` decides which layers are pulled, and which of those in part.
+2. A layer that is pulled in part is replayed (`replay.py`) against the local layers and those of
+   its own image that are committed when it looks: `schedule.py` says how many.
+3. What is pulled is appended, with the cache file that Podman will write for it. A layer that was
+   fetched whole has no TOC, and nothing of it is reused later; one that Podman converts gets a TOC
+   that nobody knows before the pull.
+
+Each layer is also replayed as if it found all layers before it, and as if it found none: the bounds
+of the plan. Where nothing of the image's own layers is found, the three are one.
 
 The same layer is planned many times: by several images, and in every order of them that is tried.
 What does not depend on the store is computed once per `Planner`. Planning again with other options
@@ -14,6 +18,7 @@ shares the parsed TOCs. Reads no disk itself; an image reads its TOCs.
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from vecache.cache.reader import CacheFile
@@ -25,13 +30,15 @@ from vecache.index.load import CachedLayer, CacheSource, ExcludedLayer
 from vecache.plan.files import select_files
 from vecache.plan.image_plan import ImagePlan
 from vecache.plan.layer_plan import LayerPlan, LayerState
-from vecache.plan.options import GAP_BYTES, MAX_RANGES, PlanOptions
+from vecache.plan.options import GAP_BYTES, MAX_RANGES, PlanOptions, pull_options
+from vecache.plan.presence import ImageStack, PresentLayers, state_of
 from vecache.plan.replay import replay_layer
+from vecache.plan.schedule import Transfer, visible_in_waves, visible_over_network
 from vecache.store.records import LayerRecord
 from vecache.toc.layout import Layout
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from vecache.image.model import ImageLayer
     from vecache.plan.files import PullFiles
@@ -43,9 +50,11 @@ def plan_image(
     image: Image,
     cache: LayersCache,
     *,
-    reflink: bool = False,
-    hard_links: bool = False,
-    layout: Literal["dir", "flat"] = "dir",
+    reflink: bool | Literal["auto"] | None = None,
+    hard_links: bool | None = None,
+    layout: Literal["dir", "flat"] | None = None,
+    parallel: int | None = None,
+    partial: bool | None = None,
     max_ranges: int = MAX_RANGES,
     gap_bytes: int = GAP_BYTES,
     whole_blobs: bool = False,
@@ -59,18 +68,24 @@ def plan_image(
         From `open_image`.
     cache : LayersCache
         The layers that count as present.
-    reflink : bool
-        Whether the store's file system can reflink; `vecache.store.reflink.can_reflink` tests it.
-    hard_links : bool
+    reflink : bool or "auto", optional
+        Whether the store's file system can reflink; "auto" tests it.
+    hard_links : bool, optional
         Whether files are reused by hard link.
-    layout : {"dir", "flat"}
+    layout : {"dir", "flat"}, optional
         How pulled layers are stored; flat is composefs.
+    parallel : int, optional
+        Layers that are copied at a time.
+    partial : bool, optional
+        Whether layers are pulled in part at all. None for this, and for the four above, is what
+        the store's machine does (`Store.pull_settings`); where the layers came from no store, it
+        is False, False, "dir", 6 and True.
     max_ranges : int
         Most ranges that one request asks for, at least 1.
     gap_bytes : int
         Gaps between ranges of at most this size are fetched too.
     whole_blobs : bool
-        Whether the registry sends whole blobs only.
+        Whether the registry ignores which range is asked for, and sends the blob from its start.
     accepted_ranges : int, optional
         Most ranges that the registry accepts in one request before it answers 400; any number by
         default.
@@ -91,10 +106,13 @@ def plan_image(
     ValueError
         If an option is out of range.
     """
-    options = PlanOptions(
+    options = pull_options(
+        cache.store,
         reflink=reflink,
         hard_links=hard_links,
-        layout=Layout(layout),
+        layout=layout,
+        parallel=parallel,
+        partial=partial,
         max_ranges=max_ranges,
         gap_bytes=gap_bytes,
         whole_blobs=whole_blobs,
@@ -119,7 +137,7 @@ def plan_images(
     cache : LayersCache
         The layers that count as present before the first.
     options : PlanOptions, optional
-        Machine and registry.
+        Machine and registry; by default those of the store's machine.
     progress : callable, optional
         Called after each layer.
 
@@ -133,7 +151,7 @@ def plan_images(
     ImageError, TocError, DigestError, LocationError
         As `plan_image`.
     """
-    planner = Planner(options or PlanOptions())
+    planner = Planner(options or pull_options(cache.store))
     plans = []
     for image in images:
         plans.append(planner.plan(image, cache, progress))
@@ -153,32 +171,136 @@ class Planner:
     def plan(
         self, image: Image, cache: LayersCache, progress: Callable[[], object] | None = None
     ) -> ImagePlan:
-        """Plan the pull of one image, each layer against what the ones before it left."""
+        """Plan the pull of one image."""
         _check_types(image, cache)
-        if not self._options.whole_blobs:
-            image.read_ahead(
-                layer
-                for layer in image.layers
-                if _key(layer) not in self._prepared and not _is_present(layer, cache)
+        one_by_one, caches = self._plan_one_by_one(image, cache, progress)
+        pulled = [plan for plan in one_by_one if plan.state is not LayerState.PRESENT]
+        plans: dict[tuple[int, int], LayerPlan] = {}
+
+        def plan_with(number: int, visible: int) -> LayerPlan:
+            """Plan a pulled layer that finds so many of the pulled layers before it."""
+            key = number, visible
+            if key not in plans:
+                plans[key] = self._plan_again(pulled[number], caches[visible])
+            return plans[key]
+
+        def plan_all(visible: Sequence[int]) -> tuple[LayerPlan, ...]:
+            planned = iter([plan_with(*each) for each in enumerate(visible)])
+            return tuple(
+                plan if plan.state is LayerState.PRESENT else next(planned) for plan in one_by_one
             )
-        plans = []
+
+        return ImagePlan(
+            image,
+            self._options,
+            layers=plan_all(self._visible(pulled, plan_with)),
+            cache_after=caches[-1],
+            least=one_by_one,
+            most=plan_all([0] * len(pulled)),
+        )
+
+    def _plan_one_by_one(
+        self, image: Image, cache: LayersCache, progress: Callable[[], object] | None
+    ) -> tuple[tuple[LayerPlan, ...], list[LayersCache]]:
+        """Plan each layer as if it found all before it.
+
+        Also return the layers that are there before the pull, and after each pulled layer.
+        """
+        present = PresentLayers(cache)
+        stack = ImageStack(present)
+        self._read_ahead(image, present)
+        plans, caches = [], [cache]
         for layer in image.layers:
-            plan, cache = self._plan_layer(layer, cache)
+            plan = self._plan_layer(layer, caches[-1], present)
+            after = self._commit(plan, present, stack)
+            if plan.state is LayerState.PRESENT:
+                caches[-1] = after
+            else:
+                caches.append(after)
             plans.append(plan)
             if progress is not None:
                 progress()
-        return ImagePlan(image, self._options, tuple(plans), cache)
+        return tuple(plans), caches
 
-    def _plan_layer(self, layer: ImageLayer, cache: LayersCache) -> tuple[LayerPlan, LayersCache]:
-        if _is_present(layer, cache):
-            return LayerPlan(layer, LayerState.PRESENT, None, cache), cache
-        if layer.toc_format is None or self._options.whole_blobs:
-            without_toc = ExcludedLayer(_pulled_record(layer), "no TOC: pulled whole")
-            return LayerPlan(layer, LayerState.WHOLE, None, cache), cache.append(without_toc)
-        files, pulled = self._prepare(layer)
+    def _plan_layer(
+        self, layer: ImageLayer, cache: LayersCache, present: PresentLayers
+    ) -> LayerPlan:
+        if present.have(layer):
+            return LayerPlan(layer, LayerState.PRESENT, None, cache)
+        if state_of(layer, self._options) is LayerState.WHOLE:
+            return LayerPlan(layer, LayerState.WHOLE, None, cache)
+        files, _ = self._prepare(layer)
         with _layer_in_errors(layer):
             replay = replay_layer(files, cache, self._options)
-        return LayerPlan(layer, LayerState.PARTIAL, replay, cache), cache.append(pulled)
+        return LayerPlan(
+            layer, LayerState.PARTIAL, replay, cache, ignores_ranges=self._options.whole_blobs
+        )
+
+    def _plan_again(self, plan: LayerPlan, cache: LayersCache) -> LayerPlan:
+        """Plan a layer that finds fewer of its image's layers: the first of those it found."""
+        # The first layer with a digest answers. So where no answer came from the layers that are
+        # not visible, it is the same without them.
+        if plan.replay is None or plan.replay.n_layers_used <= len(cache.layers):
+            return plan
+        with _layer_in_errors(plan.layer):
+            replay = replay_layer(plan.replay.files, cache, self._options)
+        return LayerPlan(plan.layer, plan.state, replay, cache, ignores_ranges=plan.ignores_ranges)
+
+    def _commit(self, plan: LayerPlan, present: PresentLayers, stack: ImageStack) -> LayersCache:
+        """Return the layers that are there once this one is committed."""
+        layer, cache = plan.layer, plan.cache
+        layer_id, exists = stack.add(layer, by_toc=self._options.estargz)
+        if exists:
+            if plan.state is LayerState.PRESENT:
+                return cache
+            return cache.with_blob_info(present.learn(layer, plan.state))
+        committed = self._committed_layer(plan, layer_id)
+        present.add(committed.record)
+        return cache.append(committed)
+
+    def _committed_layer(self, plan: LayerPlan, layer_id: str) -> CachedLayer | ExcludedLayer:
+        layer = plan.layer
+        if plan.state is LayerState.PARTIAL:
+            pulled = self._prepare(layer)[1]
+            return replace(pulled, record=replace(pulled.record, id=layer_id))
+        if plan.state is LayerState.PRESENT:
+            # Only under another parent. Podman makes the layer from local data.
+            record = LayerRecord(layer_id, diff_digest=layer.diff_id, is_read_only=False)
+            return ExcludedLayer(record, "no TOC: made from a local layer")
+        record = LayerRecord(
+            layer_id,
+            diff_digest=layer.diff_id,
+            compressed_diff_digest=layer.blob,
+            is_read_only=False,
+        )
+        if self._options.convert and self._options.partial:
+            reason = "converted: its TOC is not known before the pull"
+            return ExcludedLayer(record, reason, is_unread=True)
+        return ExcludedLayer(record, "no TOC: pulled whole")
+
+    def _visible(
+        self, pulled: list[LayerPlan], plan_with: Callable[[int, int], LayerPlan]
+    ) -> list[int]:
+        """Return how many of the pulled layers before it each one finds committed."""
+        options = self._options
+        if options.bytes_per_second is None:
+            return visible_in_waves(len(pulled), options.parallel)
+        return visible_over_network(
+            [Transfer(plan.toc_bytes, plan.toc_requests) for plan in pulled],
+            lambda number, visible: plan_with(number, visible).data_transfer,
+            options.parallel,
+            options.bytes_per_second,
+            options.round_trip_seconds,
+        )
+
+    def _read_ahead(self, image: Image, present: PresentLayers) -> None:
+        """Announce the TOCs that the plan will read, so that they are fetched side by side."""
+        if self._options.partial:
+            image.read_ahead(
+                layer
+                for layer in image.layers
+                if _key(layer) not in self._prepared and not present.have(layer)
+            )
 
     def _prepare(self, layer: ImageLayer) -> tuple[PullFiles, CachedLayer | ExcludedLayer]:
         """Return the files that a pull visits, and the layer as the store has it afterwards."""
@@ -208,18 +330,15 @@ def _key(layer: ImageLayer) -> tuple[str, str, str | None]:
     return layer.blob, layer.diff_id, layer.toc_digest
 
 
-def _is_present(layer: ImageLayer, cache: LayersCache) -> bool:
-    return any(
-        record.diff_digest == layer.diff_id
-        or record.compressed_diff_digest == layer.blob
-        or (layer.toc_digest is not None and record.toc_digest == layer.toc_digest)
-        for record in cache.records
-    )
-
-
 def _pulled_layer(layer: ImageLayer, layout: Layout) -> CachedLayer | ExcludedLayer:
-    """Return a pulled layer with the cache file that Podman will write for it."""
-    record, entries = _pulled_record(layer), layer.toc.entries
+    """Return a layer pulled in part, with the cache file that Podman will write for it."""
+    record = LayerRecord(
+        layer.diff_id.partition(":")[2],
+        diff_digest=layer.diff_id,
+        toc_digest=layer.toc_digest,
+        is_read_only=False,
+    )
+    entries = layer.toc.entries
     try:
         cache = CacheFile.parse(pack_cache(entries, layout))
     except (DigestError, TocError) as error:
@@ -228,17 +347,6 @@ def _pulled_layer(layer: ImageLayer, layout: Layout) -> CachedLayer | ExcludedLa
         return ExcludedLayer(record, str(error))
     flat_entries = entries if layout is Layout.FLAT else None
     return CachedLayer(record, cache, CacheSource.APPENDED, flat_entries=flat_entries)
-
-
-def _pulled_record(layer: ImageLayer) -> LayerRecord:
-    """Return the record that the store will have of a pulled layer, as far as a plan needs it."""
-    return LayerRecord(
-        id=layer.diff_id.partition(":")[2],
-        diff_digest=layer.diff_id,
-        compressed_diff_digest=layer.blob,
-        toc_digest=layer.toc_digest,
-        is_read_only=False,
-    )
 
 
 @contextmanager

@@ -76,6 +76,12 @@ class Replay:
     ranges: Ranges
     n_refused: int
 
+    @property
+    def n_layers_used(self) -> int:
+        """How many of the set's layers, from the first, the decisions rest on."""
+        hits = (self.file_hits.layer, self.chunk_hits.layer)
+        return 1 + max(int(layer.max(initial=-1)) for layer in hits)
+
     def count_files(self, action: Action) -> int:
         """Count the files with an action."""
         return int((self.file_action == action).sum())

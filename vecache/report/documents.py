@@ -22,16 +22,26 @@ _SUMS = ("total_bytes", "missing_bytes", "fetch_bytes", "toc_bytes", "requests")
 
 def plan_document(plan: ImagePlan) -> dict[str, Any]:
     """Describe the plan of one image; `store` is None for layers that came from no store."""
-    store = (plan.layers[0].cache if plan.layers else plan.cache_after).store
+    cache = plan.layers[0].cache if plan.layers else plan.cache_after
+    store = cache.store
     return {
+        "schema": "vecache.plan/1",
         "image": plan.image.reference,
         "store": None if store is None else str(store.path),
         "options": {
             "reflink": plan.options.reflink,
             "hard_links": plan.options.hard_links,
             "layout": str(plan.options.layout),
+            "parallel": plan.options.parallel,
         },
         **{name: getattr(plan, name) for name in _SUMS},
+        "missing_bounds": list(plan.missing_bounds),
+        "fetch_bounds": list(plan.fetch_bounds),
+        "whole_layers": plan.whole_layers,
+        "whole_bytes": plan.whole_bytes,
+        "excluded": [
+            {"layer": each.id, "reason": each.reason} for each in cache.excluded if each.is_unread
+        ],
         "layers": [_layer_document(layer) for layer in plan.layers],
         "best": {
             "missing_bytes": plan.best.missing_bytes,

@@ -11,6 +11,7 @@ from vecache.plan.best import Best, Cause
 from vecache.plan.files import Action
 from vecache.plan.layer_plan import LayerState
 from vecache.report.terminal import Column, count, human_bytes, human_share, render_table
+from vecache.store.settings import DEFAULT_PARALLEL
 from vecache.text import printable
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ _REMEDIES = MappingProxyType(
         Cause.HARD_LINKS: "storage.conf without use_hard_links, so that owners may differ",
         Cause.FIRST_MATCH: "a client that takes any match, not only the first",
         Cause.REPEATED: "a client that fetches repeated content once",
+        Cause.PARALLEL: "image_parallel_copies = 1 in containers.conf",
     }
 )
 
@@ -105,8 +107,10 @@ def _options_text(options: PlanOptions) -> str:
         "with hard links" if options.hard_links else "without hard links",
         f"layout {options.layout}",
     ]
+    if options.parallel != DEFAULT_PARALLEL:
+        words.append(f"{count(options.parallel, 'layer')} at a time")
     if options.whole_blobs:
-        words.append("whole blobs")
+        words.append("from a registry that ignores ranges")
     return ", ".join(words)
 
 
@@ -135,7 +139,7 @@ def _counts(layers: Sequence[LayerPlan]) -> tuple[str, str]:
 
 def _figures(layers: Sequence[LayerPlan]) -> tuple[Cell, ...]:
     names = ("total_bytes", "missing_bytes", "fetch_bytes")
-    sums = (human_bytes(sum(getattr(layer, name) for layer in layers)) for name in names)
+    sums = (human_bytes(sum(getattr(layer, name) or 0 for layer in layers)) for name in names)
     return (*sums, sum(len(layer.ranges) for layer in layers))
 
 
@@ -156,10 +160,22 @@ def _summary(plan: ImagePlan, seconds: float | None) -> list[str]:
     )
     if seconds is not None:
         lines.append(f"In time:      {seconds:.1f} s, estimated.")
-    whole = sum(layer.state is LayerState.WHOLE for layer in plan.layers)
-    if whole:
-        lines.append(f"Whole blobs:  {whole}; nothing is reused in a layer that is fetched whole.")
+    if plan.whole_layers:
+        lines.append(
+            f"Whole blobs:  {plan.whole_layers} of {human_bytes(plan.whole_bytes)}; nothing is "
+            "reused in a layer that is fetched whole."
+        )
+    if plan.missing_bounds[0] != plan.missing_bounds[1]:
+        lines.append(_bounds_line(plan))
     return lines
+
+
+def _bounds_line(plan: ImagePlan) -> str:
+    least, most = map(human_bytes, plan.missing_bounds)
+    line = f"By timing:    {least} to {most} missing, as {plan.options.parallel} layers are copied"
+    saved = plan.best.excess[Cause.PARALLEL]
+    advice = f"image_parallel_copies = 1 saves {human_bytes(saved)}" if saved else "an estimate"
+    return f"{line} at a time; {advice}."
 
 
 def _best_lines(layers: Sequence[LayerPlan], best: Best, screen: Screen) -> list[str]:
