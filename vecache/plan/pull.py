@@ -106,6 +106,7 @@ def plan_image(
     ValueError
         If an option is out of range.
     """
+    _check_types(image, cache)
     options = pull_options(
         cache.store,
         reflink=reflink,
@@ -151,7 +152,9 @@ def plan_images(
     ImageError, TocError, DigestError, LocationError
         As `plan_image`.
     """
-    planner = Planner(options or pull_options(cache.store))
+    if options is None:
+        options = pull_options(cache.store if isinstance(cache, LayersCache) else None)
+    planner = Planner(options)
     plans = []
     for image in images:
         plans.append(planner.plan(image, cache, progress))
