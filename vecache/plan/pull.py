@@ -152,9 +152,7 @@ def plan_images(
     ImageError, TocError, DigestError, LocationError
         As `plan_image`.
     """
-    if options is None:
-        options = pull_options(cache.store if isinstance(cache, LayersCache) else None)
-    planner = Planner(options)
+    planner = Planner(options or pull_options(getattr(cache, "store", None)))
     plans = []
     for image in images:
         plans.append(planner.plan(image, cache, progress))
