@@ -173,7 +173,7 @@ def _name_column(over: Overlap, title: str) -> Column:
 
 
 def _most_exclusive(over: Overlap, shares: Shares, names: list[str], screen: Screen) -> str:
-    """Write what the costliest members have shares."""
+    """Write the members with most exclusive bytes."""
     import numpy as np  # noqa: PLC0415 - `vecache overlap --help` does without
 
     order = np.argsort(-shares.exclusive_bytes, kind="stable")[:_MAX_MEMBERS]

@@ -101,24 +101,38 @@ class MergedContents:
 
     Attributes
     ----------
-    key : (n, 32) uint8
-        Each once.
     size : (n,) int64
         Bytes of one copy. Where members have different sizes the smallest counts: so the bytes of
         all copies never exceed what the members have, which is checked to fit.
-    n_copies : (n,) int64
-        Copies in all members.
     member_start : (n + 1,) int64
         The members of content i are the rows from `member_start[i]` up to `member_start[i + 1]`.
     member : (n_rows,) int64
         Indices into the merged sequence of tables, ascending for each content.
+    order : (n_rows,) int64
+        Where each of these rows is in `row_key` and `row_copies`.
+    row_key : (n_rows, 32) uint8
+        Keys before the sort.
+    row_copies : (n_rows,) int64
+        Copies in each member, before the sort.
     """
 
-    key: U8
     size: I64
-    n_copies: I64
     member_start: I64
     member: I64
+    order: I64
+    row_key: U8
+    row_copies: I64
+
+    @property
+    def key(self) -> U8:
+        """(n, 32) uint8, each key once."""
+        return self.row_key[self.order[self.member_start[:-1]]]
+
+    @property
+    def n_copies(self) -> I64:
+        """(n,) int64, copies in all members."""
+        summed: I64 = np.add.reduceat(self.row_copies[self.order], self.member_start[:-1])
+        return summed
 
     def __len__(self) -> int:
         return len(self.size)
@@ -142,15 +156,15 @@ def _merge_block(tables: Sequence[ContentTable], starts: I64, ends: I64) -> Merg
     parts = list(zip(tables, map(slice, starts.tolist(), ends.tolist()), strict=True))
     key = np.concatenate([table.key[rows] for table, rows in parts])
     size = np.concatenate([table.size[rows] for table, rows in parts])
-    n_copies = np.concatenate([table.n_copies[rows] for table, rows in parts])
     order, is_first = order_keys(key)
     first = np.flatnonzero(is_first)
     return MergedContents(
-        key=key[order[first]],
         size=np.minimum.reduceat(size[order], first),
-        n_copies=np.add.reduceat(n_copies[order], first),
         member_start=np.append(first, len(order)),
         member=np.repeat(np.arange(len(tables)), ends - starts)[order],
+        order=order,
+        row_key=key,
+        row_copies=np.concatenate([table.n_copies[rows] for table, rows in parts]),
     )
 
 
