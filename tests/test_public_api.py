@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
+import inspect
 import pkgutil
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 import vecache
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
 
 def test_the_promised_names_are_these() -> None:
     assert vecache.__all__ == [
         "CacheFile",
+        "Contents",
+        "Cover",
+        "Image",
+        "ImagePlan",
+        "LayerPlan",
         "LayersCache",
+        "LookupResult",
+        "Matches",
+        "Overlap",
+        "Removal",
+        "Shares",
+        "Store",
         "Toc",
         "VecacheError",
         "__version__",
@@ -38,6 +54,33 @@ def test_the_promised_names_are_these() -> None:
 @pytest.mark.parametrize("name", sorted({*vecache.__all__} - {"__version__"}))
 def test_each_name_can_be_called(name: str) -> None:
     assert callable(getattr(vecache, name))
+
+
+def public_functions() -> Iterator[tuple[str, Callable[..., object]]]:
+    """Each public function, and each public method of a public class of this package."""
+    for name in sorted({*vecache.__all__} - {"__version__", "VecacheError"}):
+        item = getattr(vecache, name)
+        if inspect.isfunction(item):
+            yield name, item
+            continue
+        for method, value in vars(item).items():
+            function = getattr(value, "__func__", value)
+            if inspect.isfunction(function) and not method.startswith("_"):
+                yield f"{name}.{method}", function
+
+
+def test_public_functions_are_documented_in_full() -> None:
+    """Parameters with a type and a text each, and what is returned."""
+    incomplete = []
+    for name, function in public_functions():
+        doc = inspect.getdoc(function) or ""
+        signature = inspect.signature(function)
+        wanted = [each for each in signature.parameters if each not in ("self", "cls")]
+        if wanted and "Parameters\n-----" not in doc:
+            incomplete.append(f"{name}: no section Parameters")
+        if signature.return_annotation not in (None, "None") and "Returns\n-----" not in doc:
+            incomplete.append(f"{name}: no section Returns")
+    assert incomplete == []
 
 
 def test_no_module_hides_a_name() -> None:

@@ -1,8 +1,8 @@
 """The layers cache of containers/storage as a numpy batch index.
 
-What stands in `__all__` is promised; everything else can be imported, but may change. Each name is
-fetched from its room when it is first asked for, so `import vecache` costs next to nothing and
-`vecache --help` never waits for numpy.
+The names in `__all__` are the public interface: functions, what they take, and the types that they
+return. Everything else can be imported, but may change. A name is imported from its module when it
+is first used, so `import vecache` is fast and `vecache --help` does not import numpy.
 """
 
 from __future__ import annotations
@@ -11,7 +11,18 @@ from typing import TYPE_CHECKING
 
 __all__ = [
     "CacheFile",
+    "Contents",
+    "Cover",
+    "Image",
+    "ImagePlan",
+    "LayerPlan",
     "LayersCache",
+    "LookupResult",
+    "Matches",
+    "Overlap",
+    "Removal",
+    "Shares",
+    "Store",
     "Toc",
     "VecacheError",
     "__version__",
@@ -32,25 +43,41 @@ if TYPE_CHECKING:
     from vecache.cache.reader import CacheFile
     from vecache.cache.writer import build_cache
     from vecache.errors import VecacheError
+    from vecache.image.model import Image
     from vecache.image.open import open_image
     from vecache.index.layers_cache import LayersCache
+    from vecache.index.result import LookupResult, Matches
+    from vecache.plan.image_plan import ImagePlan
+    from vecache.plan.layer_plan import LayerPlan
     from vecache.plan.pull import plan_image
     from vecache.report.explain import explain
+    from vecache.sharing.contents import Contents
     from vecache.sharing.dataset import open_dataset
-    from vecache.sharing.exclusive import shares
-    from vecache.sharing.gather import gather
-    from vecache.sharing.matrix import overlap
-    from vecache.sharing.removal import what_if
+    from vecache.sharing.exclusive import Shares, shares
+    from vecache.sharing.gather import Cover, gather
+    from vecache.sharing.matrix import Overlap, overlap
+    from vecache.sharing.removal import Removal, what_if
     from vecache.sharing.sources import read_contents
-    from vecache.store.graphroot import open_store
+    from vecache.store.graphroot import Store, open_store
     from vecache.toc.parse import Toc
 
     __version__: str
 
 else:  # a type checker must not see this: it would let any name pass
-    _HOMES = {
+    _MODULES = {
         "CacheFile": "vecache.cache.reader",
+        "Contents": "vecache.sharing.contents",
+        "Cover": "vecache.sharing.gather",
+        "Image": "vecache.image.model",
+        "ImagePlan": "vecache.plan.image_plan",
+        "LayerPlan": "vecache.plan.layer_plan",
         "LayersCache": "vecache.index.layers_cache",
+        "LookupResult": "vecache.index.result",
+        "Matches": "vecache.index.result",
+        "Overlap": "vecache.sharing.matrix",
+        "Removal": "vecache.sharing.removal",
+        "Shares": "vecache.sharing.exclusive",
+        "Store": "vecache.store.graphroot",
         "Toc": "vecache.toc.parse",
         "VecacheError": "vecache.errors",
         "build_cache": "vecache.cache.writer",
@@ -71,9 +98,9 @@ else:  # a type checker must not see this: it would let any name pass
 
         if name == "__version__":
             return metadata.version("vecache")
-        if name not in _HOMES:
+        if name not in _MODULES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        return getattr(import_module(_HOMES[name]), name)
+        return getattr(import_module(_MODULES[name]), name)
 
     def __dir__():
         return list(__all__)

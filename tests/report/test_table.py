@@ -21,8 +21,8 @@ from vecache.report.terminal import (
 
 DIGEST = "sha256:" + "ab" * 32
 COLUMNS = [
-    Column("DIGEST", keep="start"),
-    Column("PATH", keep="end"),
+    Column("DIGEST", truncate="end"),
+    Column("PATH", truncate="start"),
     Column("STATE", styles={"found": "green"}),
     Column("BYTES", "right"),
 ]
@@ -64,7 +64,7 @@ def test_a_name_without_end_is_cut_to_the_screen_at_once(name: str) -> None:
 
 @given(st.text("aé日e\u0301\ufe0f", max_size=40), st.integers(1, 40))
 def test_what_is_cut_keeps_as_much_as_the_width_holds(text: str, room: int) -> None:
-    columns = (Column("PATH", keep="end"), Column("DIGEST", keep="start"))
+    columns = (Column("PATH", truncate="start"), Column("DIGEST", truncate="end"))
     end, start = (render_table([column], [[text]], Screen(room)) for column in columns)
     width = max(8, room)
     for shown, rest in ((end.splitlines()[1:], text), (start.splitlines()[1:], text[::-1])):

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 _COLUMNS = (
     Column("STEP", "right"),
-    Column("LAYER", keep="start"),
+    Column("LAYER", truncate="end"),
     Column("ADDS", "right"),
     Column("OF IMAGE", "right"),
     Column("LEFT", "right"),

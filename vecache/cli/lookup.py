@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 _MAX_STDIN_BYTES = 1 << 30
 
 _COLUMNS = (
-    Column("DIGEST", keep="start"),
+    Column("DIGEST", truncate="end"),
     Column("STATE", styles={"found": "green", "corrupt": "red", "invalid": "red"}),
     Column("LAYER"),
     Column("OFFSET", "right"),
     Column("LENGTH", "right"),
-    Column("PATH", keep="end"),
+    Column("PATH", truncate="start"),
 )
 
 

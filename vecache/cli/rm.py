@@ -194,7 +194,7 @@ def _images(removal: Removal, fetch: list[int | None], screen: Screen) -> str:
         strict=True,
     )
     columns = (
-        Column("IMAGE", keep="end"),
+        Column("IMAGE", truncate="start"),
         Column("AGAIN", "right"),
         Column("IN TURN", "right"),
         Column("FETCH", "right"),

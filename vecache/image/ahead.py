@@ -14,13 +14,11 @@ from __future__ import annotations
 
 from collections import deque
 from threading import Lock, Thread
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Hashable, Mapping
     from concurrent.futures import Future
-
-    from vecache.image.model import ImageLayer
 
 __all__ = ["MAX_FETCHES", "ReadAhead"]
 
@@ -32,13 +30,13 @@ class ReadAhead:
 
     __slots__ = ("_fetches", "_lock", "_started", "_waiting")
 
-    def __init__(self, fetches: Mapping[ImageLayer, Callable[[], bytes]]) -> None:
+    def __init__(self, fetches: Mapping[Any, Callable[[], bytes]]) -> None:
         self._fetches = fetches
         self._waiting = deque(fetches)
-        self._started: dict[ImageLayer, Future[bytes]] = {}
+        self._started: dict[Hashable, Future[bytes]] = {}
         self._lock = Lock()
 
-    def fetch(self, layer: ImageLayer) -> bytes:
+    def fetch(self, layer: Hashable) -> bytes:
         """Fetch the TOC of a layer, and start to fetch the next ones."""
         with self._lock:
             started = self._started.pop(layer, None)

@@ -368,7 +368,18 @@ class LayersCache:
         )
 
     def with_blob_info(self, blob_info: BlobInfo) -> LayersCache:
-        """Return the same layers, with more known of blobs and TOCs."""
+        """Return the same layers, with other knowledge of blobs and TOCs.
+
+        Parameters
+        ----------
+        blob_info : BlobInfo
+            Which blobs and TOCs Podman knows the uncompressed digest of.
+
+        Returns
+        -------
+        LayersCache
+            Shares the caches and the index with this one.
+        """
         return LayersCache(
             self.records,
             self.layers,

@@ -144,11 +144,33 @@ class LayerPlan:
         return self.toc_requests + self.n_refused + has_missing
 
     def count_files(self, action: Action) -> int:
-        """Count the files with an action; 0 where the layer is not replayed."""
+        """Count the files with an action.
+
+        Parameters
+        ----------
+        action : Action
+            What a pull does with a file.
+
+        Returns
+        -------
+        int
+            0 where the layer is not replayed.
+        """
         return self.replay.count_files(action) if self.replay else 0
 
     def count_chunks(self, action: Action) -> int:
-        """Count the chunks with an action, of files that no layer has."""
+        """Count the chunks with an action, of files that no layer has.
+
+        Parameters
+        ----------
+        action : Action
+            What a pull does with a chunk.
+
+        Returns
+        -------
+        int
+            0 where the layer is not replayed.
+        """
         return self.replay.count_chunks(action) if self.replay else 0
 
     def __repr__(self) -> str:

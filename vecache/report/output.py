@@ -1,11 +1,11 @@
-"""How does a result reach a file, or another program? In the form that the file's name ends with.
+"""Write a result to a file or to another program, in the format that the file's name ends with.
 
-A `Report` is one result in all its forms, each made only when it is asked for. A file is written
-beside the place where it belongs, synced, and renamed over it: whoever reads it sees the old one or
-the new one, and a full disk leaves the old one. Pipes and devices are written to as they are.
+A `Report` is one result in all its forms, each made only when it is asked for. Files are replaced
+by rename (`vecache.files.replace_file`), so a full disk leaves the old one. Pipes and devices are
+written to as they are.
 
-JSON is pure ASCII, so names from files of strangers reach no terminal unescaped. Bytes that are no
-UTF-8 become lone surrogates, as `os.fsdecode` makes them; Arrow and Parquet keep them as they are.
+JSON is pure ASCII, so untrusted names reach no terminal unescaped. Bytes that are not UTF-8 become
+lone surrogates, as `os.fsdecode` makes them; Arrow and Parquet have them as they are.
 """
 
 from __future__ import annotations

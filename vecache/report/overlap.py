@@ -169,7 +169,7 @@ def _fits(columns: Sequence[Column], rows: Sequence[Sequence[Cell]], screen: Scr
 
 def _name_column(over: Overlap, title: str) -> Column:
     # Ids differ in their beginning, names of images in their end.
-    return Column(title, keep="start" if over.by == "layer" else "end")
+    return Column(title, truncate="end" if over.by == "layer" else "start")
 
 
 def _most_exclusive(over: Overlap, shares: Shares, names: list[str], screen: Screen) -> str:
@@ -246,7 +246,7 @@ def _repeated(repeated: RepeatedFiles, screen: Screen) -> str:
         Column("SIZE", "right"),
         Column("COPIES", "right"),
         Column("LAYERS", "right"),
-        Column("PATH", keep="end"),
+        Column("PATH", truncate="start"),
     ]
     rows = (
         (

@@ -49,7 +49,7 @@ _COLUMNS = (
     Column("RANGES", "right"),
 )
 _IMAGE_COLUMNS = (
-    Column("IMAGE", keep="end"),
+    Column("IMAGE", truncate="start"),
     Column("LAYERS", "right"),
     Column("TO PULL", "right"),
     *_COLUMNS[4:],

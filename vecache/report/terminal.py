@@ -76,8 +76,8 @@ class Column:
 
     title: str  # in capitals, as container tools do
     align: Literal["left", "right"] = "left"  # right for numbers
-    # what remains of a cell on a narrow screen
-    keep: Literal["all", "start", "end"] = "all"
+    # which end of a cell gives way on a narrow screen
+    truncate: Literal["never", "start", "end"] = "never"
     styles: Mapping[str, str] = field(default_factory=dict)  # cell text -> style of `Screen.paint`
 
 
@@ -175,7 +175,7 @@ def _cell_text(cell: Cell) -> str:
 def _fit(columns: Sequence[Column], widths: list[int], room: int) -> list[int]:
     """Narrow the widest of the columns that may be shortened until the line fits."""
     least = [max(_NARROWEST, len(column.title)) for column in columns]
-    shrinkable = [number for number, column in enumerate(columns) if column.keep != "all"]
+    shrinkable = [number for number, column in enumerate(columns) if column.truncate != "never"]
     widths = list(widths)
     for number in shrinkable:  # bounds the loop below: a name may have a million characters
         widths[number] = min(widths[number], max(room, least[number]))
@@ -189,15 +189,15 @@ def _fit(columns: Sequence[Column], widths: list[int], room: int) -> list[int]:
 
 
 def _shorten(text: str, width: int, column: Column) -> str:
-    if column.keep == "all" or display_width(text) <= width:
+    if column.truncate == "never" or display_width(text) <= width:
         return text
     n_shown, room = 0, width - 1
-    for character in text if column.keep == "start" else reversed(text):
+    for character in text if column.truncate == "end" else reversed(text):
         room -= display_width(character)
         if room < 0:
             break
         n_shown += 1
-    return f"{text[:n_shown]}…" if column.keep == "start" else f"…{text[len(text) - n_shown :]}"
+    return f"{text[:n_shown]}…" if column.truncate == "end" else f"…{text[len(text) - n_shown :]}"
 
 
 def _line(
