@@ -137,10 +137,12 @@ def load_layers(layers: list[StoredLayer]) -> LayersCache:
     ]
     cache = LayersCache(records[:n_loaded], loaded)
     for record, layer in zip(records[n_loaded:], layers[n_loaded:], strict=True):
-        entries = Toc.parse(layer.toc).entries if layer.layout is Layout.FLAT else None
+        entries = Toc.parse(layer.toc).entries
         appended = CacheFile.parse(layer.cache)
         cache = cache.append(
-            CachedLayer(record, appended, CacheSource.APPENDED, flat_entries=entries)
+            CachedLayer(
+                record, appended, CacheSource.APPENDED, entries=entries, layout=layer.layout
+            )
         )
     return cache
 

@@ -21,7 +21,7 @@ import os
 from itertools import chain
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from vecache.arrays import U8, BinaryColumn, Bool
     from vecache.index.load import LayerState
-    from vecache.store.records import LayerRecord
+    from vecache.store.records import ImageRecord, LayerRecord
 
     Queries: TypeAlias = Digests | Sequence[str | bytes | None] | U8 | BinaryColumn
 
@@ -66,10 +66,12 @@ class LayersCache:
         The index over `layers`, where there is one already.
     blob_info : BlobInfo, optional
         Which blobs and TOCs Podman knows the uncompressed digest of; the store's by default.
+    images : sequence of ImageRecord
+        Images that plans have pulled, besides those of the store.
 
     Attributes
     ----------
-    records, layers, excluded : tuple
+    records, layers, excluded, images : tuple
         As given.
     store : Store or None
         As given.
@@ -84,10 +86,12 @@ class LayersCache:
         store: Store | None = None,
         index: LayerIndex | None = None,
         blob_info: BlobInfo | None = None,
+        images: Sequence[ImageRecord] = (),
     ) -> None:
         self.records = tuple(records)
         self.layers = tuple(layers)
         self.excluded = tuple(excluded)
+        self.images = tuple(images)
         self.store = store
         self._index = index
         self._blob_info = blob_info
@@ -358,14 +362,8 @@ class LayersCache:
             excluded = (*excluded, layer)
         else:
             layers, index = (*layers, layer), self.index.append(layer.cache)
-        return LayersCache(
-            (*self.records, layer.record),
-            layers,
-            excluded,
-            store=self.store,
-            index=index,
-            blob_info=self._blob_info,
-        )
+        records = (*self.records, layer.record)
+        return self._replaced(records=records, layers=layers, excluded=excluded, index=index)
 
     def with_blob_info(self, blob_info: BlobInfo) -> LayersCache:
         """Return the same layers, with other knowledge of blobs and TOCs.
@@ -380,14 +378,22 @@ class LayersCache:
         LayersCache
             Shares the caches and the index with this one.
         """
-        return LayersCache(
-            self.records,
-            self.layers,
-            self.excluded,
-            store=self.store,
-            index=self._index,
-            blob_info=blob_info,
-        )
+        return self._replaced(blob_info=blob_info)
+
+    def with_image(self, image: ImageRecord) -> LayersCache:
+        """Return the same layers, with one more image that a plan has pulled.
+
+        Parameters
+        ----------
+        image : ImageRecord
+            The image; its layers are among `records`.
+
+        Returns
+        -------
+        LayersCache
+            Shares the caches and the index with this one.
+        """
+        return self._replaced(images=(*self.images, image))
 
     def with_all_chunks(self) -> LayersCache:
         """Return the same layers with the tags they would have in the plain layout.
@@ -405,7 +411,20 @@ class LayersCache:
         layers = [layer.with_all_chunks for layer in self.layers]
         if all(new is old for new, old in zip(layers, self.layers, strict=True)):
             return self
-        return LayersCache(self.records, layers, self.excluded, store=self.store)
+        return self._replaced(layers=layers, index=None)
+
+    def _replaced(self, **changes: Any) -> LayersCache:
+        """Return a set with other arguments, which the other ones are shared with."""
+        given = {
+            "records": self.records,
+            "layers": self.layers,
+            "excluded": self.excluded,
+            "store": self.store,
+            "index": self._index,
+            "blob_info": self._blob_info,
+            "images": self.images,
+        }
+        return LayersCache(**{**given, **changes})
 
     def __repr__(self) -> str:
         n_bytes = sum(layer.cache.n_bytes for layer in self.layers)

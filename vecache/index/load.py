@@ -91,8 +91,9 @@ class CachedLayer:
     problem: str = ""
     # why `with_all_chunks` could not read the layer's TOC
     toc_problem: str = ""
-    # entries of an appended layer with the flat layout: no store has its TOC yet
-    flat_entries: Entries | None = field(default=None, compare=False, repr=False)
+    # entries of the TOC of an appended layer, which no store has yet, and the layer's layout
+    entries: Entries | None = field(default=None, compare=False, repr=False)
+    layout: Layout = Layout.DIR
 
     @property
     def id(self) -> str:
@@ -116,12 +117,14 @@ class CachedLayer:
             cache = CacheFile.parse(pack_cache(entries, Layout.DIR))
         except VecacheError as error:
             return replace(self, toc_problem=str(error))
-        return replace(self, cache=cache, source=CacheSource.BUILT, flat_entries=None)
+        return replace(self, cache=cache, source=CacheSource.BUILT, layout=Layout.DIR)
 
     def _read_flat_entries(self) -> Entries | None:
         """Return the TOC's entries; None where the layout is plain."""
-        if self.source is CacheSource.APPENDED or layer_layout(self.record) is not Layout.FLAT:
-            return self.flat_entries
+        if self.entries is not None:
+            return self.entries if self.layout is Layout.FLAT else None
+        if layer_layout(self.record) is not Layout.FLAT:
+            return None
         toc_data = read_big_data(self.record, TOC_KEY)
         if toc_data is None:
             raise StoreError(f"layer {self.id}: the store has no TOC of it")

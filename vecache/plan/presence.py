@@ -95,6 +95,11 @@ class ImageStack:
         self._present = present
         self._parents: list[str] = [""]
 
+    @property
+    def top(self) -> str:
+        """The id of the last layer; empty where there is none yet."""
+        return self._parents[0]
+
     def add(self, layer: ImageLayer, *, by_toc: bool) -> tuple[str, bool]:
         """Return the id of the next layer, and whether the store has it already.
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from vecache.cache.reader import CacheFile
@@ -34,14 +35,14 @@ from vecache.plan.options import GAP_BYTES, MAX_RANGES, PlanOptions, pull_option
 from vecache.plan.presence import ImageStack, PresentLayers, state_of
 from vecache.plan.replay import replay_layer
 from vecache.plan.schedule import Transfer, visible_in_waves, visible_over_network
-from vecache.store.records import LayerRecord
-from vecache.toc.layout import Layout
+from vecache.store.records import ImageRecord, LayerRecord
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from vecache.image.model import ImageLayer
     from vecache.plan.files import PullFiles
+    from vecache.toc.layout import Layout
 
 __all__ = ["Planner", "plan_image", "plan_images"]
 
@@ -221,6 +222,7 @@ class Planner:
             plans.append(plan)
             if progress is not None:
                 progress()
+        caches[-1] = caches[-1].with_image(_image_record(image, stack.top))
         return tuple(plans), caches
 
     def _plan_layer(
@@ -249,13 +251,14 @@ class Planner:
 
     def _commit(self, plan: LayerPlan, present: PresentLayers, stack: ImageStack) -> LayersCache:
         """Return the layers that are there once this one is committed."""
-        layer, cache = plan.layer, plan.cache
+        layer, cache, parent = plan.layer, plan.cache, stack.top or None
         layer_id, exists = stack.add(layer, by_toc=self._options.estargz)
         if exists:
             if plan.state is LayerState.PRESENT:
                 return cache
             return cache.with_blob_info(present.learn(layer, plan.state))
         committed = self._committed_layer(plan, layer_id)
+        committed = replace(committed, record=replace(committed.record, parent=parent))
         present.add(committed.record)
         return cache.append(committed)
 
@@ -327,6 +330,20 @@ def _check_types(image: object, cache: object) -> None:
         )
 
 
+def _image_record(image: Image, top_layer: str) -> ImageRecord:
+    """Return the record of a pulled image; its id depends on the config, which is not retained."""
+    return ImageRecord(
+        id=image.digest.partition(":")[2],
+        digest=image.digest,
+        names=tuple(dict.fromkeys(filter(None, (image.name, image.reference)))),
+        top_layer=top_layer or None,
+        big_data_names=(),
+        store_root=Path(),
+        is_read_only=False,
+        manifest_digest=image.digest,
+    )
+
+
 def _key(layer: ImageLayer) -> tuple[str, str, str | None]:
     return layer.blob, layer.diff_id, layer.toc_digest
 
@@ -346,8 +363,7 @@ def _pulled_layer(layer: ImageLayer, layout: Layout) -> CachedLayer | ExcludedLa
         # The pull itself does not check each digest. The next one fails to write this cache,
         # logs that, and goes on without: source containers/storage cache_linux.go load.
         return ExcludedLayer(record, str(error))
-    flat_entries = entries if layout is Layout.FLAT else None
-    return CachedLayer(record, cache, CacheSource.APPENDED, flat_entries=flat_entries)
+    return CachedLayer(record, cache, CacheSource.APPENDED, entries=entries, layout=layout)
 
 
 @contextmanager

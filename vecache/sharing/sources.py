@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,15 +34,17 @@ from vecache.sharing.dataset import is_dataset, open_dataset
 from vecache.sharing.keys import find_keys
 from vecache.sharing.occurrences import OccurrenceKind, find_occurrences, layer_tags
 from vecache.store.bigdata import TOC_KEY, read_big_data
+from vecache.store.find import has_manifest
 from vecache.store.graphroot import Store, open_store
 from vecache.store.records import LAYERS, LayerRecord
 from vecache.toc.parse import MAX_TOC_BYTES, Toc
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     from vecache.arrays import U8
     from vecache.image.model import ImageLayer
+    from vecache.store.records import ImageRecord
     from vecache.toc.entries import Entries
 
 __all__ = ["find_store", "layer_chain", "read_contents"]
@@ -83,8 +86,11 @@ def read_contents(source: Any, *, progress: Callable[[int, int], object] | None 
         case Store():
             return _read(_TocSource(_read_stored), source.layers(), _images_of(source), progress)
         case LayersCache():
-            images = () if source.store is None else _images_of(source.store)
-            return _read(_TocSource(_read_stored), source.records, images, progress)
+            pulled = {
+                layer.id: layer.entries for layer in source.layers if layer.entries is not None
+            }
+            tocs = _TocSource(partial(_read_loaded, pulled))
+            return _read(tocs, source.records, _images_after(source), progress)
         case Image():
             layers = {layer.diff_id: layer for layer in source.layers}  # one may be there twice
             source.read_ahead(layers.values())
@@ -158,6 +164,25 @@ def _records(layer_ids: Iterable[str]) -> list[LayerRecord]:
 def _images_of(store: Store) -> list[ContentImage]:
     parents = {record.id: record.parent for record in store.layers()}
     return [ContentImage(image, layer_chain(image.top_layer, parents)) for image in store.images()]
+
+
+def _images_after(cache: LayersCache) -> list[ContentImage]:
+    """List the images of loaded layers: the store's, and those that plans have pulled since."""
+    present = {record.id for record in cache.records}
+    stored = [] if cache.store is None else _images_of(cache.store)
+    images = [image for image in stored if present.issuperset(image.layer_ids)]
+    parents = {record.id: record.parent for record in cache.records}
+    for pulled in cache.images:
+        if pulled.digest and any(has_manifest(each.record, pulled.digest) for each in images):
+            continue  # it was there already
+        # A name is of one image only: the pull takes it from another one.
+        images = [replace(each, record=_without(pulled.names, each.record)) for each in images]
+        images.append(ContentImage(pulled, layer_chain(pulled.top_layer, parents)))
+    return images
+
+
+def _without(names: Collection[str], record: ImageRecord) -> ImageRecord:
+    return replace(record, names=tuple(name for name in record.names if name not in names))
 
 
 def _read(
@@ -238,6 +263,14 @@ def _read_stored(record: LayerRecord) -> Entries | None:
     if data is None:
         return None
     return Toc.parse(data, path=record.big_data_path(TOC_KEY)).entries
+
+
+def _read_loaded(pulled: Mapping[str, Entries], record: LayerRecord) -> Entries | None:
+    """Read the TOC of a layer of a store, or of one that a plan has pulled into it."""
+    if record.id in pulled:
+        return pulled[record.id]
+    is_stored = record.store_root != Path()
+    return _read_stored(record) if is_stored else None
 
 
 def _read_file(files: Mapping[str, Path], record: LayerRecord) -> Entries:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from vecache.store.records import ImageRecord, LayerRecord
 
-__all__ = ["find_image", "find_layer"]
+__all__ = ["find_image", "find_layer", "has_manifest"]
 
 _MIN_PREFIX_LENGTH = 3
 
@@ -39,7 +39,7 @@ def find_image(images: Sequence[ImageRecord], name: str) -> ImageRecord:
     bare = name.removeprefix("sha256:")
     if re.fullmatch("[0-9a-f]{64}", bare):
         found = [i for i in images if i.id == bare] or [
-            i for i in images if _has_digest(i, f"sha256:{bare}")
+            i for i in images if has_manifest(i, f"sha256:{bare}")
         ]
         return _require_one(found[:1], images, name)
     for full in _full_repositories(repository):
@@ -130,7 +130,7 @@ def _has_name(
     image: ImageRecord, repository: str, tag: str, digest: str, *, is_end: bool = False
 ) -> bool:
     """Return whether one of an image's names is this repository, with this tag or digest."""
-    if digest and not _has_digest(image, digest):
+    if digest and not has_manifest(image, digest):
         return False
     for name in image.names:
         found, found_tag, found_digest = _split_name(name)
@@ -141,6 +141,6 @@ def _has_name(
     return False
 
 
-def _has_digest(image: ImageRecord, digest: str) -> bool:
+def has_manifest(image: ImageRecord, digest: str) -> bool:
     """Return whether an image has a manifest with this digest."""
     return digest == image.digest or f"manifest-{digest}" in image.big_data_names
