@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +17,7 @@ from tests.recorded import RecordedPulls
 from tests.stores import copy_store, debian_store, edit_layers, toc_path
 from vecache.cli.main import main
 from vecache.store import settings
+from vecache.store.graphroot import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -242,6 +245,31 @@ def test_layers_says_whose_snapshot_it_is_and_how_old(
     assert [layer["cache"] for layer in document["layers"]] == ["mapped"] * 4 + ["cached"]
     assert main(["layers", "--store", str(root), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["snapshot"] is None
+
+
+def test_a_note_about_storage_conf_names_the_snapshots_machine(
+    machines: Machines, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, file, host = GOLDEN_SMALL / "stores" / "dir", str(tmp_path / "node"), os.uname().nodename
+    words = ["plan", f"oci:{GOLDEN_SMALL / 'oci'}:app2", "--present", "--store", file]
+    conf = os.environ["CONTAINERS_STORAGE_CONF"]
+    machines.configure(root, pull_options="")
+    assert main(["snapshot", "-o", file]) == 0
+    assert main(words) == 0
+    note = f"{conf} on {host} does not set enable_partial_images: Podman fetches whole blobs"
+    assert note in capsys.readouterr().err
+    assert main(["snapshot", "--store", str(copy_store("dir", tmp_path)), "-o", file]) == 0
+    assert main(words) == 0
+    assert f"{conf} on {host} was that of another store" in capsys.readouterr().err
+
+
+def test_two_that_write_one_file_leave_a_whole_one(tmp_path: Path) -> None:
+    words = ["snapshot", "--store", str(GOLDEN_SMALL / "stores" / "dir"), "-o", str(tmp_path / "n")]
+    commands = [[sys.executable, "-m", "vecache", *words] for _ in range(2)]
+    running = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for command in commands]
+    assert [each.wait() for each in running] == [0, 0]
+    assert len(open_store(tmp_path / "n").layers()) == 5
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["home", "n"]
 
 
 def test_an_exported_folder_is_no_store_and_the_error_names_snapshot(

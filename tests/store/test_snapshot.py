@@ -25,7 +25,7 @@ from tests.store.test_blob_info import write as write_blob_info
 from tests.stores import cache_path, copy_store, edit_layers, toc_path
 from vecache.errors import StoreError
 from vecache.index.layers_cache import LayersCache
-from vecache.store import blob_info, snapshot, write_snapshot
+from vecache.store import blob_info, unpack, write_snapshot
 from vecache.store.bigdata import CACHE_KEY, LAYER_DATA_KEY, TOC_KEY, read_big_data
 from vecache.store.graphroot import Store, open_store
 from vecache.store.settings import PullSettings
@@ -140,6 +140,7 @@ def test_the_settings_and_the_blob_info_are_those_of_its_machine(
     assert opened.blob_info().uncompressed_for_toc(TOC) == BLOB
     assert opened.blob_info().uncompressed(f"sha256:{E}") is None, "no layer of the store has it"
     assert (opened.config.graph_root, opened.config.use_composefs) == (root, True)
+    assert opened.config.path == conf
 
 
 def test_additional_and_image_stores_come_back_in_store_order(
@@ -291,6 +292,7 @@ def header(**changes: Any) -> bytes:
         "time": "2026-01-31T12:00:00Z",
         "versions": {},
         "driver": "overlay",
+        "storage_conf": "",
         "is_own": True,
         "settings": {
             "reflink": True,
@@ -466,7 +468,7 @@ def test_a_small_archive_of_others_is_a_store(tmp_path: Path) -> None:
 
 
 def test_too_many_members_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(snapshot, "_MAX_MEMBERS", 10)
+    monkeypatch.setattr(unpack, "_MAX_MEMBERS", 10)
     file = tmp_path / "node"
     file.write_bytes(pack([HEADER, *((TOC_NAME.replace("1", str(n)), b"") for n in range(10))]))
     with pytest.raises(StoreError, match="more than 10 members"):
@@ -481,7 +483,7 @@ def test_a_snapshot_without_permission_is_named(
 
     file = tmp_path / "node"
     file.touch()
-    monkeypatch.setattr(snapshot, "open_regular", refuse)
+    monkeypatch.setattr(unpack, "open_regular", refuse)
     with pytest.raises(StoreError, match=r"node: the snapshot cannot be unpacked: Permission"):
         open_store(file)
 

@@ -146,7 +146,9 @@ def _warnings(plans: Sequence[ImagePlan], store: Store) -> Iterator[str]:
         if layer.state == "whole" and layer.layer.toc_format is not None
     ]
     options = plans[0].options
-    path = store.config.path or "storage.conf, of which there is none,"
+    path = str(store.config.path or "storage.conf, of which there is none,")
+    if store.snapshot is not None:
+        path += f" on {store.snapshot.host}"
     if whole and not options.partial:
         yield f"{path} does not set enable_partial_images: Podman fetches whole blobs"
     elif whole:
@@ -159,6 +161,8 @@ def _warnings(plans: Sequence[ImagePlan], store: Store) -> Iterator[str]:
             f"{path} sets convert_images: a layer without a TOC gets one in the pull, and what "
             "later layers reuse of it is not known before"
         )
+    elif store.snapshot is not None and not store.is_own:
+        yield f"{path} was that of another store: enable_partial_images is assumed"
     elif store.config.path and not store.config.enable_partial_images and not store.is_own:
         yield f"{path} does not set enable_partial_images; for this other store it is assumed"
 

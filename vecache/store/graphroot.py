@@ -23,7 +23,7 @@ from vecache.store.config import effective_uid, load_config
 from vecache.store.lock import LOCK_WAIT_SECONDS
 from vecache.store.records import IMAGES, LAYERS, list_images, list_layers
 from vecache.store.settings import load_settings
-from vecache.store.snapshot import open_snapshot
+from vecache.store.unpack import open_snapshot
 from vecache.text import html_table
 
 if TYPE_CHECKING:

@@ -1,4 +1,6 @@
-"""Open a snapshot: one file with all of a store that plans need, for use on other machines.
+"""Read what a snapshot says: one file with all of a store that plans need, for other machines.
+
+`write_snapshot.py` writes one, `unpack.py` opens it; this is the format.
 
 A snapshot is a ustar archive compressed with zstd (`tar -tf FILE` lists it). Its members, all of
 them regular files, are
@@ -19,7 +21,8 @@ where KEY is the item's key, not the name of its file. `snapshot.json` is one ob
 `host`, `time`                 name of the machine, and when the store was read (ISO 8601, UTC)
 `versions`                     of vecache, Python and the kernel
 `driver`                       `overlay`
-`is_own`                       whether storage.conf named this store, so that all settings are its
+`storage_conf`                 the file that was read; empty where there was none
+`is_own`                       whether it named this store, so that all settings are the store's
 `settings`                     the fields of `PullSettings`
 `blob_info`                    `blobs`, `tocs`: the pairs of `BlobInfo` that its layers could match
 `roots`                        the graph root, then the additional stores
@@ -29,38 +32,19 @@ where KEY is the item's key, not the name of its file. `snapshot.json` is one ob
 Each root has a `path`, an `image_store` (a path or null), `image_store_layers` (ids of the layers
 whose files are there), `built` (ids of the layers whose cache file is what the TOC gives: it is not
 in the archive, and is built when the snapshot is opened) and `unreadable` (id to reason).
-
-Opening one unpacks it into the user's cache folder, under the sha256 of the file, where it stays
-for the next time; it may be deleted there whenever no program uses it. Where that folder cannot be
-written it goes to a temporary folder until the program ends. The archive is untrusted: only members
-with these names are taken, each within the limits that reading it from a store has, and all
-together at most 16 GiB and at most 256 times the size of the file and 64 MiB.
 """
 
 from __future__ import annotations
 
-import atexit
-import contextlib
-import errno
-import hashlib
-import json
-import os
 import re
-import shutil
-import tarfile
-import tempfile
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import pyarrow as pa
-
-from vecache.cache.writer import build_cache
 from vecache.digest import is_digest
-from vecache.errors import StoreError, VecacheError
-from vecache.files import cache_folder, open_regular, read_bounded, store_error
+from vecache.errors import StoreError
 from vecache.json_fields import Fields, parse_fields
 from vecache.store.bigdata import (
     CACHE_KEY,
@@ -68,16 +52,10 @@ from vecache.store.bigdata import (
     MAX_BIG_DATA_BYTES,
     MAX_LAYER_DATA_BYTES,
     TOC_KEY,
-    big_data_file_name,
-    layer_layout,
-    read_big_data,
 )
 from vecache.store.blob_info import BlobInfo
 from vecache.store.config import StorageConfig
 from vecache.store.records import (
-    IMAGES,
-    LAYERS,
-    MAX_LIST_BYTES,
     SAFE_ID,
     ImageRecord,
     LayerRecord,
@@ -86,7 +64,7 @@ from vecache.store.settings import PullSettings
 from vecache.toc.layout import Layout
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
 __all__ = [
     "HEADER",
@@ -98,7 +76,8 @@ __all__ = [
     "SnapshotRoot",
     "additional_folder",
     "max_unpacked_bytes",
-    "open_snapshot",
+    "not_a_snapshot",
+    "parse_header",
 ]
 
 SCHEMA: Final = "vecache.snapshot/1"
@@ -112,20 +91,9 @@ MAX_LAYER_ITEM_BYTES: Final = {
     LAYER_DATA_KEY: MAX_LAYER_DATA_BYTES,
 }
 
-_ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
-_MAX_HEADER_BYTES: Final = 64 << 20
 _MAX_BYTES: Final = 16 << 30
 _MAX_RATIO: Final = 256
 _MAX_SLACK_BYTES: Final = 64 << 20
-_MAX_MEMBERS: Final = 200_000
-_BLOCK_BYTES: Final = 1 << 20
-_UNPACKED: Final = "unpacked.json"
-_NO_FOLDER: Final = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
-_MEMBER: Final = re.compile(
-    rf"(?P<root>(?:additional/[0-9]{{1,3}}/)?)(?P<folder>{LAYERS}|{IMAGES})/"
-    rf"(?:(?P<list>layers\.json|images\.json)|(?P<id>{SAFE_ID.pattern})/(?P<key>[^/]+))"
-)
-_LISTS: Final = {LAYERS: "layers.json", IMAGES: "images.json"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +130,7 @@ class Snapshot:
     time: datetime  # in UTC
     versions: Mapping[str, str]
     driver: str
+    storage_conf: str  # path of the file on its machine; empty where there was none
     is_own: bool
     settings: PullSettings
     blob_info: BlobInfo
@@ -182,7 +151,7 @@ class Snapshot:
             convert_images=self.settings.convert,
             allow_unpredictable=self.settings.estargz,
             use_composefs=self.settings.layout is Layout.FLAT,
-            path=None,
+            path=Path(self.storage_conf) if self.storage_conf else None,
         )
 
 
@@ -196,198 +165,15 @@ def max_unpacked_bytes(n_bytes: int) -> int:
     return min(_MAX_BYTES, _MAX_RATIO * n_bytes + _MAX_SLACK_BYTES)
 
 
-def open_snapshot(path: Path, environ: Mapping[str, str]) -> Snapshot:
-    """Unpack a snapshot, unless that was done before, and return what it says."""
-    try:
-        with open_regular(path) as (file, n_bytes):
-            if file.read(4) != _ZSTD_MAGIC:
-                raise _not_a_snapshot(path, "it is not compressed with zstd")
-            file.seek(0)
-            digest = hashlib.sha256()
-            while block := file.read(_BLOCK_BYTES):
-                digest.update(block)
-            file.seek(0)
-            folder = _unpacked_folder(path, file, n_bytes, digest.hexdigest(), environ)
-        return _parse_header(read_bounded(folder / HEADER, _MAX_HEADER_BYTES), path, folder)
-    except OSError as error:
-        if isinstance(error, StoreError):
-            raise
-        raise store_error(error, path, "the snapshot cannot be unpacked") from error
-
-
-def _unpacked_folder(
-    path: Path, file: BinaryIO, n_bytes: int, digest: str, environ: Mapping[str, str]
-) -> Path:
-    """Return the folder with the members, which other processes may be making too."""
-    snapshots = cache_folder(environ) / "snapshots"
-    folder = snapshots / digest
-    if _is_complete(folder):
-        return folder
-    try:
-        snapshots.mkdir(mode=0o700, parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=".tmp-", dir=snapshots))
-    except OSError as error:
-        if error.errno not in _NO_FOLDER:
-            raise
-        scratch = Path(tempfile.mkdtemp(prefix="vecache-snapshot-"))
-        atexit.register(shutil.rmtree, scratch, ignore_errors=True)
-        _unpack(path, file, n_bytes, scratch)
-        return scratch
-    try:
-        _unpack(path, file, n_bytes, scratch)
-        if folder.exists() and not _is_complete(folder):  # something has deleted a part of it
-            with contextlib.suppress(OSError):
-                os.rename(folder, scratch / "old")
-        try:
-            os.rename(scratch, folder)
-        except OSError:
-            if not _is_complete(folder):
-                raise
-        shutil.rmtree(folder / "old", ignore_errors=True)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-    return folder
-
-
-def _is_complete(folder: Path) -> bool:
-    """Return whether a folder has all the files that were unpacked, each of its size."""
-    # Nothing is synced: of a file that a crash or somebody who tidies up has cut, the size is
-    # another, or the file is gone.
-    try:
-        sizes = json.loads(read_bounded(folder / _UNPACKED, _MAX_HEADER_BYTES))
-        return all(os.stat(folder / name).st_size == size for name, size in sizes.items())
-    except (OSError, ValueError, AttributeError):
-        return False
-
-
-def _unpack(path: Path, file: BinaryIO, n_bytes: int, folder: Path) -> None:
-    """Write all members into an empty folder, build caches, and list what was written."""
-    archive = _Archive(path, file, n_bytes)
-    members = archive.members()
-    name, size = next(members, ("", 0))
-    if name != HEADER:
-        raise _not_a_snapshot(path, f"its first member is not {HEADER}")
-    if size > _MAX_HEADER_BYTES:
-        raise archive.damaged(f"{HEADER} has {size:,} bytes, wanted {_MAX_HEADER_BYTES:,} at most")
-    header = b"".join(archive.blocks(size))
-    (folder / HEADER).write_bytes(header)
-    snapshot = _parse_header(header, path, folder)
-    for name, size in members:
-        target = _member_path(archive, name, size, folder, len(snapshot.roots))
-        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        try:
-            with open(target, "xb") as out:
-                out.writelines(archive.blocks(size))
-        except FileExistsError:
-            raise archive.damaged(f"two members are {name}") from None
-    for root in snapshot.roots:
-        for folder_name in (LAYERS, IMAGES):
-            (root.folder / folder_name).mkdir(mode=0o700, parents=True, exist_ok=True)
-        for layer_id in root.built:
-            _build_cache(LayerRecord(layer_id, store_root=root.folder))
-    files = (each for each in folder.rglob("*") if each.is_file())
-    sizes = {str(each.relative_to(folder)): each.stat().st_size for each in files}
-    (folder / _UNPACKED).write_text(json.dumps(sizes))
-
-
-def _member_path(archive: _Archive, name: str, size: int, folder: Path, n_roots: int) -> Path:
-    """Return where a member belongs; an error for one that a snapshot does not have."""
-    found = _MEMBER.fullmatch(name)
-    roots = ("", *map(additional_folder, range(n_roots - 1)))
-    if found is None or found["root"] not in roots:
-        raise archive.damaged(f"found a member {name!r:.100}")
-    root = folder / found["root"]
-    is_layer = found["folder"] == LAYERS
-    if found["list"]:
-        max_bytes = MAX_LIST_BYTES if found["list"] == _LISTS[found["folder"]] else -1
-        target = root / found["folder"] / found["list"]
-    elif is_layer:
-        max_bytes = MAX_LAYER_ITEM_BYTES.get(found["key"], -1)
-        target = LayerRecord(found["id"], store_root=root).big_data_path(found["key"])
-    else:
-        max_bytes = MAX_IMAGE_ITEM_BYTES if IMAGE_ITEM.fullmatch(found["key"]) else -1
-        target = root / IMAGES / found["id"] / big_data_file_name(found["key"])
-    if max_bytes < 0:
-        raise archive.damaged(f"found a member {name!r:.100}")
-    if size > max_bytes:
-        raise archive.damaged(f"{name} has {size:,} bytes, wanted {max_bytes:,} at most")
-    return target
-
-
-def _build_cache(layer: LayerRecord) -> None:
-    """Write the cache file that a layer had on its machine."""
-    toc_data = read_big_data(layer, TOC_KEY)
-    path = layer.big_data_path(CACHE_KEY)
-    if toc_data is not None and not path.exists():
-        with contextlib.suppress(VecacheError):  # loading the layer finds the same, and says so
-            path.write_bytes(build_cache(toc_data, layer_layout(layer)))
-
-
-class _Archive:
-    """The members of a compressed ustar archive, read from the front."""
-
-    def __init__(self, path: Path, file: BinaryIO, n_bytes: int) -> None:
-        self.path = path
-        self._stream = pa.CompressedInputStream(pa.PythonFile(file, mode="r"), "zstd")
-        self._max_bytes = max_unpacked_bytes(n_bytes)
-        self._rest = self._max_bytes
-
-    def members(self) -> Iterator[tuple[str, int]]:
-        """Yield the name and the size of each member; `blocks` must be read in between."""
-        for _ in range(_MAX_MEMBERS):
-            header = self._read(tarfile.BLOCKSIZE)
-            if not any(header):
-                return
-            try:
-                info = tarfile.TarInfo.frombuf(header, "utf-8", "strict")
-            except (tarfile.HeaderError, ValueError) as error:
-                raise self.damaged(f"a member's header: {error}") from None
-            if info.type != tarfile.REGTYPE or info.size < 0:
-                raise self.damaged(f"{info.name!r:.100} is not a regular file")
-            yield info.name, info.size
-            self._read(-info.size % tarfile.BLOCKSIZE)
-        raise self.damaged(f"more than {_MAX_MEMBERS:,} members")
-
-    def blocks(self, n_bytes: int) -> Iterator[bytes]:
-        """Yield the bytes of the member."""
-        while n_bytes > 0:
-            block = self._read(min(n_bytes, _BLOCK_BYTES))
-            n_bytes -= len(block)
-            yield block
-
-    def _read(self, n_bytes: int) -> bytes:
-        if n_bytes > self._rest:
-            raise self.damaged(
-                f"more than {self._max_bytes:,} bytes when unpacked, too many for its size"
-            )
-        self._rest -= n_bytes
-        parts: list[bytes] = []
-        try:
-            while n_bytes > 0:
-                part = self._stream.read(n_bytes)  # ends early at the end of each frame
-                if not part:
-                    raise self.damaged("it ends too early")
-                n_bytes -= len(part)
-                parts.append(part)
-        except (pa.ArrowException, OSError) as error:
-            if isinstance(error, StoreError):
-                raise
-            raise self.damaged(str(error)) from error
-        return b"".join(parts)
-
-    def damaged(self, reason: str) -> StoreError:
-        """Return the error of an archive that no snapshot can be."""
-        return StoreError(f"{self.path}: a damaged snapshot: {reason}; copy or make it again")
-
-
-def _not_a_snapshot(path: Path, reason: str) -> StoreError:
+def not_a_snapshot(path: Path, reason: str) -> StoreError:
+    """Return the error of a file that is something else."""
     return StoreError(
         f"{path}: neither a graph root nor a snapshot: {reason}; `vecache snapshot -o FILE` "
         "makes one"
     )
 
 
-def _parse_header(data: bytes, path: Path, folder: Path) -> Snapshot:
+def parse_header(data: bytes, path: Path, folder: Path) -> Snapshot:
     """Parse `snapshot.json`."""
     header = parse_fields(data, f"{path}: {HEADER}", StoreError)
     schema = header.text("schema", "")
@@ -397,7 +183,7 @@ def _parse_header(data: bytes, path: Path, folder: Path) -> Snapshot:
                 f"{path}: a snapshot of another version of vecache: found {schema}, wanted "
                 f"{SCHEMA}; make it again with this version, or read it with the other one"
             )
-        raise _not_a_snapshot(path, f"found schema {schema!r:.60}, wanted {SCHEMA}")
+        raise not_a_snapshot(path, f"found schema {schema!r:.60}, wanted {SCHEMA}")
     roots = header.objects("roots")
     if not 1 <= len(roots) <= 1000:
         raise StoreError(f"{header.where}: roots: found {len(roots)}, wanted 1 to 1,000")
@@ -407,6 +193,7 @@ def _parse_header(data: bytes, path: Path, folder: Path) -> Snapshot:
         time=_time(header),
         versions=header.texts("versions"),
         driver=header.text("driver"),
+        storage_conf=header.text("storage_conf"),
         is_own=header.boolean("is_own"),
         settings=_settings(header.object("settings")),
         blob_info=_blob_info(header.object("blob_info")),
