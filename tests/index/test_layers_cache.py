@@ -245,6 +245,12 @@ def test_load_refuses_what_is_not_a_store(store: object) -> None:
         LayersCache.load(store)  # type: ignore[arg-type]
 
 
+def test_open_store_refuses_what_is_not_a_path() -> None:
+    for path in (5, LayersCache()):
+        with pytest.raises(TypeError, match=r"store: found \w+, wanted the path of a graph root"):
+            open_store(path)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("digest", ["sha256:" + "0" * 64, bytes(32)])
 def test_one_digest_that_is_not_in_a_list_is_refused(digest: str | bytes) -> None:
     cache = load(GOLDEN_SMALL / "stores" / "dir")

@@ -47,6 +47,13 @@ def states(plan: ImagePlan) -> list[str]:
     return [str(layer.state) for layer in plan.layers]
 
 
+@pytest.mark.parametrize("name", ["hard_links", "partial", "whole_blobs"])
+def test_an_option_that_is_no_boolean_is_refused(name: str) -> None:
+    for value in ("no", "yes", 2):
+        with pytest.raises(TypeError, match=f"{name}: found .*, wanted True or False"):
+            plan_image(Image("", "", "", ()), LayersCache(), **{name: value})  # type: ignore[arg-type]
+
+
 def test_a_layer_whose_cache_cannot_be_written_is_pulled_and_then_offers_nothing() -> None:
     document = json.loads(TOC)
     document["entries"][0]["chunkDigest"] = "sha512:" + "a" * 128  # no pull checks its length

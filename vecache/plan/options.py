@@ -73,6 +73,10 @@ class PlanOptions:
     round_trip_seconds: float = 0.05
 
     def __post_init__(self) -> None:
+        for name in ("reflink", "hard_links", "whole_blobs", "partial", "estargz", "convert"):
+            value = getattr(self, name)
+            if value not in (True, False):  # "no" would count as yes
+                raise TypeError(f"{name}: found {value!r}, wanted True or False")
         if self.parallel < 1:
             raise ValueError(f"parallel: found {self.parallel}, wanted at least 1")
         if self.max_ranges < 1:

@@ -103,7 +103,7 @@ def plan_image(
     LocationError
         If a cache file is corrupt where the pull would look: Podman's pull fails.
     TypeError
-        If `image` is not an Image, or `cache` not a LayersCache.
+        If `image` is not an Image, `cache` not a LayersCache, or an option not a bool.
     ValueError
         If an option is out of range.
     """

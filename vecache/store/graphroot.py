@@ -316,7 +316,10 @@ def open_store(
         If there is no graph root and no snapshot, or it cannot be read.
     ConfigError
         If storage.conf is broken.
+    TypeError
+        If `path` is neither text nor a path.
     """
+    _check_path(path)
     if path is not None and os.path.isfile(path):
         return _open_snapshot(Path(os.path.abspath(path)), lock_wait_seconds)
     config = load_config(os.environ, effective_uid(os.environ))
@@ -331,6 +334,13 @@ def open_store(
     return replace(
         store, image_store=config.image_store, additional_stores=config.additional_stores
     )
+
+
+def _check_path(path: object) -> None:
+    if not isinstance(path, (str, os.PathLike, type(None))):
+        raise TypeError(
+            f"store: found {type(path).__name__}, wanted the path of a graph root or a snapshot"
+        )
 
 
 def _open_snapshot(path: Path, lock_wait_seconds: float) -> Store:
