@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from vecache.arrays import U8
 
 __all__ = [
+    "OWNER_ADVICE",
     "cache_folder",
     "map_file",
     "open_regular",
@@ -37,6 +38,9 @@ __all__ = [
     "sync_file",
     "sync_folder",
 ]
+
+OWNER_ADVICE = "run as the owner of the store (sudo, or podman unshare for a user's store)"
+"""What to do where the permission to read a file is missing."""
 
 _FORBIDDEN = (errno.EACCES, errno.EPERM)
 
@@ -93,7 +97,7 @@ def map_file(path: str | os.PathLike[str]) -> U8:
             if n_bytes:
                 return np.memmap(file, np.uint8, mode="r").view(np.ndarray)
     except OSError as error:
-        raise StoreError(f"{path}: cannot be read as a cache file: {error.strerror}") from error
+        raise store_error(error, path, "cannot be read as a cache file") from error
     raise TruncatedError("the file is empty", section="header", offset=0, path=path)
 
 
@@ -187,9 +191,7 @@ def cache_folder(environ: Mapping[str, str]) -> Path:
     return Path(base) / "vecache"
 
 
-def store_error(error: OSError, path: Path, what: str) -> StoreError:
+def store_error(error: OSError, path: str | os.PathLike[str], what: str) -> StoreError:
     """Return an error that names the file, what failed (`what`) and, if it helps, what to do."""
-    hint = ""
-    if error.errno in _FORBIDDEN:
-        hint = "; run as the owner of the store (sudo, or podman unshare for a user's store)"
+    hint = f"; {OWNER_ADVICE}" if error.errno in _FORBIDDEN else ""
     return StoreError(f"{path}: {what}: {error.strerror or error}{hint}")

@@ -10,6 +10,7 @@ import pytest
 from pyarrow import parquet
 
 from tests.golden import GOLDEN_SMALL, STORES, golden_cache, layer_ids
+from tests.stores import copy_store, toc_path
 from vecache.cli.main import main
 
 if TYPE_CHECKING:
@@ -90,6 +91,30 @@ def test_an_empty_store_is_fine(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert layers(tmp_path, capsys) == []
     assert main(["layers", "--store", str(tmp_path)]) == 0
     assert "0 layers" in capsys.readouterr().out
+
+
+def test_caches_of_an_additional_store_are_shown_and_never_used(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own" / "overlay-layers").mkdir(parents=True)
+    conf = tmp_path / "storage.conf"
+    monkeypatch.setenv("CONTAINERS_STORAGE_CONF", str(conf))
+    extra = copy_store("dir", tmp_path)
+    toc_path(extra, layer_ids("dir")[4]).write_bytes(b"{")  # nobody reads it
+    conf.write_text(
+        f"[storage]\ngraphroot = '{tmp_path / 'own'}'\n"
+        f"[storage.options]\nadditionalimagestores = ['{extra}']\n"
+    )
+    assert main(["layers", "--json"]) == 0
+    shown = capsys.readouterr()
+    rows = json.loads(shown.out)["layers"]
+    assert [row["cache"] for row in rows] == ["unused"] * 4 + ["none"]
+    assert rows[0]["n_tags"] > 0
+    assert all("a pull never uses its cache" in row["reason"] for row in rows)
+    # `overlap` reads the TOCs there. The one that it cannot read takes nothing from a pull.
+    assert main(["overlap", "--json"]) == 0
+    (excluded,) = json.loads(capsys.readouterr().out)["excluded"]
+    assert excluded["layer"] == layer_ids("dir")[4]
 
 
 def test_no_store_is_3(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -83,6 +83,18 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
         (["layers", "--js"], "--js"),
         (["layers", "--json", "--jsonl"], "not allowed with"),
         (["layers", "-o", "x.xlsx"], ".parquet .arrow .csv .json .jsonl"),
+        (["layers", "--store", "a", "--store", "b"], "--store: found twice, wanted once"),
+        (["layers", "-o", "a.csv", "--output", "b.csv"], "found twice, wanted once"),
+        (["lookup", "-", "-"], "found `-` twice"),
+        (["overlap", "--picture", "upset"], "--picture needs -o FILE.svg"),
+        (["overlap", "--picture", "heatmap", "-o", "x.csv"], "--picture needs -o FILE.svg"),
+        (["overlap", "--metric", "bytes", "-o", "x.svg"], "shows jaccard or containment"),
+        (["overlap", "--metric", "files", "--json"], "--metric does nothing here"),
+        (["overlap", "--metric", "jaccard", "-o", "x.csv"], "--metric does nothing here"),
+        (
+            ["overlap", "--metric", "jaccard", "--picture", "upset", "-o", "x.svg"],
+            "only a heatmap has",
+        ),
     ],
 )
 def test_wrong_usage_is_2_and_says_what_to_do(

@@ -226,6 +226,13 @@ def test_a_path_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
         ([APP1, "--bandwidth", "0"], 2, "wanted a number above 0"),
         ([APP1, "--bandwidth", "1", "--rtt", "nan"], 2, "wanted a number from 0"),
         ([APP1, APP1, "--curve"], 2, "--curve: found several images"),
+        ([APP1, "--best-order"], 2, "--best-order: found one image"),
+        ([APP1, "--rtt", "5"], 2, "--rtt needs --bandwidth"),
+        ([APP1, "--curve", "--explain", "etc"], 2, "exclude each other"),
+        ([APP1, "--curve", "--ranges", "whole"], 2, "--curve shows all limits"),
+        ([APP1, "--curve", "--gap", "0"], 2, "--curve shows all limits"),
+        ([APP1, "--gap", "0", "--ranges", "whole"], 2, "--gap does nothing with --ranges whole"),
+        ([APP1, "--accepts", "9", "--ranges", "whole"], 2, "--accepts does nothing with"),
     ],
 )
 def test_refusals(
@@ -235,6 +242,17 @@ def test_refusals(
     captured = capsys.readouterr()
     assert message in captured.err
     assert captured.out == ""
+
+
+def test_options_for_registries_are_said_to_do_nothing_without_one(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = [APP1, "--store", STORE, "--authfile", "x", "--tls-verify", "false"]
+    assert main(["plan", *words]) == 0
+    shown = capsys.readouterr()
+    assert "--authfile does nothing here: no image is in a registry" in shown.err
+    assert "--tls-verify does nothing here" in shown.err
+    assert "does nothing" not in shown.out
 
 
 def test_the_demo_is_the_same_every_time(capsys: pytest.CaptureFixture[str]) -> None:

@@ -158,10 +158,13 @@ def test_the_documented_query_gives_the_figures_of_overlap(tmp_path: Path, sourc
 @each_form
 def test_layers_without_a_toc_are_in_it_with_the_reason(tmp_path: Path, form: str) -> None:
     root = copy_store("dir", tmp_path)
-    toc_path(root, layer_ids("dir")[0]).unlink()
+    toc_path(root, layer_ids("dir")[4]).unlink()
+    toc_path(root, layer_ids("dir")[0]).write_bytes(b"{")
     again = open_dataset(write(root, tmp_path, form))
-    assert [each.reason for each in again.excluded] == ["no TOC"]
-    assert again.excluded[0].record.id == layer_ids("dir")[0]
+    unread, without = again.excluded
+    assert (without.id, without.reason, without.is_unread) == (layer_ids("dir")[4], "no TOC", False)
+    assert unread.id == layer_ids("dir")[0]
+    assert unread.is_unread
     assert what_if(again, [again.images[0].label]).unknown_ids == ()
     assert len(again.images) == 5
 

@@ -20,7 +20,7 @@ from tests.golden import (
 from tests.sharing import oracle
 from tests.sharing.build import contents_of
 from tests.sharing.strategies import TOCS
-from tests.stores import copy_store, toc_path
+from tests.stores import cache_path, copy_store, toc_path
 from tests.toc.strategies import ODD_DOCUMENTS, SENSIBLE
 from vecache.digest import parse_digests
 from vecache.errors import StoreError, TocError
@@ -191,7 +191,12 @@ def test_layers_without_a_good_toc_are_excluded_with_the_reason(tmp_path: Path) 
     contents = read_contents(root)
     assert [layer.id for layer in contents.layers] == ids[2:]
     assert [each.record.id for each in contents.excluded] == ids[:2]
-    assert contents.excluded[0].reason == "no TOC"
+    assert "there is no such file, but a cache" in contents.excluded[0].reason
+    assert all(each.is_unread for each in contents.excluded)
+    for layer in ids:
+        cache_path(root, layer).unlink(missing_ok=True)
+    (without, _) = read_contents(root).excluded
+    assert (without.reason, without.is_unread) == ("no TOC", False)  # it may never have had one
     assert "does not follow" in contents.excluded[1].reason
     assert [image.label.split("/")[-1] for image in contents.images] == [
         "base:latest",

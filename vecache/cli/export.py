@@ -7,6 +7,8 @@ size, of Parquet files divided by the first byte of the digest, with the layers 
 
 DuckDB, Polars, pandas and Spark read the folder and the .parquet file. So do the verbs `overlap`,
 `gather` and `rm` with --store, and `vecache.open_dataset`.
+
+Exit code: 0 all layers are in it, 3 some could not be read, unless --incomplete-ok.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from vecache.cli.options import STORE_HELP, UsageError, load_contents
+from vecache.cli.options import UsageError, add_store, load_contents, warn_of_unread
 from vecache.report.excluded import excluded_notes
 from vecache.report.output import replacing
 from vecache.report.terminal import Progress, Screen, count, render_facts
@@ -28,7 +30,7 @@ _ENDINGS = (".parquet", ".arrow", ".csv")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments to its parser."""
-    parser.add_argument("--store", metavar="PATH", help=STORE_HELP)
+    add_store(parser, can_be_dataset=True)
     parser.add_argument(
         "-o",
         "--output",
@@ -60,4 +62,5 @@ def run(args: argparse.Namespace) -> int:
     notes = excluded_notes(contents)
     if notes:
         print(render_facts(notes, Screen()))
-    return 0
+    effect = "their tags are left out, so figures of what is unique are upper bounds"
+    return warn_of_unread(args, contents.excluded, len(contents.records), effect)

@@ -6,6 +6,8 @@ Bytes are uncompressed, each content of the image once; `vecache plan` shows wha
 
 Without reflinks a pull reuses whole files only, so files are counted; with reflinks, chunks. With
 --hard-links it reuses only files of equal owner, mode and attributes, which is not checked here.
+
+Exit code: 0 fine, 1 no such image, 3 some layers could not be read, unless --incomplete-ok.
 """
 
 from __future__ import annotations
@@ -18,11 +20,13 @@ from vecache.cli.options import (
     add_pull,
     limit_to_present,
     load_contents,
+    note,
     pull_sharing,
     show,
     sort_out_images,
+    warn_of_unread,
 )
-from vecache.report.excluded import excluded_notes
+from vecache.report.excluded import excluded_notes, unread_documents
 from vecache.report.output import Report
 from vecache.report.terminal import (
     Column,
@@ -65,6 +69,13 @@ def run(args: argparse.Namespace) -> int:
 
     sort_out_images(args, most=1)
     (name,) = args.image
+    for option, value in (
+        ("--hard-links", args.hard_links),
+        ("--layout", args.layout),
+        ("--parallel", args.parallel),
+    ):
+        if value is not None:
+            note(f"{option} does nothing here: what is covered does not depend on it")
     contents, store = load_contents(args.store)
     contents = limit_to_present(contents, args)
     image = open_image(
@@ -80,16 +91,17 @@ def run(args: argparse.Namespace) -> int:
         Report(
             text=lambda screen: _text(name, cover, contents, screen),
             document=lambda: _document(
-                name, str(args.store if store is None else store.path), cover
+                name, str(args.store if store is None else store.path), cover, contents
             ),
             table=cover.to_arrow,
         ),
         args,
     )
-    return 0
+    effect = "what is LEFT is an upper bound"
+    return warn_of_unread(args, contents.excluded, len(contents.records), effect)
 
 
-def _document(image: str, store: str, cover: Cover) -> dict[str, Any]:
+def _document(image: str, store: str, cover: Cover, contents: Contents) -> dict[str, Any]:
     return {
         "image": image,
         "store": store,
@@ -100,6 +112,7 @@ def _document(image: str, store: str, cover: Cover) -> dict[str, Any]:
         "n_at_least": cover.n_at_least,
         "n_excluded_layers": cover.n_excluded_layers,
         "layers": cover.to_arrow().to_pylist(),
+        "excluded": unread_documents(contents.excluded),
     }
 
 

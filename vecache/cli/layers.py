@@ -4,6 +4,10 @@ Layers are listed in the order of the store, in which a pull searches them. Wher
 good cache file for a layer with a TOC, the cache is built in memory; nothing is written into the
 store. FALSE+ is the measured false-positive rate of the bloom filter. Of a snapshot it says whose
 store it was made of, and how old it is.
+
+Unused are the caches of additional stores: pulls only look whether a layer is there.
+
+Exit code: 0 all layers were read, 3 some could not be read, unless --incomplete-ok.
 """
 
 from __future__ import annotations
@@ -12,7 +16,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from vecache.cli.options import add_output, add_store, load_layers, show
+from vecache.cli.options import add_output, add_store, load_layers, show, warn_of_unread
 from vecache.report.output import Report
 from vecache.report.terminal import (
     Column,
@@ -33,7 +37,7 @@ if TYPE_CHECKING:
 
 _COLUMNS = (
     Column("LAYER"),
-    Column("CACHE", styles={"mapped": "green", "none": "yellow"}),
+    Column("CACHE", styles={"mapped": "green", "unused": "yellow", "none": "yellow"}),
     Column("TAGS", "right"),
     Column("FILES", "right"),
     Column("BYTES", "right"),
@@ -51,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb, print its result, and return the exit code."""
+    from vecache.report.excluded import unread_documents
     from vecache.report.figures import layers_table
 
     store, cache = load_layers(args.store)
@@ -62,12 +67,14 @@ def run(args: argparse.Namespace) -> int:
                 "store": str(store.path),
                 "snapshot": _snapshot_document(store),
                 "layers": table.to_pylist(),
+                "excluded": unread_documents(cache.excluded),
             },
             table=lambda: table,
         ),
         args,
     )
-    return 0
+    effect = "what they hold is unknown, and the figures of plans are upper bounds"
+    return warn_of_unread(args, cache.excluded, len(cache.records), effect)
 
 
 def _title(store: Store) -> str:

@@ -4,7 +4,8 @@ Layers are searched in the order of the store, and the first one that holds a di
 in a pull. A digest is that of a file or a chunk, or a hard-link fingerprint. OFFSET and LENGTH are
 the position and size of the content in the uncompressed file.
 
-Exit code: 0 all found, 1 some not found, 3 some not digests, or a damaged cache file.
+Exit code: 0 all found, 1 some not found, 3 some not digests, a damaged cache file, or layers that
+could not be read, unless --incomplete-ok.
 """
 
 from __future__ import annotations
@@ -12,7 +13,15 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from vecache.cli.options import UsageError, add_output, add_store, load_layers, read_input, show
+from vecache.cli.options import (
+    UsageError,
+    add_output,
+    add_store,
+    load_layers,
+    read_input,
+    show,
+    warn_of_unread,
+)
 from vecache.report.output import Report
 from vecache.report.terminal import Column, render_table
 
@@ -52,6 +61,10 @@ def run(args: argparse.Namespace) -> int:
     """Run the verb, print its result, and return the exit code."""
     if not args.digests:
         raise UsageError("lookup: no digest given; name some, or `-` to read them from a pipe")
+    if args.digests.count("-") > 1:
+        raise UsageError("lookup: found `-` twice; standard input can be read once")
+    from vecache.report.excluded import unread_documents
+
     digests = _collect(args.digests)
     store, cache = load_layers(args.store)
     hits = cache.lookup(digests)
@@ -59,13 +72,19 @@ def run(args: argparse.Namespace) -> int:
     show(
         Report(
             text=lambda screen: _text(table, screen),
-            document=lambda: {"store": str(store.path), "digests": table.to_pylist()},
+            document=lambda: {
+                "store": str(store.path),
+                "digests": table.to_pylist(),
+                "excluded": unread_documents(cache.excluded),
+            },
             table=lambda: table,
         ),
         args,
     )
+    effect = "a digest may be in one of them, even before the layer that was found"
+    code = warn_of_unread(args, cache.excluded, len(cache.records), effect)
     hits.require_sound()
-    return 0 if hits.is_found.all() else 1
+    return code or (0 if hits.is_found.all() else 1)
 
 
 def _collect(arguments: Sequence[str]) -> list[bytes]:

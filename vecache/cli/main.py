@@ -7,8 +7,10 @@
    ====  ===================================================================
    0     success; also when the reader of the output closes the pipe (`| head`)
    1     something asked for was not found
-   2     wrong usage
-   3     bad, refused or unreadable input, failed output, out of memory
+   2     wrong usage: also a malformed reference, and an option that would do nothing
+   3     bad, refused or unreadable input, failed output, out of memory; also where a layer of the
+         store could not be read, unless `--incomplete-ok`
+   4     over the limit of `--fail-over`
    130   interrupted
    ====  ===================================================================
 
@@ -77,6 +79,24 @@ class Verb(Protocol):
         """Run the verb, print its result, and return the exit code."""
 
 
+class _StoreOnce(argparse.Action):
+    """Store a value as argparse does, but refuse to store another: one of them would do nothing."""
+
+    is_stored = False
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option: str | None = None,
+    ) -> None:
+        if option is not None and self.is_stored:
+            raise argparse.ArgumentError(self, "found twice, wanted once")
+        self.is_stored = True
+        setattr(namespace, self.dest, values)
+
+
 class _Help(argparse.Action):
     """Print help as argparse does, but raise the error of a full disk."""
 
@@ -138,6 +158,7 @@ def _dispatch(arguments: list[str]) -> int:
         allow_abbrev=False,
         add_help=False,
     )
+    parser.register("action", None, _StoreOnce)
     parser.add_argument("-h", "--help", nargs=0, action=_Help, help="show this text")
     verb.add_arguments(parser)
     try:

@@ -13,19 +13,20 @@ from typing import TYPE_CHECKING, Any
 
 from vecache.report.output import PICTURE_ENDINGS, TABLE_ENDINGS, json_text, write_report
 from vecache.report.terminal import Progress, Screen
+from vecache.text import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from vecache.image.model import Image
     from vecache.index.layers_cache import LayersCache
+    from vecache.index.load import ExcludedLayer
     from vecache.plan.options import PlanOptions
     from vecache.report.output import Report
     from vecache.sharing.contents import Contents, Grain
     from vecache.store.graphroot import Store
 
 __all__ = [
-    "STORE_HELP",
     "UsageError",
     "add_images",
     "add_output",
@@ -35,6 +36,7 @@ __all__ = [
     "limit_to_present",
     "load_contents",
     "load_layers",
+    "note",
     "open_images",
     "parse_count",
     "parse_count_from_one",
@@ -43,10 +45,15 @@ __all__ = [
     "read_input",
     "show",
     "sort_out_images",
+    "warn_of_unread",
 ]
 
-STORE_HELP = (
-    "graph root, data set that `vecache export` wrote, or folder of TOCs (*.json); "
+_STORE_HELP = (
+    "graph root of the store, or a file that `vecache snapshot` wrote; "
+    "default: this machine's store, as storage.conf says"
+)
+_DATASET_HELP = (
+    "graph root, file of `vecache snapshot`, data set of `vecache export`, or folder of TOCs; "
     "default: this machine's store, as storage.conf says"
 )
 
@@ -55,13 +62,17 @@ class UsageError(Exception):
     """A command line that makes no sense; exit code 2."""
 
 
-def add_store(parser: argparse.ArgumentParser) -> None:
-    """Add `--store`."""
+def add_store(parser: argparse.ArgumentParser, *, can_be_dataset: bool = False) -> None:
+    """Add `--store`, and `--incomplete-ok` for a store that cannot be read as a whole."""
     parser.add_argument(
         "--store",
         metavar="PATH",
-        help="graph root of the store, or a file that `vecache snapshot` wrote; "
-        "default: this machine's store, as storage.conf says",
+        help=_DATASET_HELP if can_be_dataset else _STORE_HELP,
+    )
+    parser.add_argument(
+        "--incomplete-ok",
+        action="store_true",
+        help="exit with 0, not 3, where layers of the store could not be read",
     )
 
 
@@ -225,6 +236,13 @@ def sort_out_images(args: argparse.Namespace, *, most: int | None = None) -> Non
         raise UsageError("name an IMAGE, such as oci:DIR:TAG; `--help` lists the ways")
     if most is not None and len(args.image) > most:
         raise UsageError(f"found {len(args.image)} images, wanted {most} at most")
+    if not any(image.startswith("docker://") for image in args.image):
+        for option, is_given in (
+            ("--authfile", args.authfile is not None),
+            ("--tls-verify", not args.tls_verify),
+        ):
+            if is_given:
+                note(f"{option} does nothing here: no image is in a registry")
 
 
 def read_input(path: str, max_bytes: int) -> bytes:
@@ -254,6 +272,26 @@ def show(report: Report, args: argparse.Namespace) -> None:
             print(line)
     else:
         print(report.text(screen))
+
+
+def warn_of_unread(
+    args: argparse.Namespace, excluded: Iterable[ExcludedLayer], n_layers: int, effect: str
+) -> int:
+    """Say on stderr which layers of the store could not be read, and return the exit code.
+
+    `effect` says what that does to the figures. The code is 0 where all layers could be read.
+    """
+    from vecache.report.excluded import unread_warning
+
+    lines = unread_warning(excluded, n_layers, effect)
+    for line in lines:
+        print(f"vecache: warning: {printable(line)}", file=sys.stderr)
+    return 3 if lines and not args.incomplete_ok else 0
+
+
+def note(text: str) -> None:
+    """Say on stderr what a reader of the result should know."""
+    print(f"vecache: note: {text}", file=sys.stderr)
 
 
 def _path_ending_in(endings: Sequence[str]) -> Callable[[str], str]:

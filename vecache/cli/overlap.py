@@ -9,13 +9,23 @@ compares chunks. An image is the union of its layers. Where there are too many f
 pairs that share most are shown; -o writes every pair. If the file ends in .svg or .png it draws
 --picture instead: a clustered heatmap; upset, the largest sets of layers that share; a treemap of
 who owns the bytes; or the curve of unique bytes in store order.
+
+Exit code: 0 all layers were read, 3 some could not be read, unless --incomplete-ok.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vecache.cli.options import STORE_HELP, add_output, load_contents, show
+from vecache.cli.options import (
+    UsageError,
+    add_output,
+    add_store,
+    is_picture,
+    load_contents,
+    show,
+    warn_of_unread,
+)
 from vecache.report.output import PICTURE_ENDINGS, TABLE_ENDINGS, Report
 from vecache.report.overlap import METRICS, overlap_text
 
@@ -27,12 +37,13 @@ if TYPE_CHECKING:
     from vecache.sharing.exclusive import Shares
     from vecache.sharing.matrix import Overlap
 
+_DRAWN_METRICS = ("jaccard", "containment")
 _MAX_FILES = 5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments to its parser."""
-    parser.add_argument("--store", metavar="PATH", help=STORE_HELP)
+    add_store(parser, can_be_dataset=True)
     parser.add_argument(
         "--by",
         choices=("layer", "image"),
@@ -46,12 +57,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="compare whole files or chunks (default: file)",
     )
     parser.add_argument(
-        "--metric", choices=tuple(METRICS), default="bytes", help="what is shown (default: bytes)"
+        "--metric",
+        choices=tuple(METRICS),
+        help="what the table shows (default: bytes), or a heatmap (default: jaccard)",
     )
     parser.add_argument(
         "--picture",
         choices=("heatmap", "upset", "treemap", "curve"),
-        default="heatmap",
         help="what -o FILE.svg or FILE.png draws (default: heatmap)",
     )
     add_output(parser, (*TABLE_ENDINGS, *PICTURE_ENDINGS))
@@ -62,6 +74,7 @@ def run(args: argparse.Namespace) -> int:
     from vecache.sharing.exclusive import shares
     from vecache.sharing.matrix import overlap
 
+    _check_options(args)
     contents, store = load_contents(args.store)
     where = str(args.store if store is None else store.path)
     over = overlap(contents, args.by, args.grain)
@@ -73,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
                 over,
                 member_shares,
                 member_shares.repeated_files(_MAX_FILES),
-                args.metric,
+                args.metric or "bytes",
                 screen,
             ),
             document=lambda: _document(where, over, member_shares),
@@ -82,13 +95,30 @@ def run(args: argparse.Namespace) -> int:
         ),
         args,
     )
-    return 0
+    effect = "exclusive and unique bytes are upper bounds, what is shared are lower bounds"
+    return warn_of_unread(args, contents.excluded, len(contents.records), effect)
+
+
+def _check_options(args: argparse.Namespace) -> None:
+    """Refuse what would do nothing."""
+    is_drawn = is_picture(args)
+    if args.picture is not None and not is_drawn:
+        raise UsageError("--picture needs -o FILE.svg or -o FILE.png")
+    if args.metric is None:
+        return
+    if is_drawn and args.picture not in (None, "heatmap"):
+        raise UsageError(f"--metric: the picture {args.picture!r} has none; only a heatmap has")
+    if is_drawn and args.metric not in _DRAWN_METRICS:
+        wanted = " or ".join(_DRAWN_METRICS)
+        raise UsageError(f"--metric: found {args.metric!r}, but a heatmap shows {wanted}")
+    if not is_drawn and (args.output is not None or args.json or args.jsonl):
+        raise UsageError("--metric does nothing here: it chooses what the table or a heatmap shows")
 
 
 def _picture(over: Overlap, member_shares: Shares, args: argparse.Namespace) -> Picture:
-    if args.picture != "heatmap":
+    if args.picture not in (None, "heatmap"):
         return member_shares.plot(args.picture)
-    return over.plot("containment" if args.metric == "containment" else "jaccard")
+    return over.plot(args.metric or "jaccard")
 
 
 def _document(where: str, over: Overlap, member_shares: Shares) -> dict[str, Any]:

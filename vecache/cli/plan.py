@@ -6,6 +6,9 @@ request. Several images are planned in the given order, each against what the on
 
 BEST is the least that any client could miss given the same layers; the lines below it say what
 keeps this pull from it, and what would save how much.
+
+Exit code: 0 fine, 1 no such image or layer, 2 wrong usage, 3 bad or unreadable input: also layers
+of the store that could not be read, unless --incomplete-ok.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ from vecache.cli.options import (
     pull_options,
     show,
     sort_out_images,
+    warn_of_unread,
 )
 from vecache.report.output import PICTURE_ENDINGS, TABLE_ENDINGS
 
@@ -71,7 +75,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--rtt",
         metavar="MS",
         type=_milliseconds,
-        default=_DEFAULT_RTT_MS,
         help=f"round trip of a request, for the estimate ({_DEFAULT_RTT_MS:.0f})",
     )
     more = parser.add_argument_group("what to show")
@@ -93,10 +96,7 @@ def run(args: argparse.Namespace) -> int:
     from vecache.report.terminal import Progress
 
     sort_out_images(args)
-    if args.curve and len(args.image) > 1:
-        raise UsageError("--curve: found several images, wanted one")
-    if is_picture(args) and (not args.curve or args.explain is not None):
-        raise UsageError("only --curve can be drawn; other results are tables")
+    _check_options(args)
     store, cache = load_layers(args.store, args.present)
     options = pull_options(args, store, **_registry_options(args))
     images = open_images(args, store)
@@ -109,7 +109,28 @@ def run(args: argparse.Namespace) -> int:
     show(_report(plans, store.title, note, args), args)
     for warning in _warnings(plans, store):
         print(f"vecache: note: {warning}", file=sys.stderr)
-    return 0
+    effect = "what they hold counts as missing, so figures are upper bounds"
+    return warn_of_unread(args, cache.excluded, len(cache.records), effect)
+
+
+def _check_options(args: argparse.Namespace) -> None:
+    """Refuse what makes no sense, or would do nothing."""
+    if args.curve and len(args.image) > 1:
+        raise UsageError("--curve: found several images, wanted one")
+    if args.best_order and len(args.image) == 1:
+        raise UsageError("--best-order: found one image, wanted several")
+    if args.curve and args.explain is not None:
+        raise UsageError("--curve and --explain exclude each other")
+    if is_picture(args) and not args.curve:
+        raise UsageError("only --curve can be drawn; other results are tables")
+    if args.rtt is not None and args.bandwidth is None:
+        raise UsageError("--rtt needs --bandwidth; without it no time is estimated")
+    given = {"--gap": args.gap is not None, "--accepts": args.accepts is not None}
+    if args.curve and (args.ranges or any(given.values())):
+        raise UsageError("--curve shows all limits; --ranges, --gap and --accepts choose one")
+    for option, is_given in given.items():
+        if is_given and "whole_blobs" in args.ranges:
+            raise UsageError(f"{option} does nothing with --ranges whole")
 
 
 def _registry_options(args: argparse.Namespace) -> dict[str, Any]:
@@ -235,7 +256,10 @@ def _curve_report(plan: ImagePlan, args: argparse.Namespace) -> Report:
 
 def _network(args: argparse.Namespace) -> tuple[float, float] | None:
     """Return bytes per second and seconds of a round trip; None where no bandwidth is given."""
-    return None if args.bandwidth is None else (args.bandwidth * 1e6 / 8, args.rtt / 1e3)
+    if args.bandwidth is None:
+        return None
+    milliseconds = _DEFAULT_RTT_MS if args.rtt is None else args.rtt
+    return args.bandwidth * 1e6 / 8, milliseconds / 1e3
 
 
 def _ranges(text: str) -> dict[str, Any]:

@@ -11,6 +11,9 @@ that no remaining layer holds are freed. Both are shown.
 AGAIN is what a new pull of the image alone no longer finds here, in uncompressed bytes; IN TURN is
 the same after the images above it were pulled. FETCH is what `vecache plan` expects over the
 network for the image alone.
+
+Exit code: 0 fine, 1 no such layer or image, 3 some layers could not be read, unless
+--incomplete-ok.
 """
 
 from __future__ import annotations
@@ -23,11 +26,14 @@ from vecache.cli.options import (
     add_pull,
     limit_to_present,
     load_contents,
+    note,
     pull_options,
     pull_sharing,
     show,
+    warn_of_unread,
 )
 from vecache.errors import VecacheError
+from vecache.report.excluded import unread_documents
 from vecache.report.output import Report
 from vecache.report.terminal import Column, count, human_bytes, render_facts, render_table
 from vecache.text import printable
@@ -36,6 +42,7 @@ if TYPE_CHECKING:
     import argparse
     from typing import Any
 
+    from vecache.index.load import ExcludedLayer
     from vecache.report.terminal import Screen
     from vecache.sharing.removal import Removal
     from vecache.store.graphroot import Store
@@ -61,29 +68,41 @@ def run(args: argparse.Namespace) -> int:
     contents = limit_to_present(contents, args)
     grain, shares = pull_sharing(args, store)
     removal = what_if(contents, args.names, grain)
-    fetch = _plan_fetch(removal, store, args)
+    fetch, not_planned = _plan_fetch(removal, store, args)
+    # What is freed is read from TOCs, the pulls are planned with caches.
+    unread = {each.id: each for each in (*not_planned, *contents.excluded) if each.is_unread}
     show(
         Report(
             text=lambda screen: _text(removal, fetch, shares=shares, screen=screen),
-            document=lambda: _document(removal, fetch, shares=shares),
+            document=lambda: {
+                **_document(removal, fetch, shares=shares),
+                "excluded": unread_documents(unread.values()),
+            },
             table=lambda: _table(removal, fetch),
         ),
         args,
     )
-    return 0
+    effect = "what is freed and what pulls cost again are upper bounds"
+    return warn_of_unread(args, unread.values(), len(contents.records), effect)
 
 
 def _plan_fetch(
     removal: Removal, store: Store | None, args: argparse.Namespace
-) -> list[int | None]:
-    """Return the bytes that a pull of each removed image alone would fetch; None where unknown."""
+) -> tuple[list[int | None], tuple[ExcludedLayer, ...]]:
+    """Return the bytes that a pull of each removed image alone would fetch; None where unknown.
+
+    Also return the layers that these pulls exclude.
+    """
     from vecache.image.open import open_image
     from vecache.index.layers_cache import LayersCache
     from vecache.index.load import BuildCache
     from vecache.plan.pull import Planner
 
     if store is None or not removal.images:
-        return [None] * len(removal.images)
+        for option, value in (("--layout", args.layout), ("--parallel", args.parallel)):
+            if value is not None:
+                note(f"{option} does nothing here: no pull is planned")
+        return [None] * len(removal.images), ()
     gone = {*removal.layer_ids, *removal.unknown_ids}
     listed = {record.id for record in store.layers()}  # some may have gone since they were read
     present = {record.id for record in removal.contents.records} & listed - gone
@@ -97,7 +116,7 @@ def _plan_fetch(
             fetch.append(planner.plan(stored, cache).fetch_bytes)
         except VecacheError:  # such as no manifest in the store: the other figures are still valid
             fetch.append(None)
-    return fetch
+    return fetch, cache.excluded
 
 
 def _table(removal: Removal, fetch: list[int | None]) -> Any:

@@ -19,6 +19,7 @@ Source: containers/storage pkg/chunked/cache_linux.go load, createCacheFileFromT
 from __future__ import annotations
 
 import contextlib
+import os
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
@@ -168,7 +169,7 @@ class LayerSource:
         # What is wrong with one layer raises nothing: one bad layer does not stop the rest.
         if record.store_root != self.store.root:
             # Source: containers/storage pkg/chunked/cache_linux.go load, which skips such layers.
-            reason = "in an additional store: a pull reuses no files from there"
+            reason = "in an additional store: a pull never uses its cache or its files"
             return ExcludedLayer(record, reason)
         try:
             cache = CacheFile.open(record.big_data_path(CACHE_KEY))
@@ -178,14 +179,19 @@ class LayerSource:
         try:
             return self._build_layer(record, problem)
         except VecacheError as error:
-            return ExcludedLayer(record, f"{error}{'; ' + problem if problem else ''}")
+            reason = f"{error}; {problem}" if problem else str(error)
+            return ExcludedLayer(record, reason, is_unread=True)
 
     def _build_layer(self, record: LayerRecord, problem: str) -> CachedLayer | ExcludedLayer:
         missing = problem or "no cache file"
         if self.build == "never":
-            return ExcludedLayer(record, f"{missing}, and none was to be built")
+            is_unread = bool(problem) or os.path.exists(record.big_data_path(TOC_KEY))
+            return ExcludedLayer(record, f"{missing}, and none was to be built", is_unread)
         toc_data = read_big_data(record, TOC_KEY)
         if toc_data is None:
+            if problem:
+                reason = f"{problem}; no TOC to build it anew from: pull the layer again"
+                return ExcludedLayer(record, reason, is_unread=True)
             return ExcludedLayer(record, "no TOC: pulled whole, or made locally")
         layout = layer_layout(record)
         if self.build == "store":

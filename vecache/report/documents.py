@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from vecache.plan.files import Action
+from vecache.report.excluded import unread_documents
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,9 +40,7 @@ def plan_document(plan: ImagePlan) -> dict[str, Any]:
         "fetch_bounds": list(plan.fetch_bounds),
         "whole_layers": plan.whole_layers,
         "whole_bytes": plan.whole_bytes,
-        "excluded": [
-            {"layer": each.id, "reason": each.reason} for each in cache.excluded if each.is_unread
-        ],
+        "excluded": unread_documents(cache.excluded),
         "layers": [_layer_document(layer) for layer in plan.layers],
         "best": {
             "missing_bytes": plan.best.missing_bytes,

@@ -7,20 +7,22 @@ about 0.2 us a tag.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
+from vecache.cache.reader import CacheFile
 from vecache.cache.validate import validate
 from vecache.cache.writer import pack_cache
 from vecache.errors import VecacheError
+from vecache.store.bigdata import CACHE_KEY
 from vecache.toc.entries import ChunkKind, EntryKind
 from vecache.toc.layout import Layout
 
 if TYPE_CHECKING:
-    from vecache.cache.reader import CacheFile
     from vecache.index.layers_cache import LayersCache
     from vecache.toc.parse import Toc
 
@@ -136,5 +138,9 @@ def layers_table(cache: LayersCache) -> Any:
             layer = cache.layers[number]
             row |= cache_figures(layer.cache)
             row |= {"cache": str(layer.source), "reason": layer.problem or None}
+        elif cache.store is not None and record.store_root != cache.store.root:
+            with contextlib.suppress(VecacheError):  # no cache, or a damaged one: never used either
+                row |= cache_figures(CacheFile.open(record.big_data_path(CACHE_KEY)))
+                row["cache"] = "unused"
         rows.append(row)
     return pa.Table.from_pylist(rows, schema=pa.schema(_SCHEMA))

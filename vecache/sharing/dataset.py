@@ -104,6 +104,7 @@ LAYER_SCHEMA = pa.schema(
         _field("is_read_only", pa.bool_()),
         pa.field("n_tags", pa.int64()),  # rows in all parts; null if the layer is excluded
         pa.field("reason", pa.string()),  # why the layer is excluded; null if it is not
+        pa.field("is_unread", pa.bool_()),  # null also in data sets from before there was this
     ],
     metadata=_VERSION,
 )
@@ -169,7 +170,10 @@ def open_dataset(
     files, chunks = (tags.pop_tables(path, grain) for grain in GRAINS)
     return Contents(
         tuple(map(ContentLayer, map(partial(_record, LayerRecord), known), files, chunks)),
-        tuple(ExcludedLayer(_record(LayerRecord, row), row["reason"]) for row in excluded),
+        tuple(
+            ExcludedLayer(_record(LayerRecord, row), row["reason"], bool(row["is_unread"]))
+            for row in excluded
+        ),
         tuple(ContentImage(_record(ImageRecord, row), tuple(row["layers"])) for row in image_rows),
         _DatasetSource(parts, {row["id"]: row["n_tags"] for row in known}),
     )
@@ -366,6 +370,8 @@ def _require_version(metadata: Mapping[bytes, bytes], version: Mapping[bytes, by
 
 def _fitted(table: Any, schema: Any) -> Any:
     """Return the columns of the schema, converted; ValueError if that loses anything."""
+    if "is_unread" in schema.names and "is_unread" not in table.schema.names:
+        table = table.append_column("is_unread", pa.nulls(len(table), pa.bool_()))
     missing = [name for name in schema.names if name not in table.schema.names]
     if missing:
         raise ValueError(f"has no column {missing[0]}")

@@ -229,11 +229,17 @@ def _record_tables(contents: Contents, n_tags: list[int]) -> tuple[Any, Any]:
     """Return the tables of layers and images, given the number of tags of each layer."""
     layers = [
         *(
-            _row(layer.record, LAYER_SCHEMA, n_tags=n, reason=None)
+            _row(layer.record, LAYER_SCHEMA, n_tags=n, reason=None, is_unread=None)
             for layer, n in zip(contents.layers, n_tags, strict=True)
         ),
         *(
-            _row(layer.record, LAYER_SCHEMA, n_tags=None, reason=layer.reason)
+            _row(
+                layer.record,
+                LAYER_SCHEMA,
+                n_tags=None,
+                reason=layer.reason,
+                is_unread=layer.is_unread,
+            )
             for layer in contents.excluded
         ),
     ]

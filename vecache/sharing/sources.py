@@ -33,7 +33,7 @@ from vecache.sharing.contents import MAX_BYTES, ContentImage, ContentLayer, Cont
 from vecache.sharing.dataset import is_dataset, open_dataset
 from vecache.sharing.keys import find_keys
 from vecache.sharing.occurrences import OccurrenceKind, find_occurrences, layer_tags
-from vecache.store.bigdata import TOC_KEY, read_big_data
+from vecache.store.bigdata import CACHE_KEY, TOC_KEY, read_big_data
 from vecache.store.find import has_manifest
 from vecache.store.graphroot import Store, open_store
 from vecache.store.records import LAYERS, LayerRecord
@@ -84,12 +84,14 @@ def read_contents(source: Any, *, progress: Callable[[int, int], object] | None 
         case Contents():
             return source
         case Store():
-            return _read(_TocSource(_read_stored), source.layers(), _images_of(source), progress)
+            tocs = _TocSource(_read_stored, source.root)
+            return _read(tocs, source.layers(), _images_of(source), progress)
         case LayersCache():
             pulled = {
                 layer.id: layer.entries for layer in source.layers if layer.entries is not None
             }
-            tocs = _TocSource(partial(_read_loaded, pulled))
+            own_root = None if source.store is None else source.store.root
+            tocs = _TocSource(partial(_read_loaded, pulled), own_root)
             return _read(tocs, source.records, _images_after(source), progress)
         case Image():
             layers = {layer.diff_id: layer for layer in source.layers}  # one may be there twice
@@ -217,26 +219,34 @@ def _read_layer(
             return ExcludedLayer(record, "no TOC")
         occurrences = find_occurrences(entries)
     except VecacheError as error:
-        return ExcludedLayer(record, str(error))
+        return ExcludedLayer(record, str(error), source.is_reused(record))
     files, chunks = (
         ContentTable.from_rows(occurrences.key[mask], occurrences.size[mask])
         for mask in (occurrences.is_in_files, occurrences.is_in_chunks)
     )
     claimed = max(files.logical_bytes, chunks.logical_bytes)
     if claimed > max_bytes:
-        return ExcludedLayer(
-            record,
+        reason = (
             f"its TOC claims {claimed:,} bytes of content, wanted at most {max_bytes:,}: sums of "
-            f"bytes are exact up to {MAX_BYTES:,}",
+            f"bytes are exact up to {MAX_BYTES:,}"
         )
+        return ExcludedLayer(record, reason, source.is_reused(record))
     return ContentLayer(record, files, chunks)
 
 
 class _TocSource:
     """Reads a layer's TOC anew for its paths and tags: in memory they would be the largest part."""
 
-    def __init__(self, read: Callable[[LayerRecord], Entries | None]) -> None:
+    def __init__(
+        self, read: Callable[[LayerRecord], Entries | None], own_root: Path | None = None
+    ) -> None:
         self.read = read  # returns None where the layer has no TOC
+        self._own_root = own_root
+
+    def is_reused(self, record: LayerRecord) -> bool:
+        """Return whether a pull would reuse content of a layer: none of an additional store."""
+        # What a plan has pulled is in no store yet, and will be in this one.
+        return self._own_root is None or record.store_root in (self._own_root, Path())
 
     def tags(self, records: Sequence[LayerRecord]) -> Iterator[tuple[Any, U8]]:
         for record in records:  # layers, not rows
@@ -259,10 +269,13 @@ class _TocSource:
 
 
 def _read_stored(record: LayerRecord) -> Entries | None:
+    path = record.big_data_path(TOC_KEY)
     data = read_big_data(record, TOC_KEY, MAX_TOC_BYTES)
-    if data is None:
-        return None
-    return Toc.parse(data, path=record.big_data_path(TOC_KEY)).entries
+    if data is not None:
+        return Toc.parse(data, path=path).entries
+    if os.path.lexists(record.big_data_path(CACHE_KEY)):
+        raise TocError(f"{path}: there is no such file, but a cache of it: pull the layer again")
+    return None
 
 
 def _read_loaded(pulled: Mapping[str, Entries], record: LayerRecord) -> Entries | None:
