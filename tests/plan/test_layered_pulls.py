@@ -11,6 +11,7 @@ from tests.recorded import RecordedPulls
 from vecache.image.open import open_image
 from vecache.index.layers_cache import LayersCache
 from vecache.plan.pull import plan_image
+from vecache.plan.replay import replay_layer
 from vecache.store.graphroot import open_store
 
 if TYPE_CHECKING:
@@ -123,3 +124,24 @@ def write_config(recorded: RecordedPulls, pull: dict[str, Any], folder: Path) ->
         + f'[storage.options.overlay]\nuse_composefs = "{str(pull["layout"] == "flat").lower()}"\n'
     )
     return path
+
+
+@pytest.mark.parametrize("hard_links", [False, True])
+@pytest.mark.parametrize("reflink", [False, True])
+def test_a_layer_that_finds_fewer_is_planned_as_if_it_were_looked_up_anew(
+    layered: RecordedPulls, *, reflink: bool, hard_links: bool
+) -> None:
+    n_layers = 0
+    for name in layered.images:
+        image = open_image(layered.reference(name))
+        plan = plan_image(image, LayersCache(), reflink=reflink, hard_links=hard_links, parallel=2)
+        for layer in (*plan.layers, *plan.most):
+            assert layer.replay is not None
+            again = replay_layer(layer.replay.files, layer.cache, plan.options)
+            assert layer.replay.missing_bytes == again.missing_bytes
+            assert layer.ranges.tolist() == again.ranges.bounds.tolist()
+            for name_of_hits in ("file_hits", "chunk_hits"):
+                found, anew = (getattr(each, name_of_hits) for each in (layer.replay, again))
+                assert found.to_arrow().to_pylist() == anew.to_arrow().to_pylist()
+            n_layers += 1
+    assert n_layers == 2 * sum(map(len, layered.images.values()))

@@ -57,6 +57,10 @@ class Locations:
             dtype = np.bool_ if field.name == "is_corrupt" else np.int64
             column(field.name, getattr(self, field.name), dtype, len(self.is_corrupt))
 
+    def take(self, rows: I64) -> Locations:
+        """Pick rows, as `ndarray[rows]` does."""
+        return Locations(*(getattr(self, field.name)[rows] for field in fields(self)))
+
     def expand(self, rows: I64, n_rows: int) -> Locations:
         """Scatter these rows to the given rows of a larger table; the others are absent (-1)."""
         columns = []

@@ -120,6 +120,26 @@ class LookupResult(ArrowExport):
         layer[dropped], tag[dropped] = -1, -1
         return LookupResult(self._invalid, layer, tag, self._tags, self._layers)
 
+    def within(self, n_layers: int) -> LookupResult:
+        """Return what a look-up in the first layers alone finds.
+
+        Parameters
+        ----------
+        n_layers : int
+            How many of the layers, from the first.
+
+        Returns
+        -------
+        LookupResult
+            n rows. The first layer that holds a digest answers, so every other answer stays as it
+            is; no location is read again.
+        """
+        is_hit, is_within = self.layer >= 0, (self.layer >= 0) & (self.layer < n_layers)
+        layer, tag = np.where(is_within, self.layer, -1), np.where(is_within, self.tag, -1)
+        result = LookupResult(self._invalid, layer, tag, self._tags, self._layers)
+        result.__dict__["_located"] = self._located.take(np.flatnonzero(is_within[is_hit]))
+        return result
+
     def paths(self) -> BinaryColumn:
         """Read the names that the locations point at.
 

@@ -246,7 +246,7 @@ class Planner:
         if plan.replay is None or plan.replay.n_layers_used <= len(cache.layers):
             return plan
         with _layer_in_errors(plan.layer):
-            replay = replay_layer(plan.replay.files, cache, self._options)
+            replay = replay_layer(plan.replay.files, cache, self._options, plan.replay)
         return LayerPlan(plan.layer, plan.state, replay, cache, ignores_ranges=plan.ignores_ranges)
 
     def _commit(self, plan: LayerPlan, present: PresentLayers, stack: ImageStack) -> LayersCache:

@@ -20,6 +20,7 @@ import numpy as np
 
 from vecache.arrays import frozen
 from vecache.digest import Digests
+from vecache.index.result import LookupResult
 from vecache.plan.files import Action
 from vecache.plan.ranges import coalesce_chunks, fit_ranges
 from vecache.toc.entries import ChunkKind
@@ -28,7 +29,6 @@ from vecache.toc.fingerprint import fingerprints
 if TYPE_CHECKING:
     from vecache.arrays import I64, U8
     from vecache.index.layers_cache import LayersCache
-    from vecache.index.result import LookupResult
     from vecache.plan.files import PullFiles
     from vecache.plan.options import PlanOptions
     from vecache.plan.ranges import Parts, Ranges
@@ -91,19 +91,27 @@ class Replay:
         return int((self.chunk_action[self.missing_rows] == action).sum())
 
 
-def replay_layer(files: PullFiles, cache: LayersCache, options: PlanOptions) -> Replay:
+def replay_layer(
+    files: PullFiles, cache: LayersCache, options: PlanOptions, known: Replay | None = None
+) -> Replay:
     """Decide what a pull does with every file and chunk of one layer.
+
+    `known` is the replay against a set that begins with the layers of `cache`: what it found in
+    them is not looked up again.
 
     Raises LocationError or DigestError where Podman's pull fails: for a corrupt location or a
     malformed digest among those that are looked up.
     """
     chunks = files.chunks
-    file_hits = cache.find_files(_file_queries(files, options), strict=True)
+    if known is None:
+        file_hits = cache.find_files(_file_queries(files, options), strict=True)
+    else:
+        file_hits = known.file_hits.within(len(cache.layers))
     file_action = files.action.copy()
     file_action[files.wanted[file_hits.is_found]] = Action.REUSED
     is_missing = file_action == Action.FETCHED
     missing_rows = np.flatnonzero(is_missing[chunks.file_row])
-    chunk_action, chunk_rows, chunk_hits = _find_chunks(files, missing_rows, cache, options)
+    chunk_action, chunk_rows, chunk_hits = _find_chunks(files, missing_rows, cache, options, known)
     is_fetched = chunk_action[missing_rows] == Action.FETCHED
     parts = coalesce_chunks(
         chunks.offset[missing_rows],
@@ -130,7 +138,11 @@ def replay_layer(files: PullFiles, cache: LayersCache, options: PlanOptions) -> 
 
 
 def _find_chunks(
-    files: PullFiles, missing_rows: I64, cache: LayersCache, options: PlanOptions
+    files: PullFiles,
+    missing_rows: I64,
+    cache: LayersCache,
+    options: PlanOptions,
+    known: Replay | None,
 ) -> tuple[U8, I64, LookupResult]:
     """Return the action of each chunk, the rows that were looked up, and where they were found."""
     action = np.full(len(files.chunks), Action.REUSED, np.uint8)
@@ -138,9 +150,22 @@ def _find_chunks(
     action[missing_rows] = np.where(kind == ChunkKind.ZEROS, Action.HOLE, Action.FETCHED)
     # Only plain data is looked up, and only where a reflink can reuse it.
     rows = missing_rows[kind == ChunkKind.DATA] if options.reflink else missing_rows[:0]
-    hits = cache.find_chunks(files.chunk_digests(rows), strict=True)
-    action[rows[hits.is_found & (hits.offset >= 0) & files.can_verify(rows)]] = Action.REUSED
-    return action, rows, hits
+    is_known = np.zeros(len(files.chunks), np.bool_)
+    layer, tag = np.full((2, len(rows)), -1, np.int64)
+    parts = []
+    if known is not None:  # fewer layers find fewer files, so all of its chunks are among the rows
+        is_known[known.chunk_rows] = True
+        parts.append((is_known[rows], known.chunk_hits.within(len(cache.layers))))
+    is_new = ~is_known[rows]
+    parts.append((is_new, cache.find_chunks(files.chunk_digests(rows[is_new]), strict=True)))
+    for mask, hits in parts:
+        found = rows[mask]
+        is_reused = hits.is_found & (hits.offset >= 0) & files.can_verify(found)
+        action[found[is_reused]] = Action.REUSED
+        layer[mask], tag[mask] = hits.layer, hits.tag
+    if known is None:
+        return action, rows, parts[0][1]
+    return action, rows, LookupResult(None, layer, tag, cache.index.tags, cache.layers)
 
 
 def _file_queries(files: PullFiles, options: PlanOptions) -> Digests:
