@@ -29,7 +29,7 @@ from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, NoReturn, Protocol, cast
 
-from vecache.cli.options import UsageError
+from vecache.cli.options import UsageError, error_text
 from vecache.errors import VecacheError
 from vecache.report.terminal import Screen
 from vecache.text import printable
@@ -65,6 +65,12 @@ _EXAMPLES = {
     "vecache plan docker://HOST/NAME": "what would pulling it cost here?",
     "vecache layers --store DIR --json": "another store than this machine's, for jq",
 }
+
+
+_EXIT_CODES = (
+    "  0 fine; 1 asked for and not there; 2 wrong usage, a malformed reference too;",
+    "  3 bad or unreadable input; 4 over the limit of --fail-over; 130 interrupted",
+)
 
 
 class Verb(Protocol):
@@ -134,6 +140,7 @@ def first_screen(screen: Screen) -> str:
         width = max(map(len, verbs), default=0)
         lines += ["", screen.paint(title, "bold")]
         lines += [f"  {verb:<{max(width, 8)}}  {summary}" for verb, summary in verbs.items()]
+    lines += ["", screen.paint("Exit code", "bold"), *_EXIT_CODES]
     lines += ["", "`vecache VERB --help` shows the options of a verb."]
     return "\n".join(lines)
 
@@ -186,7 +193,7 @@ def _error_message(error: BaseException) -> tuple[int, str]:
         case UsageError():
             return 2, str(error)
         case VecacheError():
-            return error.exit_code, str(error)
+            return error.exit_code, error_text(error)
         case BrokenPipeError():  # as `| head` does
             return 0, ""
         case MemoryError():
@@ -194,8 +201,7 @@ def _error_message(error: BaseException) -> tuple[int, str]:
         case RecursionError():
             return 3, "the input is nested too deeply"
         case OSError():
-            where = error.filename if error.filename is not None else "input or output"
-            return 3, f"{os.fsdecode(where)}: {error.strerror or error}"
+            return 3, error_text(error)
     if isinstance(error.__cause__, KeyboardInterrupt):  # Python wraps it while a class is made
         return 130, ""
     from traceback import extract_tb

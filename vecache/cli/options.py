@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vecache.errors import VecacheError
 from vecache.report.output import PICTURE_ENDINGS, TABLE_ENDINGS, json_text, write_report
 from vecache.report.terminal import Progress, Screen
 from vecache.text import printable
@@ -18,7 +20,6 @@ from vecache.text import printable
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from vecache.image.model import Image
     from vecache.index.layers_cache import LayersCache
     from vecache.index.load import ExcludedLayer
     from vecache.plan.options import PlanOptions
@@ -32,14 +33,15 @@ __all__ = [
     "add_output",
     "add_pull",
     "add_store",
+    "error_text",
     "is_picture",
     "limit_to_present",
     "load_contents",
     "load_layers",
     "note",
-    "open_images",
     "parse_count",
     "parse_count_from_one",
+    "parse_size",
     "pull_options",
     "pull_sharing",
     "read_input",
@@ -56,6 +58,10 @@ _DATASET_HELP = (
     "graph root, file of `vecache snapshot`, data set of `vecache export`, or folder of TOCs; "
     "default: this machine's store, as storage.conf says"
 )
+
+
+_SIZE = re.compile(r"([0-9]+)(?:\.([0-9]+))? ?([kmgtp]i?b|b)?", re.ASCII | re.IGNORECASE)
+_MAX_SIZE_LENGTH = 30
 
 
 class UsageError(Exception):
@@ -210,24 +216,10 @@ def pull_sharing(args: argparse.Namespace, store: Store | None) -> tuple[Grain, 
     return ("chunk" if reflink else "file"), reflink or hard_links
 
 
-def open_images(args: argparse.Namespace, store: Store) -> list[Image]:
-    """Open the images that the command line names."""
-    from vecache.image.open import open_image
-
-    return [
-        open_image(
-            reference,
-            platform=args.platform,
-            store=store,
-            tls_verify=args.tls_verify,
-            auth_file=args.authfile,
-        )
-        for reference in args.image
-    ]
-
-
 def sort_out_images(args: argparse.Namespace, *, most: int | None = None) -> None:
-    """Move images that argparse took for ids of `--present` back, and check their number."""
+    """Move images that argparse took for ids of `--present` back; check number and form."""
+    from vecache.image.name import parse_image_name
+
     ids: Sequence[str] = args.present or ()
     args.image = [*args.image, *filter(_is_image, ids)]
     if args.present is not None:
@@ -236,6 +228,8 @@ def sort_out_images(args: argparse.Namespace, *, most: int | None = None) -> Non
         raise UsageError("name an IMAGE, such as oci:DIR:TAG; `--help` lists the ways")
     if most is not None and len(args.image) > most:
         raise UsageError(f"found {len(args.image)} images, wanted {most} at most")
+    for reference in args.image:
+        parse_image_name(reference)  # wrong usage, whatever the store is
     if not any(image.startswith("docker://") for image in args.image):
         for option, is_given in (
             ("--authfile", args.authfile is not None),
@@ -253,6 +247,14 @@ def read_input(path: str, max_bytes: int) -> bytes:
     if sys.stdin is None:
         raise UsageError("`-` is standard input, which is closed")
     return sys.stdin.buffer.read(max_bytes + 1)
+
+
+def error_text(error: VecacheError | OSError) -> str:
+    """Return what an error says, with the file that an error of the system is about."""
+    if isinstance(error, VecacheError):
+        return str(error)
+    where = error.filename if error.filename is not None else "input or output"
+    return f"{os.fsdecode(where)}: {error.strerror or error}"
 
 
 def is_picture(args: argparse.Namespace) -> bool:
@@ -317,6 +319,26 @@ def parse_count(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) < 19):
         raise argparse.ArgumentTypeError(f"found {text[:40]!r}, wanted a whole number")
     return int(text)
+
+
+def parse_size(text: str) -> int:
+    """Read a number of bytes: `1500000`, `200MB` (decimal), `1.5GiB` (binary).
+
+    The number is exact: a fraction of a byte is refused, not rounded.
+    """
+    match = _SIZE.fullmatch(text)
+    if match is None or len(text) > _MAX_SIZE_LENGTH:
+        raise argparse.ArgumentTypeError(
+            f"found {text[:40]!r}, wanted bytes, such as 1500000, 200MB or 1.5GiB"
+        )
+    whole, fraction, unit = match[1], match[2] or "", (match[3] or "B").lower()
+    base, power = (1024 if "i" in unit else 1000), "bkmgtp".index(unit[0])
+    factor: int = base**power
+    divisor: int = 10 ** len(fraction)
+    n_bytes, rest = divmod(int(whole + fraction) * factor, divisor)
+    if rest:
+        raise argparse.ArgumentTypeError(f"found {text!r}, which is not a whole number of bytes")
+    return n_bytes
 
 
 def _parse_bool(text: str) -> bool:

@@ -7,8 +7,10 @@ request. Several images are planned in the given order, each against what the on
 BEST is the least that any client could miss given the same layers; the lines below it say what
 keeps this pull from it, and what would save how much.
 
-Exit code: 0 fine, 1 no such image or layer, 2 wrong usage, 3 bad or unreadable input: also layers
-of the store that could not be read, unless --incomplete-ok.
+Exit code: 0 fine, 1 no such image or layer, 2 wrong usage (a malformed reference is), 3 bad or
+unreadable input: also layers of the store that could not be read, unless --incomplete-ok, and with
+--keep-going an image without a plan; 4 over the limit of --fail-over. 3 comes before 4: a limit says
+nothing of figures that are not complete.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
+from vecache.cli.images import BadImages, open_images, read_image_list
 from vecache.cli.options import (
     UsageError,
     add_images,
@@ -24,9 +27,9 @@ from vecache.cli.options import (
     add_pull,
     is_picture,
     load_layers,
-    open_images,
     parse_count,
     parse_count_from_one,
+    parse_size,
     pull_options,
     show,
     sort_out_images,
@@ -50,6 +53,11 @@ _DEFAULT_RTT_MS = 50.0
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the verb."""
     add_images(parser)
+    parser.add_argument(
+        "--images",
+        metavar="FILE",
+        help="also plan the images that this file names, one a line; `-` is standard input",
+    )
     add_pull(parser)
     registry = parser.add_argument_group("the registry and the network")
     registry.add_argument(
@@ -87,36 +95,54 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     more.add_argument(
         "--best-order", action="store_true", help="find an order of the images that fetches least"
     )
+    gate = parser.add_argument_group("for a gate in CI")
+    gate.add_argument(
+        "--fail-over",
+        metavar="SIZE",
+        type=parse_size,
+        help="exit with 4 if all images together may fetch more bytes than this, data and TOCs: "
+        "1500000, 200MB, 1GiB",
+    )
+    gate.add_argument(
+        "--keep-going",
+        action="store_true",
+        help="plan the other images if one cannot be opened or planned; exit with 3 then",
+    )
     add_output(parser, (*TABLE_ENDINGS, *PICTURE_ENDINGS))
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb and return the exit code."""
-    from vecache.plan.pull import plan_images
-    from vecache.report.terminal import Progress
-
+    args.image += [] if args.images is None else read_image_list(args.images)
     sort_out_images(args)
     _check_options(args)
     store, cache = load_layers(args.store, args.present)
     options = pull_options(args, store, **_registry_options(args))
-    images = open_images(args, store)
+    bad = BadImages(keep_going=args.keep_going)
+    images = open_images(args, store, bad)
     note = ""
     if args.best_order:
-        images, note = _order_images(images, cache, options)
-    n_layers = sum(len(image.layers) for image in images)
-    with Progress("Planning layers", n_layers) as progress:
-        plans = plan_images(images, cache, options, progress=progress.advance)
-    show(_report(plans, store.title, note, args), args)
+        if args.keep_going:  # an order is one of images that can all be planned
+            images = [plan.image for plan in _plan_images(images, cache, options, bad)]
+        if images:
+            images, note = _order_images(images, cache, options)
+    plans = _plan_images(images, cache, options, bad)
+    show(_report(plans, bad.errors, store.title, note, args), args)
     for warning in _warnings(plans, store):
         print(f"vecache: note: {warning}", file=sys.stderr)
     effect = "what they hold counts as missing, so figures are upper bounds"
-    return warn_of_unread(args, cache.excluded, len(cache.records), effect)
+    code = warn_of_unread(args, cache.excluded, len(cache.records), effect)
+    bad.warn(len(args.image))
+    is_over = args.fail_over is not None and _is_over(plans, args.fail_over)
+    return code or (3 if bad.errors else 4 if is_over else 0)
 
 
 def _check_options(args: argparse.Namespace) -> None:
     """Refuse what makes no sense, or would do nothing."""
     if args.curve and len(args.image) > 1:
         raise UsageError("--curve: found several images, wanted one")
+    if args.curve and args.keep_going:
+        raise UsageError("--keep-going does nothing with --curve, which is of one image")
     if args.best_order and len(args.image) == 1:
         raise UsageError("--best-order: found one image, wanted several")
     if args.curve and args.explain is not None:
@@ -131,6 +157,37 @@ def _check_options(args: argparse.Namespace) -> None:
     for option, is_given in given.items():
         if is_given and "whole_blobs" in args.ranges:
             raise UsageError(f"{option} does nothing with --ranges whole")
+
+
+def _plan_images(
+    images: list[Image], cache: LayersCache, options: PlanOptions, bad: BadImages
+) -> list[ImagePlan]:
+    """Plan images one after another; one that cannot be planned leaves the layers as they were."""
+    from vecache.plan.pull import Planner
+    from vecache.report.terminal import Progress
+
+    planner, plans = Planner(options), []
+    with Progress("Planning layers", sum(len(image.layers) for image in images)) as progress:
+        for image in images:
+            with bad.collect(image.reference):
+                plans.append(planner.plan(image, cache, progress.advance))
+                cache = plans[-1].cache_after
+    return plans
+
+
+def _is_over(plans: Sequence[ImagePlan], limit: int) -> bool:
+    """Return whether more bytes than the limit may be fetched, and print by what figure."""
+    toc_bytes = sum(plan.toc_bytes for plan in plans)
+    expected = sum(plan.fetch_bytes for plan in plans) + toc_bytes
+    most = sum(plan.fetch_bounds[1] for plan in plans) + toc_bytes
+    if most <= limit:
+        return False
+    found = f"{most:,} bytes of data and TOCs to fetch"
+    if most != expected:
+        found = f"up to {found}, depending on timing ({expected:,} expected)"
+    line = f"vecache: over the limit: {found}; --fail-over allows {limit:,}"
+    print(line, file=sys.stderr)
+    return True
 
 
 def _registry_options(args: argparse.Namespace) -> dict[str, Any]:
@@ -166,6 +223,8 @@ def _warnings(plans: Sequence[ImagePlan], store: Store) -> Iterator[str]:
         for layer in plan.layers
         if layer.state == "whole" and layer.layer.toc_format is not None
     ]
+    if not plans:
+        return
     options = plans[0].options
     path = str(store.config.path or "storage.conf, of which there is none,")
     if store.snapshot is not None:
@@ -188,19 +247,26 @@ def _warnings(plans: Sequence[ImagePlan], store: Store) -> Iterator[str]:
         yield f"{path} does not set enable_partial_images; for this other store it is assumed"
 
 
-def _report(plans: Sequence[ImagePlan], store: str, note: str, args: argparse.Namespace) -> Report:
+def _report(
+    plans: Sequence[ImagePlan],
+    errors: Sequence[dict[str, str]],
+    store: str,
+    note: str,
+    args: argparse.Namespace,
+) -> Report:
     """Choose what is shown: an explanation, a curve, one plan or several."""
     import pyarrow as pa
 
-    from vecache.report.documents import plan_document, plans_document
+    from vecache.plan.arrow import plan_to_arrow
+    from vecache.report.documents import plan_document, plan_lines, plans_document
     from vecache.report.output import Report
     from vecache.report.plan import image_text, images_text
 
     if args.explain is not None:
-        return _explanation_report(plans, args.explain)
+        return _explanation_report(plans, errors, args)
     if args.curve:
         return _curve_report(plans[0], args)
-    only = plans[0] if len(plans) == 1 else None
+    only = plans[0] if len(args.image) == len(plans) == 1 else None
     network = _network(args)
     seconds = None if network is None else sum(plan.seconds(*network) for plan in plans)
     return Report(
@@ -209,27 +275,34 @@ def _report(plans: Sequence[ImagePlan], store: str, note: str, args: argparse.Na
             if only is None
             else image_text(only, store, screen, seconds=seconds)
         ),
-        document=lambda: plan_document(only) if only else plans_document(plans),
+        document=lambda: plan_document(only) if only else plans_document(plans, errors),
         # An Arrow file holds one dictionary per column, and each plan has its own.
-        table=lambda: pa.concat_tables([plan.to_arrow() for plan in plans]).unify_dictionaries(),
-        lines=lambda: [plan_document(plan) for plan in plans],
+        table=lambda: pa.concat_tables(
+            [plan.to_arrow() for plan in plans] or [plan_to_arrow("", ())]
+        ).unify_dictionaries(),
+        lines=lambda: plan_lines(plans, errors),
     )
 
 
-def _explanation_report(plans: Sequence[ImagePlan], path: str) -> Report:
+def _explanation_report(
+    plans: Sequence[ImagePlan], errors: Sequence[dict[str, str]], args: argparse.Namespace
+) -> Report:
     import pyarrow as pa
 
     from vecache.report.explain import explain
     from vecache.report.output import Report
     from vecache.text import printable
 
+    path = args.explain
     rows = [
         {"image": plan.image.reference, "path": path, "explanation": explain(plan, path)}
         for plan in plans
     ]
     return Report(
         text=lambda _: "\n".join(printable(line) for row in rows for line in row["explanation"]),
-        document=lambda: rows[0] if len(rows) == 1 else {"images": rows},
+        document=lambda: (
+            rows[0] if len(args.image) == 1 and rows else {"images": rows, "errors": errors}
+        ),
         table=lambda: pa.Table.from_pylist(rows),
     )
 

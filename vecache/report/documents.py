@@ -16,9 +16,12 @@ if TYPE_CHECKING:
     from vecache.plan.image_plan import ImagePlan
     from vecache.plan.layer_plan import LayerPlan
 
-__all__ = ["plan_document", "plans_document"]
+__all__ = ["plan_document", "plan_lines", "plans_document"]
 
+_SCHEMA = "vecache.plan/1"
 _SUMS = ("total_bytes", "missing_bytes", "fetch_bytes", "toc_bytes", "requests")
+_WHOLE = ("whole_layers", "whole_bytes")
+_BOUNDS = ("missing_bounds", "fetch_bounds")
 
 
 def plan_document(plan: ImagePlan) -> dict[str, Any]:
@@ -26,7 +29,7 @@ def plan_document(plan: ImagePlan) -> dict[str, Any]:
     cache = plan.layers[0].cache if plan.layers else plan.cache_after
     store = cache.store
     return {
-        "schema": "vecache.plan/1",
+        "schema": _SCHEMA,
         "image": plan.image.reference,
         "store": None if store is None else str(store.path),
         "options": {
@@ -36,10 +39,8 @@ def plan_document(plan: ImagePlan) -> dict[str, Any]:
             "parallel": plan.options.parallel,
         },
         **{name: getattr(plan, name) for name in _SUMS},
-        "missing_bounds": list(plan.missing_bounds),
-        "fetch_bounds": list(plan.fetch_bounds),
-        "whole_layers": plan.whole_layers,
-        "whole_bytes": plan.whole_bytes,
+        **{name: list(getattr(plan, name)) for name in _BOUNDS},
+        **{name: getattr(plan, name) for name in _WHOLE},
         "excluded": unread_documents(cache.excluded),
         "layers": [_layer_document(layer) for layer in plan.layers],
         "best": {
@@ -50,10 +51,35 @@ def plan_document(plan: ImagePlan) -> dict[str, Any]:
     }
 
 
-def plans_document(plans: Sequence[ImagePlan]) -> dict[str, Any]:
-    """Describe the plans of several images, with the sums of the five figures."""
-    sums = {name: sum(getattr(plan, name) for plan in plans) for name in _SUMS}
-    return {"images": [plan_document(plan) for plan in plans], **sums}
+def plans_document(
+    plans: Sequence[ImagePlan], errors: Sequence[dict[str, str]] = ()
+) -> dict[str, Any]:
+    """Describe the plans of several images, with the sums of their figures.
+
+    `errors` has image and error of those that are in no sum.
+    """
+    bounds = {
+        name: [sum(getattr(plan, name)[end] for plan in plans) for end in (0, 1)]
+        for name in _BOUNDS
+    }
+    return {
+        "schema": _SCHEMA,
+        "images": [plan_document(plan) for plan in plans],
+        "errors": list(errors),
+        **{name: sum(getattr(plan, name) for plan in plans) for name in _SUMS},
+        **bounds,
+        **{name: sum(getattr(plan, name) for plan in plans) for name in _WHOLE},
+    }
+
+
+def plan_lines(
+    plans: Sequence[ImagePlan], errors: Sequence[dict[str, str]] = ()
+) -> list[dict[str, Any]]:
+    """Return one document for each image, planned or not."""
+    return [
+        *map(plan_document, plans),
+        *({"schema": _SCHEMA, **error} for error in errors),
+    ]
 
 
 def _layer_document(plan: LayerPlan) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from vecache.store.settings import DEFAULT_PARALLEL
 from vecache.text import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from vecache.plan.curve import RangeCurve
     from vecache.plan.image_plan import ImagePlan
@@ -36,6 +36,10 @@ _REMEDIES = MappingProxyType(
     }
 )
 
+_SUMS = (
+    *("total_bytes", "missing_bytes", "fetch_bytes", "slack_bytes", "toc_bytes", "requests"),
+    *("whole_layers", "whole_bytes"),
+)
 _SHOWN = (Action.REUSED, Action.FETCHED)
 _STATES = {"present": "green", "partial": "yellow", "whole": "red"}
 _COLUMNS = (
@@ -73,7 +77,7 @@ def image_text(plan: ImagePlan, store: str, screen: Screen, *, seconds: float | 
     parts = [
         f"Pull of {printable(plan.image.reference)}\n{where}",
         render_table(_COLUMNS, rows, screen),
-        "\n".join([*_summary(plan, seconds), *_best_lines(plan.layers, plan.best, screen)]),
+        "\n".join([*_summary([plan], seconds), *_best_lines(plan.layers, plan.best, screen)]),
     ]
     return "\n\n".join(parts)
 
@@ -86,18 +90,18 @@ def images_text(
     note: str = "",
     seconds: float | None = None,
 ) -> str:
-    """Lay out the plans of several images."""
+    """Lay out the plans of several images; none where no image could be planned."""
+    if not plans:
+        return "No image could be planned."
     layers = [layer for plan in plans for layer in plan.layers]
     best = Best.sum(each for plan in plans for each in plan.best.layers)
     rows = [_image_row(plan.image.reference, plan.layers, plan.best) for plan in plans]
     rows.append(_image_row("in all", layers, best))
-    head = f"Pulls of {len(plans)} images, one after another\ninto {printable(store)}, "
+    head = f"Pulls of {count(len(plans), 'image')}, one after another\ninto {printable(store)}, "
     parts = [head + _options_text(plans[0].options), render_table(_IMAGE_COLUMNS, rows, screen)]
     notes = [note] if note else []
-    if seconds is not None:
-        notes.append(f"Estimated time on the wire: {seconds:.1f} s.")
-    notes += _best_lines(layers, best, screen)
-    return "\n\n".join([*parts, "\n".join(notes)] if notes else parts)
+    notes += [*_summary(plans, seconds), *_best_lines(layers, best, screen)]
+    return "\n\n".join([*parts, "\n".join(notes)])
 
 
 def _options_text(options: PlanOptions) -> str:
@@ -119,17 +123,20 @@ def _layer_row(layer: LayerPlan) -> tuple[Cell, ...]:
     if layer.state is LayerState.PRESENT:
         return (name, str(layer.state), *[None] * 6)
     if layer.replay is None:
-        return (name, str(layer.state), None, None, None, None, human_bytes(layer.fetch_bytes), 1)
+        return (name, str(layer.state), *[None] * 4, human_bytes(layer.fetch_bytes), None)
     return (name, str(layer.state), *_counts([layer]), *_figures([layer]))
 
 
 def _image_row(name: str, layers: Sequence[LayerPlan], best: Best) -> tuple[Cell, ...]:
     n_pulled = sum(layer.state is not LayerState.PRESENT for layer in layers)
-    return (name, len(layers), n_pulled, *_figures(layers), human_bytes(best.missing_bytes))
+    least = human_bytes(best.missing_bytes) if _is_known(layers) else None
+    return (name, len(layers), n_pulled, *_figures(layers), least)
 
 
-def _counts(layers: Sequence[LayerPlan]) -> tuple[str, str]:
-    """`reused/all` of files that need data, and of chunks of those not found."""
+def _counts(layers: Sequence[LayerPlan]) -> tuple[Cell, Cell]:
+    """`reused/all` of files that need data, and of chunks of those not found; None as below."""
+    if not _is_known(layers):
+        return None, None
     files, chunks = (
         [sum(getattr(layer, count)(action) for layer in layers) for action in _SHOWN]
         for count in ("count_files", "count_chunks")
@@ -138,44 +145,81 @@ def _counts(layers: Sequence[LayerPlan]) -> tuple[str, str]:
 
 
 def _figures(layers: Sequence[LayerPlan]) -> tuple[Cell, ...]:
-    names = ("total_bytes", "missing_bytes", "fetch_bytes")
-    sums = (human_bytes(sum(getattr(layer, name) or 0 for layer in layers)) for name in names)
-    return (*sums, sum(len(layer.ranges) for layer in layers))
+    """Sum up total, missing and fetched bytes, and ranges; None where all comes whole."""
+    is_known = _is_known(layers)
+    return (
+        human_bytes(sum(layer.total_bytes or 0 for layer in layers)) if is_known else None,
+        human_bytes(sum(layer.missing_bytes or 0 for layer in layers)) if is_known else None,
+        human_bytes(sum(layer.fetch_bytes for layer in layers)),
+        sum(len(layer.ranges) for layer in layers) if is_known else None,
+    )
 
 
-def _summary(plan: ImagePlan, seconds: float | None) -> list[str]:
-    if all(layer.state is LayerState.PRESENT for layer in plan.layers):
+def _is_known(layers: Sequence[LayerPlan]) -> bool:
+    """Return whether any figure but the bytes over the wire is known: not all comes whole."""
+    is_whole = any(layer.state is LayerState.WHOLE for layer in layers)
+    return not is_whole or any(layer.replay is not None for layer in layers)
+
+
+def _summary(plans: Sequence[ImagePlan], seconds: float | None) -> list[str]:
+    """Say in sentences what the pulls reuse and fetch, all together."""
+    if all(layer.state is LayerState.PRESENT for plan in plans for layer in plan.layers):
         return ["The store has all layers: nothing is pulled."]
     lines = []
-    if plan.total_bytes:
-        here = plan.total_bytes - plan.missing_bytes
+    total, missing, fetch, slack, toc, requests, n_whole, whole = (
+        sum(getattr(plan, name) for plan in plans) for name in _SUMS
+    )
+    if total:
+        by_toc = " by their TOC" if n_whole else ""
         lines.append(
-            f"Here already: {human_bytes(here)} of {human_bytes(plan.total_bytes)} "
-            f"({human_share(here / plan.total_bytes)}) in the layers that are pulled."
+            f"Here already: {human_bytes(total - missing)} of {human_bytes(total)} "
+            f"({human_share((total - missing) / total)}) in the layers that are pulled{by_toc}."
         )
-    gaps = f", {human_bytes(plan.slack_bytes)} of it gaps" if plan.slack_bytes else ""
+    gaps = f", {human_bytes(slack)} of it gaps" if slack else ""
     lines.append(
-        f"On the wire:  {human_bytes(plan.fetch_bytes)} of data{gaps}, and "
-        f"{human_bytes(plan.toc_bytes)} of TOCs, in {plan.requests} requests."
+        f"On the wire:  {human_bytes(fetch)} of data{gaps}, and {human_bytes(toc)} of TOCs, "
+        f"in {count(requests, 'request')}."
     )
     if seconds is not None:
         lines.append(f"In time:      {seconds:.1f} s, estimated.")
-    if plan.whole_layers:
+    if n_whole:
         lines.append(
-            f"Whole blobs:  {plan.whole_layers} of {human_bytes(plan.whole_bytes)}; nothing is "
-            "reused in a layer that is fetched whole."
+            f"Whole blobs:  {n_whole:,} of {human_bytes(whole)}; nothing is reused in a layer that "
+            "is fetched whole, nor counted in TOTAL and MISSING."
         )
-    if plan.missing_bounds[0] != plan.missing_bounds[1]:
-        lines.append(_bounds_line(plan))
+    return lines + _bounds_lines(plans)
+
+
+def _bounds_lines(plans: Sequence[ImagePlan]) -> list[str]:
+    """Say how far the figures may be off, and why."""
+    lines = []
+    least = _missing_and_fetch(layer for plan in plans for layer in plan.least)
+    most = _missing_and_fetch(layer for plan in plans for layer in plan.most)
+    if least != most:
+        saved = sum(plan.best.excess[Cause.PARALLEL] for plan in plans)
+        advice = f"image_parallel_copies = 1 saves {human_bytes(saved)}" if saved else "an estimate"
+        missing, fetch = (
+            human_bytes(low) if low == high else f"{human_bytes(low)} to {human_bytes(high)}"
+            for low, high in zip(least, most, strict=True)
+        )
+        lines.append(
+            f"By timing:    {missing} missing and {fetch} of data, {plans[0].options.parallel} "
+            f"layers at a time; {advice}."
+        )
+    known = (layer for plan in plans for layer in plan.least if not layer.may_find_more)
+    if (at_least := _missing_and_fetch(known)) != least:
+        missing, fetch = map(human_bytes, at_least)
+        lines.append(
+            f"At least:     {missing} missing and {fetch} of data, if layers that could not be "
+            "read hold the rest."
+        )
     return lines
 
 
-def _bounds_line(plan: ImagePlan) -> str:
-    least, most = map(human_bytes, plan.missing_bounds)
-    line = f"By timing:    {least} to {most} missing, as {plan.options.parallel} layers are copied"
-    saved = plan.best.excess[Cause.PARALLEL]
-    advice = f"image_parallel_copies = 1 saves {human_bytes(saved)}" if saved else "an estimate"
-    return f"{line} at a time; {advice}."
+def _missing_and_fetch(layers: Iterable[LayerPlan]) -> tuple[int, int]:
+    """Sum up the bytes that are missing and those that go over the wire for them."""
+    pairs = [(layer.missing_bytes or 0, layer.fetch_bytes) for layer in layers]
+    return sum(missing for missing, _ in pairs), sum(fetch for _, fetch in pairs)
 
 
 def _best_lines(layers: Sequence[LayerPlan], best: Best, screen: Screen) -> list[str]:
