@@ -9,8 +9,8 @@ keeps this pull from it, and what would save how much.
 
 Exit code: 0 fine, 1 no such image or layer, 2 wrong usage (a malformed reference is), 3 bad or
 unreadable input: also layers of the store that could not be read, unless --incomplete-ok, and with
---keep-going an image without a plan; 4 over the limit of --fail-over. 3 comes before 4: a limit says
-nothing of figures that are not complete.
+--keep-going an image without a plan; 4 over the limit of --fail-over. 3 comes before 4: figures
+that are not complete cannot be held against a limit.
 """
 
 from __future__ import annotations
