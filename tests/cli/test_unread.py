@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
@@ -160,11 +161,12 @@ def nobody() -> Iterator[None]:
 
 @pytest.fixture
 def readable_copy() -> Iterator[Path]:
-    """A store that every user can reach and read."""
+    """A store, and beside it images, that every user can reach and read."""
     with tempfile.TemporaryDirectory() as folder:
         root = copy_store("dir", Path(folder))
+        images = shutil.copytree(GOLDEN_SMALL / "oci", Path(folder) / "oci")
         Path(folder).chmod(0o777)
-        for path in (root, *root.rglob("*")):
+        for path in (root, *root.rglob("*"), images, *images.rglob("*")):
             path.chmod(0o755 if path.is_dir() else 0o644)
         yield root
 
@@ -174,14 +176,15 @@ def test_missing_permissions_are_folded_and_say_what_to_do(
     verb: str, readable_copy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = readable_copy
-    main(command(verb, root))  # imports what nobody may not read
+    words = [word.replace(str(GOLDEN_SMALL), str(root.parent)) for word in command(verb, root)]
+    main(words)  # imports what nobody may not read
     capsys.readouterr()
     for layer in layer_ids("dir"):
         for path in (cache_path(root, layer), toc_path(root, layer)):
             path.touch()  # the newest layer has no cache
             path.chmod(0)
     with nobody():
-        code = main(command(verb, root))
+        code = main(words)
     lines = warnings(capsys.readouterr().err)
     assert code == 3
     assert "5 of 5 local layers could not be read" in lines[0]
