@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from vecache.errors import StoreError, TruncatedError
-from vecache.files import map_file, open_regular, read_bounded, replace_file, staged_file
+from vecache.files import (
+    FolderLock,
+    map_file,
+    open_regular,
+    read_bounded,
+    replace_file,
+    staged_file,
+    sweep_folder,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -119,3 +131,92 @@ def test_a_staged_file_belongs_to_the_owner_that_is_named(tmp_path: Path) -> Non
     with staged_file(tmp_path, mode=0o600, owner=owner) as file:
         status = os.stat(file.name)
     assert (status.st_uid, status.st_gid) == (1234, 1235)
+
+
+def entry(folder: Path, name: str, n_bytes: int, age_seconds: float) -> Path:
+    """Make a file, or a folder with two files where the name ends in `/`."""
+    path = folder / name
+    if name.endswith("/"):
+        (path / "in").mkdir(parents=True)
+        (path / "in" / "file").write_bytes(bytes(n_bytes - n_bytes // 2))
+        (path / "file").write_bytes(bytes(n_bytes // 2))
+    else:
+        path.write_bytes(bytes(n_bytes))
+    last_use = time.time() - age_seconds
+    os.utime(path, (last_use, last_use))
+    return path
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "folder").mkdir()
+    return tmp_path / "folder"
+
+
+def test_a_sweep_removes_the_least_recently_used_and_stale_temporary_entries(
+    folder: Path,
+) -> None:
+    for name, age in (("old", 30), ("mid", 20), ("new", 10), (".tmp-a", 4000), (".tmp-b", 3000)):
+        entry(folder, name, 100_000, age)
+        entry(folder, name + "-folder/", 100_000, age + 1)
+    sweep_folder(folder, 2_000_000)
+    everything = {"old", "old-folder", "mid", "mid-folder", "new", "new-folder"}
+    assert names(folder) == everything | {".tmp-b", ".tmp-b-folder"}
+    sweep_folder(folder, 350_000)
+    assert names(folder) == {"mid", "new", "new-folder", ".tmp-b", ".tmp-b-folder"}
+    sweep_folder(folder, 0)
+    assert names(folder) == {".tmp-b", ".tmp-b-folder"}
+    sweep_folder(folder / "gone", 0)
+
+
+def test_a_sweep_leaves_a_folder_that_is_used_and_what_links_point_at(
+    tmp_path: Path, folder: Path
+) -> None:
+    cache, elsewhere = folder, tmp_path / "elsewhere"
+    entry(tmp_path, "elsewhere/", 10, 0)
+    (cache / "link").symlink_to(elsewhere)
+    used, stale = entry(cache, "used/", 10, 50), entry(cache, ".tmp-slow/", 10, 9000)
+    locks = [FolderLock(used), FolderLock(used), FolderLock(stale)]
+    os.utime(stale, (0, 0))
+    assert used.stat().st_mtime > time.time() - 40  # a lock is a use
+    sweep_folder(cache, 0)
+    assert names(cache) == {"used", ".tmp-slow"}
+    assert names(elsewhere) == {"in", "file"}
+    del locks[1:]
+    sweep_folder(cache, 0)
+    assert names(cache) == {"used"}
+    locks.clear()
+    sweep_folder(cache, 0)
+    assert names(cache) == set()
+
+
+def test_a_sweep_leaves_what_another_process_uses(folder: Path) -> None:
+    used = entry(folder, "used/", 10, 50)
+    code = "import sys; from vecache.files import FolderLock\nlock = FolderLock(sys.argv[1])\n"
+    code += "print('locked', flush=True); sys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, used], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"locked\n"
+        sweep_folder(folder, 0)
+        assert names(folder) == {"used"}
+        process.communicate()
+    sweep_folder(folder, 0)
+    assert names(folder) == set()
+
+
+def test_a_folder_that_is_being_removed_is_not_used(tmp_path: Path) -> None:
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with pytest.raises(BlockingIOError):
+            FolderLock(tmp_path)
+    finally:
+        os.close(descriptor)
+    with pytest.raises(FileNotFoundError):
+        FolderLock(tmp_path / "gone")

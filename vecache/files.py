@@ -5,6 +5,8 @@ refuses whatever is not a regular file, and knows the size before anything is re
 is replaced is written by `staged_file`: to a temporary file in the same folder, renamed when
 complete, so a reader sees the old bytes or the new ones, and a failure leaves no trace.
 
+What a user's cache folder holds is bounded by `sweep_folder`.
+
 These functions raise plain `OSError`, except `map_file`: the callers know what the file was for.
 """
 
@@ -12,11 +14,15 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import mmap
 import os
+import shutil
 import stat
+import time
+import weakref
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from vecache.errors import StoreError, TruncatedError
 
@@ -27,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "OWNER_ADVICE",
+    "FolderLock",
     "cache_folder",
     "map_file",
     "open_regular",
@@ -35,6 +42,7 @@ __all__ = [
     "replace_file",
     "staged_file",
     "store_error",
+    "sweep_folder",
     "sync_file",
     "sync_folder",
 ]
@@ -43,6 +51,8 @@ OWNER_ADVICE = "run as the owner of the store (sudo, or podman unshare for a use
 """What to do where the permission to read a file is missing."""
 
 _FORBIDDEN = (errno.EACCES, errno.EPERM)
+_TEMPORARY: Final = ".tmp-"
+_STALE_SECONDS: Final = 3600.0
 
 
 @contextlib.contextmanager
@@ -189,6 +199,78 @@ def cache_folder(environ: Mapping[str, str]) -> Path:
         home = environ.get("HOME") or os.path.expanduser("~")  # asks the password file
         base = os.path.join(home, ".cache") if os.path.isabs(home) else os.devnull
     return Path(base) / "vecache"
+
+
+class FolderLock:
+    """Keeps a folder from `sweep_folder` while this object lives, and counts as a use of it."""
+
+    __slots__ = ("__weakref__", "_close")
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        """Lock it; BlockingIOError where it is being removed."""
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        self._close = weakref.finalize(self, os.close, descriptor)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._close()
+            raise
+        except OSError:
+            pass  # no lock on NFS: no folder is removed there, see `_remove_unused`
+        with contextlib.suppress(OSError):  # the folder of another user
+            os.utime(descriptor)
+
+
+def sweep_folder(folder: str | os.PathLike[str], max_bytes: int) -> None:
+    """Remove the least recently used entries until `max_bytes` are left, and stale `.tmp-*`.
+
+    An entry is a file or a folder; its time of modification is its last use, which is what whoever
+    uses one sets (`os.utime`, `FolderLock`). A file may be mapped still: that outlives its name. A
+    folder that has a `FolderLock` stays. Nothing is raised: what cannot be removed stays.
+    """
+    entries = []
+    with contextlib.suppress(OSError), os.scandir(folder) as found:
+        for entry in found:
+            with contextlib.suppress(OSError):  # another process has removed it
+                entries.append((entry.stat(follow_symlinks=False).st_mtime, entry.path))
+    rest = max_bytes
+    for last_use, path in sorted(entries, reverse=True):  # the newest first
+        if os.path.basename(path).startswith(_TEMPORARY):
+            if last_use < time.time() - _STALE_SECONDS:
+                _remove_unused(path)
+            continue
+        rest -= _n_bytes(path)
+        if rest < 0:
+            _remove_unused(path)
+
+
+def _n_bytes(path: str) -> int:
+    """Return the bytes of a file, or of all files in a folder."""
+    total = 0
+    with contextlib.suppress(OSError):
+        total = os.lstat(path).st_size
+    for parent, _, names in os.walk(path):
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += os.lstat(os.path.join(parent, name)).st_size
+    return total
+
+
+def _remove_unused(path: str) -> None:
+    """Remove a file, or a folder that nobody has locked."""
+    with contextlib.suppress(OSError):
+        if not stat.S_ISDIR(os.lstat(path).st_mode):
+            os.unlink(path)
+            return
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Renamed first, and so gone at once: nobody finds a half of it under its name.
+            gone = os.path.join(os.path.dirname(path), f"{_TEMPORARY}{os.urandom(8).hex()}")
+            os.rename(path, gone)
+            shutil.rmtree(gone, ignore_errors=True)
+        finally:
+            os.close(descriptor)
 
 
 def store_error(error: OSError, path: str | os.PathLike[str], what: str) -> StoreError:
