@@ -214,7 +214,7 @@ def test_a_folder_that_is_being_removed_is_not_used(tmp_path: Path) -> None:
     descriptor = os.open(tmp_path, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        with pytest.raises(BlockingIOError):
+        with pytest.raises(FileNotFoundError, match="Being removed"):
             FolderLock(tmp_path)
     finally:
         os.close(descriptor)

@@ -207,16 +207,17 @@ class FolderLock:
     __slots__ = ("__weakref__", "_close")
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
-        """Lock it; BlockingIOError where it is being removed."""
+        """Lock it; FileNotFoundError where it has gone, or is just going."""
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         self._close = weakref.finalize(self, os.close, descriptor)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
-            self._close()
-            raise
+            raise FileNotFoundError(errno.ENOENT, "Being removed", os.fspath(folder)) from None
         except OSError:
-            pass  # no lock on NFS: no folder is removed there, see `_remove_unused`
+            pass  # a file system without such locks lets no sweep take one either
+        if not os.path.samestat(os.fstat(descriptor), os.stat(folder)):
+            raise FileNotFoundError(errno.ENOENT, "Replaced", os.fspath(folder))
         with contextlib.suppress(OSError):  # the folder of another user
             os.utime(descriptor)
 

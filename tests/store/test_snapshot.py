@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import atexit
+import fcntl
+import gc
 import io
 import json
 import os
@@ -25,6 +27,8 @@ from tests.store.test_blob_info import write as write_blob_info
 from tests.stores import cache_path, copy_store, edit_layers, toc_path
 from vecache.errors import StoreError
 from vecache.index.layers_cache import LayersCache
+from vecache.sharing.export import tag_tables
+from vecache.sharing.sources import read_contents
 from vecache.store import blob_info, unpack, write_snapshot
 from vecache.store.bigdata import CACHE_KEY, LAYER_DATA_KEY, TOC_KEY, read_big_data
 from vecache.store.graphroot import Store, open_store
@@ -234,6 +238,49 @@ def test_it_is_unpacked_once_and_again_if_a_part_of_it_goes(tmp_path: Path) -> N
     open_store(tmp_path / "node")
     assert os.listdir(unpacked_folder()) == [opened.root.name]
     assert not (opened.root / "old").exists()
+
+
+def test_those_not_used_for_longest_go_but_none_that_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, used = (round_trip(GOLDEN_SMALL / "stores" / name, tmp_path) for name in ("dir", "flat"))
+    contents = read_contents(used)  # reads TOCs later, without a store at hand
+    folders = {old.root, used.root}
+    for path in folders:
+        os.utime(path, (0, 0))
+    crashed = unpacked_folder() / ".tmp-crashed"
+    crashed.mkdir()
+    os.utime(crashed, (0, 0))
+    monkeypatch.setattr(unpack, "_MAX_UNPACKED_BYTES", 1)
+    kept = old.root
+    del old, used
+    gc.collect()
+    new = round_trip(GOLDEN_SMALL / "stores" / "estargz", tmp_path)
+    assert not kept.exists()
+    assert set(os.listdir(unpacked_folder())) == {path.name for path in folders - {kept}} | {
+        new.root.name
+    }
+    assert sum(map(len, tag_tables(contents))) > 0
+
+
+def test_a_use_is_remembered(tmp_path: Path) -> None:
+    opened = round_trip(GOLDEN_SMALL / "stores" / "dir", tmp_path)
+    os.utime(opened.root, (0, 0))
+    open_store(tmp_path / "node")
+    assert opened.root.stat().st_mtime > 0
+
+
+def test_one_that_another_process_is_removing_is_unpacked_again(tmp_path: Path) -> None:
+    root = round_trip(GOLDEN_SMALL / "stores" / "dir", tmp_path).root
+    gc.collect()
+    descriptor = os.open(root, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)  # and the next thing it does is to rename it
+        again = open_store(tmp_path / "node")
+        assert len(LayersCache.load(again).layers) == 5
+        assert not os.path.samestat(os.fstat(descriptor), again.root.stat())
+    finally:
+        os.close(descriptor)
 
 
 def test_where_the_cache_folder_cannot_be_written_it_is_unpacked_for_this_program(

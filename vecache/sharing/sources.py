@@ -84,14 +84,13 @@ def read_contents(source: Any, *, progress: Callable[[int, int], object] | None 
         case Contents():
             return source
         case Store():
-            tocs = _TocSource(_read_stored, source.root)
+            tocs = _TocSource(_read_stored, source)
             return _read(tocs, source.layers(), _images_of(source), progress)
         case LayersCache():
             pulled = {
                 layer.id: layer.entries for layer in source.layers if layer.entries is not None
             }
-            own_root = None if source.store is None else source.store.root
-            tocs = _TocSource(partial(_read_loaded, pulled), own_root)
+            tocs = _TocSource(partial(_read_loaded, pulled), source.store)
             return _read(tocs, source.records, _images_after(source), progress)
         case Image():
             layers = {layer.diff_id: layer for layer in source.layers}  # one may be there twice
@@ -238,15 +237,15 @@ class _TocSource:
     """Reads a layer's TOC anew for its paths and tags: in memory they would be the largest part."""
 
     def __init__(
-        self, read: Callable[[LayerRecord], Entries | None], own_root: Path | None = None
+        self, read: Callable[[LayerRecord], Entries | None], store: Store | None = None
     ) -> None:
         self.read = read  # returns None where the layer has no TOC
-        self._own_root = own_root
+        self._store = store  # the folder of a snapshot stays as long as its store
 
     def is_reused(self, record: LayerRecord) -> bool:
         """Return whether a pull would reuse content of a layer: none of an additional store."""
         # What a plan has pulled is in no store yet, and will be in this one.
-        return self._own_root is None or record.store_root in (self._own_root, Path())
+        return self._store is None or record.store_root in (self._store.root, Path())
 
     def tags(self, records: Sequence[LayerRecord]) -> Iterator[tuple[Any, U8]]:
         for record in records:  # layers, not rows

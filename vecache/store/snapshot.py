@@ -37,7 +37,7 @@ in the archive, and is built when the snapshot is opened) and `unreadable` (id t
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -65,6 +65,8 @@ from vecache.toc.layout import Layout
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from vecache.files import FolderLock
 
 __all__ = [
     "HEADER",
@@ -136,6 +138,7 @@ class Snapshot:
     blob_info: BlobInfo
     roots: tuple[SnapshotRoot, ...]  # the graph root, then the additional stores
     removed: tuple[str, ...]
+    lock: FolderLock | None = field(default=None, compare=False, repr=False)  # of its folder
 
     @property
     def config(self) -> StorageConfig:

@@ -1,8 +1,9 @@
 """Open a snapshot: unpack it into the user's cache folder, unless that was done before.
 
-It stays there for the next time, in a folder named by the sha256 of the file, which may be deleted
-whenever no program uses it. Where the cache folder cannot be written, the snapshot goes to a
-temporary folder until the program ends.
+It stays there for the next time, in a folder named by the sha256 of the file. A lock shows that a
+program uses it; the others may be deleted. Whenever a snapshot is added, those that were not used
+for longest go, so that 4 GiB are left, and so does what a crash has left behind. Where the cache
+folder cannot be written, the snapshot goes to a temporary folder until the program ends.
 
 The archive is untrusted. Only members with the names in `snapshot.py` are taken, each within the
 limits that reading it from a store has, and all together at most 16 GiB, and at most 256 times the
@@ -21,6 +22,7 @@ import re
 import shutil
 import tarfile
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
 
@@ -28,7 +30,14 @@ import pyarrow as pa
 
 from vecache.cache.writer import build_cache
 from vecache.errors import StoreError, VecacheError
-from vecache.files import cache_folder, open_regular, read_bounded, store_error
+from vecache.files import (
+    FolderLock,
+    cache_folder,
+    open_regular,
+    read_bounded,
+    store_error,
+    sweep_folder,
+)
 from vecache.store.bigdata import (
     CACHE_KEY,
     TOC_KEY,
@@ -57,6 +66,7 @@ __all__ = ["open_snapshot"]
 _ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
 _MAX_HEADER_BYTES: Final = 64 << 20
 _MAX_MEMBERS: Final = 200_000
+_MAX_UNPACKED_BYTES: Final = 4 << 30
 _BLOCK_BYTES: Final = 1 << 20
 _UNPACKED: Final = "unpacked.json"
 _NO_FOLDER: Final = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
@@ -78,8 +88,9 @@ def open_snapshot(path: Path, environ: Mapping[str, str]) -> Snapshot:
             while block := file.read(_BLOCK_BYTES):
                 digest.update(block)
             file.seek(0)
-            folder = _unpacked_folder(path, file, n_bytes, digest.hexdigest(), environ)
-        return parse_header(read_bounded(folder / HEADER, _MAX_HEADER_BYTES), path, folder)
+            folder, lock = _unpacked_folder(path, file, n_bytes, digest.hexdigest(), environ)
+        snapshot = parse_header(read_bounded(folder / HEADER, _MAX_HEADER_BYTES), path, folder)
+        return replace(snapshot, lock=lock)
     except OSError as error:
         if isinstance(error, StoreError):
             raise
@@ -88,47 +99,52 @@ def open_snapshot(path: Path, environ: Mapping[str, str]) -> Snapshot:
 
 def _unpacked_folder(
     path: Path, file: BinaryIO, n_bytes: int, digest: str, environ: Mapping[str, str]
-) -> Path:
-    """Return the folder with the members, which other processes may be making too."""
+) -> tuple[Path, FolderLock | None]:
+    """Return the folder with the members, which other processes may be making too, and its lock."""
     snapshots = cache_folder(environ) / "snapshots"
     folder = snapshots / digest
-    if _is_complete(folder):
-        return folder
+    if (lock := _lock_complete(folder)) is not None:
+        return folder, lock
     try:
         snapshots.mkdir(mode=0o700, parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=".tmp-", dir=snapshots))
+        lock = FolderLock(scratch)
     except OSError as error:
         if error.errno not in _NO_FOLDER:
             raise
         scratch = Path(tempfile.mkdtemp(prefix="vecache-snapshot-"))
         atexit.register(shutil.rmtree, scratch, ignore_errors=True)
         _unpack(path, file, n_bytes, scratch)
-        return scratch
+        return scratch, None
     try:
         _unpack(path, file, n_bytes, scratch)
-        if folder.exists() and not _is_complete(folder):  # something has deleted a part of it
+        if folder.exists() and _lock_complete(folder) is None:  # a part of it was deleted
             with contextlib.suppress(OSError):
                 os.rename(folder, scratch / "old")
         try:
             os.rename(scratch, folder)
-        except OSError:
-            if not _is_complete(folder):
+        except OSError:  # another process was faster
+            if (lock := _lock_complete(folder)) is None:
                 raise
         shutil.rmtree(folder / "old", ignore_errors=True)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    return folder
+    sweep_folder(snapshots, _MAX_UNPACKED_BYTES)
+    return folder, lock
 
 
-def _is_complete(folder: Path) -> bool:
-    """Return whether a folder has all the files that were unpacked, each of its size."""
+def _lock_complete(folder: Path) -> FolderLock | None:
+    """Lock a folder that has all the files that were unpacked, each of its size."""
     # Nothing is synced: of a file that a crash or somebody who tidies up has cut, the size is
     # another, or the file is gone.
     try:
+        lock = FolderLock(folder)
         sizes = json.loads(read_bounded(folder / _UNPACKED, _MAX_HEADER_BYTES))
-        return all(os.stat(folder / name).st_size == size for name, size in sizes.items())
+        if all(os.stat(folder / name).st_size == size for name, size in sizes.items()):
+            return lock
     except (OSError, ValueError, AttributeError):
-        return False
+        pass
+    return None
 
 
 def _unpack(path: Path, file: BinaryIO, n_bytes: int, folder: Path) -> None:
