@@ -15,8 +15,10 @@ import pytest
 
 from vecache.errors import StoreError, TruncatedError
 from vecache.files import (
+    FileState,
     FolderLock,
     map_file,
+    map_file_state,
     open_regular,
     read_bounded,
     replace_file,
@@ -220,3 +222,16 @@ def test_a_folder_that_is_being_removed_is_not_used(tmp_path: Path) -> None:
         os.close(descriptor)
     with pytest.raises(FileNotFoundError):
         FolderLock(tmp_path / "gone")
+
+
+def test_a_map_comes_with_the_state_of_the_file_that_is_mapped(tmp_path: Path) -> None:
+    """Whoever remembers what a file held, as the index does, must not take another one for it."""
+    path, other = tmp_path / "file", tmp_path / "other"
+    path.write_bytes(b"first")
+    data, state = map_file_state(path)
+    assert state == FileState.of(path.stat())
+    assert map_file_state(path)[1] == state
+    other.write_bytes(b"other")
+    other.rename(path)
+    assert data.tobytes() == b"first"
+    assert map_file_state(path)[1] != state

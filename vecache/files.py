@@ -22,7 +22,7 @@ import stat
 import time
 import weakref
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple
 
 from vecache.errors import StoreError, TruncatedError
 
@@ -33,9 +33,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "OWNER_ADVICE",
+    "FileState",
     "FolderLock",
     "cache_folder",
     "map_file",
+    "map_file_state",
     "open_regular",
     "read_bounded",
     "release_pages",
@@ -53,6 +55,20 @@ OWNER_ADVICE = "run as the owner of the store (sudo, or podman unshare for a use
 _FORBIDDEN = (errno.EACCES, errno.EPERM)
 _TEMPORARY: Final = ".tmp-"
 _STALE_SECONDS: Final = 3600.0
+
+
+class FileState(NamedTuple):
+    """What tells a file from any other, and from itself before it was replaced."""
+
+    device: int
+    inode: int
+    n_bytes: int
+    mtime_ns: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> FileState:
+        """Take it from what the system says of a file."""
+        return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
 
 
 @contextlib.contextmanager
@@ -100,12 +116,18 @@ def map_file(path: str | os.PathLike[str]) -> U8:
     TruncatedError
         If it is empty.
     """
+    return map_file_state(path)[0]
+
+
+def map_file_state(path: str | os.PathLike[str]) -> tuple[U8, FileState]:
+    """Map a cache file as `map_file` does, and return the state of the very file that is mapped."""
     import numpy as np  # noqa: PLC0415 - the command line writes files before it needs numpy
 
     try:
         with open_regular(path) as (file, n_bytes):
             if n_bytes:
-                return np.memmap(file, np.uint8, mode="r").view(np.ndarray)
+                state = FileState.of(os.fstat(file.fileno()))
+                return np.memmap(file, np.uint8, mode="r").view(np.ndarray), state
     except OSError as error:
         raise store_error(error, path, "cannot be read as a cache file") from error
     raise TruncatedError("the file is empty", section="header", offset=0, path=path)

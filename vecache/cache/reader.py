@@ -30,7 +30,7 @@ from vecache.cache.bloom import BloomFilter
 from vecache.cache.format import LOCATION_BYTES, NAME_HEAD_BYTES, parse_header, tag_dtype
 from vecache.cache.locations import Section, name_lengths, parse_locations
 from vecache.digest import PREFIX_BYTES, RAW_BYTES, Algorithm
-from vecache.files import map_file
+from vecache.files import map_file_state
 from vecache.text import html_table
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from vecache.arrays import I64, U8, BinaryColumn, Bool
     from vecache.cache.locations import Locations
+    from vecache.files import FileState
 
 __all__ = ["CacheFile", "find_first", "is_ascending"]
 
@@ -51,6 +52,8 @@ class CacheFile:
         The whole file.
     path : str or os.PathLike or None
         Where it was read from.
+    state : FileState, optional
+        Of the file that is mapped.
 
     Attributes
     ----------
@@ -58,6 +61,8 @@ class CacheFile:
         The whole file, read-only. All other arrays are views of it.
     path : str or os.PathLike or None
         As given.
+    state : FileState or None
+        As given; None for bytes in memory.
     n_bytes : int
         Size of the file in bytes.
     header : Header
@@ -91,17 +96,21 @@ class CacheFile:
         "n_bytes",
         "packed",
         "path",
+        "state",
         "tags",
         "vdata",
     )
 
-    def __init__(self, data: U8, path: str | os.PathLike[str] | None) -> None:
+    def __init__(
+        self, data: U8, path: str | os.PathLike[str] | None, state: FileState | None = None
+    ) -> None:
         data = frozen(data.view())
         header = parse_header(data, path)
         # A file without tags may announce lengths that are impossible for an array.
         digest_len, tag_len = (header.digest_len, header.tag_len) if header.n_tags else (0, 16)
         tags = data[header.tags_offset : header.tags_offset + header.n_tags * tag_len]
         self.path = path
+        self.state = state
         self.data: U8 = data
         self.n_bytes = len(data)
         self.header = header
@@ -140,7 +149,8 @@ class CacheFile:
         FormatError
             If a section is missing, too large, or contradicts another.
         """
-        return cls(map_file(path), path)
+        data, state = map_file_state(path)
+        return cls(data, path, state)
 
     @classmethod
     def parse(
