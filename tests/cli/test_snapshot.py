@@ -16,6 +16,7 @@ from tests.layouts import debian_layers_by_image, write_layout
 from tests.recorded import RecordedPulls
 from tests.stores import copy_store, debian_store, edit_layers, toc_path
 from vecache.cli.main import main
+from vecache.sharing.dataset import open_dataset
 from vecache.store import settings
 from vecache.store.graphroot import open_store
 
@@ -296,6 +297,20 @@ def test_a_layer_that_cannot_be_read_is_named_then_and_later(
     reason = json.loads(capsys.readouterr().out)["layers"][-1]["reason"]
     assert reason.startswith("when the snapshot was made: ")
     assert "cannot be read: Is a directory" in reason
+
+
+@pytest.mark.parametrize("output", ["set", "set.parquet"])
+def test_an_export_names_the_root_on_the_snapshots_machine(
+    output: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = copy_store("dir", tmp_path)
+    assert main(["snapshot", "--store", str(root), "-o", str(tmp_path / "node")]) == 0
+    words = ["export", "--store", str(tmp_path / "node"), "-o", str(tmp_path / output)]
+    assert main(words) == 0
+    contents = open_dataset(tmp_path / output)
+    assert {record.store_root for record in contents.records} == {root}
+    assert {image.record.store_root for image in contents.images} == {root}
+    capsys.readouterr()
 
 
 def test_a_failure_leaves_the_old_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

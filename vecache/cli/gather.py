@@ -6,6 +6,7 @@ Bytes are uncompressed, each content of the image once; `vecache plan` shows wha
 
 Without reflinks a pull reuses whole files only, so files are counted; with reflinks, chunks. With
 --hard-links it reuses only files of equal owner, mode and attributes, which is not checked here.
+Layers of additional stores do not count: a pull reuses nothing of them.
 
 Exit code: 0 fine, 1 no such image, 3 some layers could not be read, unless --incomplete-ok.
 """
@@ -77,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
         if value is not None:
             note(f"{option} does nothing here: what is covered does not depend on it")
     contents, store = load_contents(args.store)
-    contents = limit_to_present(contents, args)
+    contents = limit_to_present(contents, args).without_additional()
     image = open_image(
         name,
         platform=args.platform,

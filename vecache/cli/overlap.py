@@ -5,10 +5,11 @@ figures are what the row and the column have in common: bytes, files, chunks; or
 jaccard (in common, of what either has) and containment (in common, of what the row has).
 
 --grain file compares whole files, which is what a pull without reflinks can reuse; --grain chunk
-compares chunks. An image is the union of its layers. Where there are too many for a matrix, the
-pairs that share most are shown; -o writes every pair. If the file ends in .svg or .png it draws
---picture instead: a clustered heatmap; upset, the largest sets of layers that share; a treemap of
-who owns the bytes; or the curve of unique bytes in store order.
+compares chunks. An image is the union of its layers. Layers of additional stores count, though a
+pull reuses nothing of them. Where there are too many for a matrix, the pairs that share most are
+shown; -o writes every pair. If the file ends in .svg or .png it draws --picture instead: a
+clustered heatmap; upset, the largest sets of layers that share; a treemap of who owns the bytes; or
+the curve of unique bytes in store order.
 
 Exit code: 0 all layers were read, 3 some could not be read, unless --incomplete-ok.
 """
@@ -141,6 +142,9 @@ def _document(where: str, over: Overlap, member_shares: Shares) -> dict[str, Any
             }
             for dedup in member_shares.dedup
         },
+        "additional_layers": [
+            layer.id for layer in over.contents.layers if layer.id in over.contents.additional_ids
+        ],
         "excluded": [
             {"layer": layer.id, "reason": layer.reason} for layer in over.contents.excluded
         ],

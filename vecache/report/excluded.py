@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from vecache.index.load import ExcludedLayer
     from vecache.sharing.contents import Contents
 
-__all__ = ["excluded_notes", "unread_documents", "unread_warning"]
+__all__ = ["additional_notes", "excluded_notes", "unread_documents", "unread_warning"]
 
 _MOST_NAMED = 3
 
@@ -26,6 +26,14 @@ def excluded_notes(contents: Contents) -> list[tuple[str, str]]:
         for reason, ids in _ids_by_reason(contents.excluded).items()
         for name in (ids if len(ids) <= _MOST_NAMED else [count(len(ids), "layer")])
     ]
+
+
+def additional_notes(contents: Contents) -> list[tuple[str, str]]:
+    """Return a name and a note for layers that are counted, but that no pull reuses."""
+    ids = [layer.id[:12] for layer in contents.layers if layer.id in contents.additional_ids]
+    names = ids if len(ids) <= _MOST_NAMED else [count(len(ids), "layer")]
+    note = "counted, but in an additional store: a pull never reuses its files"
+    return [(name, note) for name in names]
 
 
 def unread_documents(excluded: Iterable[ExcludedLayer]) -> list[dict[str, str]]:

@@ -5,14 +5,14 @@
    members with most exclusive bytes, and the pairs that share most. Where the figures of a pair do
    not fit either, only the metric that was asked for.
 3. The files that are stored more than once.
-4. The layers that are excluded, with the reason.
+4. The layers that are in an additional store, and those that are excluded, with the reason.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from vecache.report.excluded import excluded_notes
+from vecache.report.excluded import additional_notes, excluded_notes
 from vecache.report.terminal import (
     Column,
     Screen,
@@ -86,7 +86,7 @@ def overlap_text(
     if len(repeated):
         title = screen.paint("Files stored more than once", "bold")
         parts.append(f"{title}; EXTRA is all copies but one:\n{_repeated(repeated, screen)}")
-    notes = excluded_notes(over.contents)
+    notes = additional_notes(over.contents) + excluded_notes(over.contents)
     if notes:
         parts.append(render_facts(notes, screen))
     return "\n\n".join(parts)

@@ -2,7 +2,9 @@
 
 1. Each layer with a TOC has two tables of distinct contents: its files and its chunks.
 2. A layer without a TOC, or with a broken one, is excluded, with the reason.
-3. An image is the union of its layers.
+3. A layer of an additional store counts in `overlap` and `shares`, which show what is stored, but
+   not in `gather` and `what_if`, since a pull reuses nothing of it.
+4. An image is the union of its layers.
 
 `occurrences.py` defines what counts as a file or a chunk; `sources.py` reads a `Contents` from a
 store, an image, a folder or a data set. 48 bytes for each distinct content of a layer.
@@ -10,19 +12,20 @@ store, an image, a folder or a data set. 48 bytes for each distinct content of a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, get_args
 
 import numpy as np
 
+from vecache.index.load import ExcludedLayer
 from vecache.sharing.intersections import Intersections
 from vecache.text import html_table
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
+    from pathlib import Path
 
     from vecache.arrays import I64, U8
-    from vecache.index.load import ExcludedLayer
     from vecache.sharing.content_table import ContentTable
     from vecache.store.records import ImageRecord, LayerRecord
 
@@ -65,6 +68,10 @@ def check_grain(grain: str) -> None:
 
 class TagSource(Protocol):
     """What paths and tags are read from, since tables of contents hold neither."""
+
+    def store_root(self, record: LayerRecord | ImageRecord) -> Path:
+        """Return the graph root of a record, on the machine of its store."""
+        ...
 
     def find_paths(self, record: LayerRecord, key: U8) -> list[str | None]:
         """Return the path of the first file of a layer with each (n, 32) key, or None."""
@@ -125,12 +132,15 @@ class Contents:
         In store order.
     source : TagSource or None
         What paths can be read from; None where there is nothing.
+    additional_ids : frozenset of str
+        Ids of the layers and images that are in an additional store.
     """
 
     layers: tuple[ContentLayer, ...]
     excluded: tuple[ExcludedLayer, ...] = ()
     images: tuple[ContentImage, ...] = ()
     source: TagSource | None = None
+    additional_ids: frozenset[str] = frozenset()
 
     @property
     def records(self) -> tuple[LayerRecord, ...]:
@@ -207,11 +217,21 @@ class Contents:
             These layers, and the images whose layers are all among them.
         """
         wanted = frozenset(layer_ids)
-        return Contents(
-            tuple(layer for layer in self.layers if layer.id in wanted),
-            tuple(layer for layer in self.excluded if layer.id in wanted),
-            tuple(image for image in self.images if wanted.issuperset(image.layer_ids)),
-            self.source,
+        return replace(
+            self,
+            layers=tuple(layer for layer in self.layers if layer.id in wanted),
+            excluded=tuple(layer for layer in self.excluded if layer.id in wanted),
+            images=tuple(image for image in self.images if wanted.issuperset(image.layer_ids)),
+        )
+
+    def without_additional(self) -> Contents:
+        """Return the contents that a pull can reuse: layers of additional stores are excluded."""
+        others = (layer.record for layer in self.layers if layer.id in self.additional_ids)
+        reason = "in an additional store: a pull never reuses its files"
+        return replace(
+            self,
+            layers=tuple(layer for layer in self.layers if layer.id not in self.additional_ids),
+            excluded=(*self.excluded, *(ExcludedLayer(record, reason) for record in others)),
         )
 
     def image_numbers(self) -> tuple[I64, I64]:

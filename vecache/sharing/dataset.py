@@ -104,7 +104,8 @@ LAYER_SCHEMA = pa.schema(
         _field("is_read_only", pa.bool_()),
         pa.field("n_tags", pa.int64()),  # rows in all parts; null if the layer is excluded
         pa.field("reason", pa.string()),  # why the layer is excluded; null if it is not
-        pa.field("is_unread", pa.bool_()),  # null also in data sets from before there was this
+        pa.field("is_unread", pa.bool_()),  # null if it is not
+        pa.field("is_additional", pa.bool_()),  # whether it is in an additional store
     ],
     metadata=_VERSION,
 )
@@ -118,6 +119,7 @@ IMAGE_SCHEMA = pa.schema(
         _field("store_root", pa.string()),
         _field("is_read_only", pa.bool_()),
         _field("layers", _TEXTS),  # ids from the base up
+        pa.field("is_additional", pa.bool_()),
     ],
     metadata=_VERSION,
 )
@@ -126,6 +128,8 @@ _COUNTED = pa.schema(
 )
 _PATHS = pa.schema([TAG_TYPES.field(name) for name in ("digest", "layer", "kind", "path")])
 _LAYER = pa.schema([TAG_TYPES.field("layer")])
+
+_LATER_FLAGS = ("is_unread", "is_additional")  # null in data sets from before there were these
 
 _FILE_KIND = OccurrenceKind.FILE.name.lower()
 _TAGS_PER_BLOCK = 1 << 21
@@ -176,6 +180,7 @@ def open_dataset(
         ),
         tuple(ContentImage(_record(ImageRecord, row), tuple(row["layers"])) for row in image_rows),
         _DatasetSource(parts, {row["id"]: row["n_tags"] for row in known}),
+        frozenset(row["id"] for row in (*layer_rows, *image_rows) if row["is_additional"]),
     )
 
 
@@ -282,6 +287,9 @@ class _DatasetSource:
         self._parts = parts
         self._n_tags = n_tags
 
+    def store_root(self, record: LayerRecord | ImageRecord) -> Path:
+        return record.store_root
+
     def find_paths(self, record: LayerRecord, key: U8) -> list[str | None]:
         paths: list[str | None] = [None] * len(key)
         layer_ids, first_bytes = pa.array([record.id]), np.unique(key[:, 0]).tolist()
@@ -370,8 +378,9 @@ def _require_version(metadata: Mapping[bytes, bytes], version: Mapping[bytes, by
 
 def _fitted(table: Any, schema: Any) -> Any:
     """Return the columns of the schema, converted; ValueError if that loses anything."""
-    if "is_unread" in schema.names and "is_unread" not in table.schema.names:
-        table = table.append_column("is_unread", pa.nulls(len(table), pa.bool_()))
+    for name in _LATER_FLAGS:
+        if name in schema.names and name not in table.schema.names:
+            table = table.append_column(name, pa.nulls(len(table), pa.bool_()))
     missing = [name for name in schema.names if name not in table.schema.names]
     if missing:
         raise ValueError(f"has no column {missing[0]}")

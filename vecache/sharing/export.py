@@ -18,6 +18,7 @@ import errno
 import json
 import os
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -227,28 +228,30 @@ def _write_records(contents: Contents, draft: Path, n_tags: list[int]) -> None:
 
 def _record_tables(contents: Contents, n_tags: list[int]) -> tuple[Any, Any]:
     """Return the tables of layers and images, given the number of tags of each layer."""
+    row = partial(_row, contents)
     layers = [
         *(
-            _row(layer.record, LAYER_SCHEMA, n_tags=n, reason=None, is_unread=None)
+            row(layer.record, LAYER_SCHEMA, n_tags=n, reason=None, is_unread=None)
             for layer, n in zip(contents.layers, n_tags, strict=True)
         ),
         *(
-            _row(
-                layer.record,
-                LAYER_SCHEMA,
-                n_tags=None,
-                reason=layer.reason,
-                is_unread=layer.is_unread,
+            row(
+                each.record, LAYER_SCHEMA, n_tags=None, reason=each.reason, is_unread=each.is_unread
             )
-            for layer in contents.excluded
+            for each in contents.excluded
         ),
     ]
-    images = [_row(image.record, IMAGE_SCHEMA, layers=image.layer_ids) for image in contents.images]
+    images = [row(image.record, IMAGE_SCHEMA, layers=image.layer_ids) for image in contents.images]
     return pa.Table.from_pylist(layers, LAYER_SCHEMA), pa.Table.from_pylist(images, IMAGE_SCHEMA)
 
 
-def _row(record: LayerRecord | ImageRecord, schema: Any, **more: Any) -> dict[str, Any]:
+def _row(
+    contents: Contents, record: LayerRecord | ImageRecord, schema: Any, **more: Any
+) -> dict[str, Any]:
     """Return a record's fields and further values as a row of a schema."""
+    more["is_additional"] = record.id in contents.additional_ids
+    if contents.source is not None:
+        more["store_root"] = contents.source.store_root(record)
     values = {name: more[name] if name in more else getattr(record, name) for name in schema.names}
     for name, value in values.items():
         if isinstance(value, Path):  # Linux names are UTF-8 but need not be

@@ -44,7 +44,7 @@ def gather(image: Any, source: Any, grain: Grain = "file") -> Cover:
     image : Image, or anything `read_contents` takes
         What to cover: all of its layers together.
     source : LayersCache, Contents, or anything `read_contents` takes
-        The local layers.
+        The local layers. Those of additional stores do not count: a pull reuses nothing of them.
     grain : {"file", "chunk"}
         What is counted: without reflinks a pull reuses whole files only.
 
@@ -61,7 +61,7 @@ def gather(image: Any, source: Any, grain: Grain = "file") -> Cover:
         If `grain` has another value.
     """
     check_grain(grain)
-    local, wanted = read_contents(source), read_contents(image)
+    local, wanted = read_contents(source).without_additional(), read_contents(image)
     n_local = len(local.layers)
     sets = Intersections.from_tables([*local.content_tables(grain), *wanted.content_tables(grain)])
     is_wanted = np.arange(sets.n_members) >= n_local
@@ -93,7 +93,7 @@ class Cover(ArrowExport):
     grain : {"file", "chunk"}
         What is counted.
     layer_ids : tuple of str
-        Ids of all local layers.
+        Ids of all local layers that a pull can reuse content of.
     layer : (n_steps,) int64
         Index into `layer_ids` of the layer chosen.
     added_bytes, left_bytes : (n_steps,) int64

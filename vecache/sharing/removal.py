@@ -5,6 +5,8 @@ Nothing is removed. What goes follows the rules of Podman:
 1. A named layer goes with all layers above it, and with every image that has one of them.
 2. A named image goes with its layers, from the top down, except a layer that a remaining image has
    or that a remaining layer has as its parent. Each exception is reported with the reason.
+3. Nothing goes from an additional store, which is only read, and nothing that it has counts as
+   remaining: a pull reuses none of it.
 
 Its bytes are counted in two ways, because the store decides which of them are freed:
 
@@ -28,7 +30,7 @@ import numpy as np
 import pyarrow as pa
 
 from vecache.arrays import ArrowExport, column
-from vecache.errors import ImageNotFoundError, LayerNotFoundError
+from vecache.errors import ImageNotFoundError, LayerNotFoundError, StoreError
 from vecache.sharing.contents import check_grain
 from vecache.sharing.sources import read_contents
 from vecache.store.find import find_image, find_layer
@@ -168,7 +170,7 @@ def what_if(source: Any, remove: Iterable[str], grain: Grain = "file") -> Remova
     ImageError, StoreError
         If a name is ambiguous.
     StoreError, DatasetError
-        If the source cannot be read.
+        If the source cannot be read, or a name is of something in an additional store.
     ValueError
         If `grain` has another value.
 
@@ -181,7 +183,7 @@ def what_if(source: Any, remove: Iterable[str], grain: Grain = "file") -> Remova
     if isinstance(remove, str):
         raise TypeError("remove: found one str, wanted an iterable of them")
     check_grain(grain)
-    contents = read_contents(source)
+    contents = read_contents(source).without_additional()
     gone, images, remaining = _find_removed(contents, remove)
     is_gone = np.array([layer.id in gone for layer in contents.layers], np.bool_)
     sets = contents.intersections("layer", grain)
@@ -226,6 +228,8 @@ def _find_removed(
     candidates: set[str] = set()
     needed_by: dict[str, str] = {}
     for image in contents.images:
+        if image.record.id in contents.additional_ids:
+            continue  # it stays, and has a copy of each layer that it needs
         is_named = image.record.id in named_images
         if is_named:  # an image that only goes with one of its layers leaves the others
             candidates.update(image.layer_ids)
@@ -234,16 +238,18 @@ def _find_removed(
         else:
             needed_by.update(dict.fromkeys(image.layer_ids, image.label))
     candidates -= gone
-    gone |= _removable(candidates - needed_by.keys(), gone, parents, children)
+    fixed = needed_by.keys() | contents.additional_ids
+    gone |= _removable(candidates - fixed, gone, parents, children)
     remaining = {}
     for layer_id in parents:
         if layer_id in candidates and layer_id not in gone:
-            above = next((each for each in children.get(layer_id, []) if each not in gone), "")
-            remaining[layer_id] = (
-                f"image {needed_by[layer_id]} needs it"
-                if layer_id in needed_by
-                else f"layer {above[:12]} is above it"
-            )
+            if layer_id in needed_by:
+                remaining[layer_id] = f"image {needed_by[layer_id]} needs it"
+            elif layer_id in contents.additional_ids:
+                remaining[layer_id] = "an additional store has it, which is only read"
+            else:
+                above = next(each for each in children[layer_id] if each not in gone)
+                remaining[layer_id] = f"layer {above[:12]} is above it"
     return gone, tuple(images), remaining
 
 
@@ -261,6 +267,10 @@ def _find_named(contents: Contents, remove: Iterable[str]) -> tuple[set[str], se
             layers.add(find_layer(contents.records, name).id)
         except LayerNotFoundError:
             raise LayerNotFoundError(f"{no_image}; no layer has that id either") from None
+    if found := contents.additional_ids & (images | layers):
+        raise StoreError(
+            f"{min(found)[:12]}: in an additional store, which is only read; nothing goes from it"
+        )
     return images, layers
 
 

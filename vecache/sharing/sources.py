@@ -206,7 +206,9 @@ def _read(
             progress(number, len(records))
     present = {record.id for record in records}
     complete = tuple(image for image in images if present.issuperset(image.layer_ids))
-    return Contents(tuple(layers), tuple(excluded), complete, source)
+    listed: list[LayerRecord | ImageRecord] = [*records, *(image.record for image in complete)]
+    additional_ids = frozenset(each.id for each in listed if source.is_additional(each))
+    return Contents(tuple(layers), tuple(excluded), complete, source, additional_ids)
 
 
 def _read_layer(
@@ -218,7 +220,7 @@ def _read_layer(
             return ExcludedLayer(record, "no TOC")
         occurrences = find_occurrences(entries)
     except VecacheError as error:
-        return ExcludedLayer(record, str(error), source.is_reused(record))
+        return ExcludedLayer(record, str(error), not source.is_additional(record))
     files, chunks = (
         ContentTable.from_rows(occurrences.key[mask], occurrences.size[mask])
         for mask in (occurrences.is_in_files, occurrences.is_in_chunks)
@@ -229,7 +231,7 @@ def _read_layer(
             f"its TOC claims {claimed:,} bytes of content, wanted at most {max_bytes:,}: sums of "
             f"bytes are exact up to {MAX_BYTES:,}"
         )
-        return ExcludedLayer(record, reason, source.is_reused(record))
+        return ExcludedLayer(record, reason, not source.is_additional(record))
     return ContentLayer(record, files, chunks)
 
 
@@ -242,10 +244,13 @@ class _TocSource:
         self.read = read  # returns None where the layer has no TOC
         self._store = store  # the folder of a snapshot stays as long as its store
 
-    def is_reused(self, record: LayerRecord) -> bool:
-        """Return whether a pull would reuse content of a layer: none of an additional store."""
-        # What a plan has pulled is in no store yet, and will be in this one.
-        return self._store is None or record.store_root in (self._store.root, Path())
+    def is_additional(self, record: LayerRecord | ImageRecord) -> bool:
+        return self._store is not None and record.store_root in self._store.additional_stores
+
+    def store_root(self, record: LayerRecord | ImageRecord) -> Path:
+        roots = self._store.snapshot.roots if self._store and self._store.snapshot else ()
+        paths = {each.folder: each.path for each in roots}
+        return paths.get(record.store_root, record.store_root)
 
     def tags(self, records: Sequence[LayerRecord]) -> Iterator[tuple[Any, U8]]:
         for record in records:  # layers, not rows
