@@ -86,6 +86,10 @@ class LocationError(FormatError):
     """A tag points outside the locations, or a location outside the names."""
 
 
+class IndexDamagedError(VecacheError):
+    """A file of the index on disk is damaged. It is built again, so no caller sees this."""
+
+
 class VersionError(VecacheError, ValueError):
     """The file is of another version, which containers/storage treats as "no cache"."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,16 +20,18 @@ from tests.golden import (
 )
 from tests.oracle import find, find_all, locate, pack_rows, read_cache, read_name
 from tests.strategies import as_text, cache_files, queries
+from vecache import threads
 from vecache.cache.reader import CacheFile
 from vecache.digest import Digests, parse_digests
-from vecache.index.keys import build_keys
+from vecache.index import lookup
+from vecache.index import run as run_module
+from vecache.index import tags as tags_module
 from vecache.index.lookup import LayerIndex
 from vecache.index.result import LookupResult, LookupState
+from vecache.index.run import build_run, fan_out
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from vecache.arrays import U64
 
 
 def look_up(index: LayerIndex, texts: Sequence[str]) -> LookupResult:
@@ -116,40 +119,54 @@ def test_digests_that_share_one_prefix_are_found() -> None:
     check_against_oracle(datas, packed, n_appended=2)
 
 
-@given(
-    st.lists(st.lists(st.integers(0, 2**64 - 1) | st.integers(0, 3), max_size=40), max_size=9),
-    st.integers(0, 9),
-)
-def test_appended_keys_equal_keys_that_were_built_at_once(
-    layers: list[list[int]], n_built: int
+@given(st.lists(cache_files(sound=True), max_size=6), st.integers(0, 6), st.integers(0, 3))
+def test_appended_runs_equal_a_run_that_was_built_at_once(
+    datas: list[bytes], n_built: int, tags_per_block: int
 ) -> None:
-    columns = [np.array(layer, np.uint64) for layer in layers]
-    built = build_keys(columns, [len(column) for column in columns])
-    appended = build_keys(columns[:n_built], [len(column) for column in columns[:n_built]])
-    before = appended.keys.copy()
-    first = appended
-    for layer_no, column in enumerate(columns[n_built:], n_built):
-        appended = appended.append(layer_no, column)
-    rows = np.arange(len(built))
-    queries = np.concatenate([np.empty(0, np.uint64), *columns])
-    for keys in (built, appended):
-        assert len(keys) == len(queries)
-        assert (keys.find_first(keys.prefix(queries)) >= 0).all()
-        assert (np.diff(keys.keys.astype(object)) > 0).all()
-    # Where the last layer is empty, a key's bits are divided otherwise.
-    tags = [set(zip(*map(list, c.unpack(rows)), strict=True)) for c in (built, appended)]
-    assert tags[0] == tags[1]
-    assert (first.keys == before).all()
+    files = [CacheFile.parse(data) for data in datas]
+    before, run_module._TAGS_PER_BLOCK = run_module._TAGS_PER_BLOCK, tags_per_block + 1
+    try:
+        built = LayerIndex.build(files)
+        appended = LayerIndex.build(files[:n_built])
+        for file in files[n_built:]:
+            appended = appended.append(file)
+    finally:
+        run_module._TAGS_PER_BLOCK = before
+    (run,) = built.runs
+    assert (run.prefixes[1:] >= run.prefixes[:-1]).all()
+    assert len(run) == sum(file.n_tags for file in files)
+    assert run_rows(built) == run_rows(appended)
+    starts = run.bucket_start
+    shift = 65 - (len(starts) - 1).bit_length()
+    wanted = [sum(int(prefix) >> shift < b for prefix in run.prefixes) for b in range(len(starts))]
+    assert starts.tolist() == wanted
 
 
-def test_many_appended_layers_share_one_column_of_keys() -> None:
+def run_rows(index: LayerIndex) -> list[tuple[int, ...]]:
+    """Prefix, layer, tag row and the rest of the digest of all tags, in order."""
+    return sorted(
+        (
+            int(prefix),
+            int(run.layer_of[int(row[0]) >> 32]),
+            int(row[0]) & 2**32 - 1,
+            *row[1:].tolist(),
+        )
+        for run in index.runs
+        for prefix, row in zip(run.prefixes, run.rows, strict=True)
+    )
+
+
+def test_many_appended_layers_share_few_runs() -> None:
     datas = stuffed(300, 60)
     files = [CacheFile.parse(data) for data in datas]
     index = LayerIndex.build(files[:2])
     for file in files[2:]:
-        index = index.append(file)
-    assert [len(column) for column in index.columns] == [10, 290]
-    assert index.columns[0] is LayerIndex.append(index, files[0]).columns[0]
+        before = [(run.prefixes.tolist(), run.layer_of.tolist()) for run in index.runs]
+        longer = index.append(file)
+        assert before == [(run.prefixes.tolist(), run.layer_of.tolist()) for run in index.runs]
+        index = longer
+        assert len(index.runs) <= 9  # each is more than twice as long as the next
+    assert sum(len(run) for run in index.runs) == 300
     digests = parse_digests(
         [as_text(digest) for data in datas for digest in read_cache(data).digests()]
     )
@@ -158,12 +175,56 @@ def test_many_appended_layers_share_one_column_of_keys() -> None:
         assert found.tolist() == wanted.tolist()
 
 
-def test_keys_take_at_most_12_bytes_a_tag() -> None:
+def test_a_layer_that_is_gone_answers_nothing_and_hides_nothing() -> None:
+    rng = np.random.default_rng(4)
+    datas = stuffed(40, 4) + stuffed(40, 4)[::-1]
+    files = [CacheFile.parse(data) for data in datas]
+    digests = parse_digests(
+        [as_text(digest) for data in datas[:4] for digest in read_cache(data).digests()]
+    )
+    for _ in range(20):
+        kept = np.flatnonzero(rng.integers(0, 2, len(files)))
+        layer_of = np.full(len(files), -1)
+        layer_of[kept] = np.arange(len(kept))
+        run = replace(build_run(files, np.arange(len(files))), layer_of=layer_of)
+        index = LayerIndex([files[i] for i in kept], [run], np.ones(len(kept), np.bool_))
+        wanted = LayerIndex.build([files[i] for i in kept])
+        for found, expected in (
+            (index.find_first(digests), wanted.find_first(digests)),
+            (index.find_all(digests), wanted.find_all(digests)),
+        ):
+            assert [part.tolist() for part in found] == [part.tolist() for part in expected]
+
+
+@pytest.mark.parametrize("n_sha512", [0, 5])
+def test_the_number_of_threads_changes_no_answer(
+    n_sha512: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lookup, "_QUERIES_PER_BLOCK", 7)
+    monkeypatch.setattr(tags_module, "_ROWS_PER_BLOCK", 5)
+    monkeypatch.setattr(threads, "thread_count", lambda threads: threads)
+    files = [CacheFile.parse(data) for data in stuffed(200, 3)]
+    raw = np.array([(bytes(8) + row.to_bytes(24, "big")) for row in range(0, 400, 2)], "V32")
+    texts = Digests.from_raw(raw.view(np.uint8).reshape(-1, 32)).to_text().to_pylist()
+    digests = parse_digests([*texts, *["sha512:" + "0" * 128] * n_sha512, *texts])
+    answers = []
+    for n_threads in (1, 2, 8):
+        index = LayerIndex.build(files)
+        hits = LookupResult(
+            digests, *index.find_first(digests, n_threads), index.tags, [], n_threads
+        )
+        columns = (hits.layer, hits.tag, hits.offset, hits.length)
+        answers.append([column.tolist() for column in columns])
+    assert answers[0] == answers[1] == answers[2]
+    assert sum(layer >= 0 for layer in answers[0][0]) == 200
+
+
+def test_an_index_takes_at_most_48_bytes_a_tag() -> None:
     rng = np.random.default_rng(1)
     for n_tags in (1, 2, 3, 1000, 65_535, 65_536, 100_000):
-        layers: list[U64] = [rng.integers(0, 2**64, n_tags, np.uint64)]
+        prefixes = np.sort(rng.integers(0, 2**64, n_tags, np.uint64))
         # the table's closing entry, which shows below some tens of tags
-        assert build_keys(layers, [len(layer) for layer in layers]).nbytes <= 12 * n_tags + 16
+        assert 40 * n_tags + fan_out(prefixes).nbytes <= 48 * n_tags + 4
 
 
 def test_no_layers_or_no_queries_give_empty_answers() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.golden import GOLDEN_SMALL
 from vecache.files import map_file, release_pages
-from vecache.index import lookup
+from vecache.index import run as run_module
 from vecache.index import tags as tags_module
 from vecache.index.layers_cache import LayersCache
 from vecache.index.tags import AddressView
@@ -19,6 +19,8 @@ from vecache.store.graphroot import open_store
 
 if TYPE_CHECKING:
     import pytest
+
+    from vecache.arrays import I64
 
 
 def look_up_everything() -> list[list[object]]:
@@ -34,7 +36,7 @@ def test_a_store_read_in_blocks_gives_the_same_answers(
 ) -> None:
     at_once = look_up_everything()
     monkeypatch.setattr(tags_module, "RESIDENT_BYTES", 4096)
-    monkeypatch.setattr(lookup, "RESIDENT_BYTES", 4096)
+    monkeypatch.setattr(run_module, "RESIDENT_BYTES", 4096)
     assert look_up_everything() == at_once
 
 
@@ -44,7 +46,10 @@ def test_blocks_hold_every_row_once(offsets: list[int]) -> None:
     view._is_large = True
     before, tags_module.RESIDENT_BYTES = tags_module.RESIDENT_BYTES, 16
     try:
-        rows = [np.arange(len(offsets))[block] for block in view.blocks(np.array(offsets, int))]
+        rows: list[I64] = []
+        view.read_blocks(
+            np.array(offsets, int), lambda block: rows.append(np.arange(len(offsets))[block]), 1
+        )
     finally:
         tags_module.RESIDENT_BYTES = before
     assert sorted(np.concatenate([np.empty(0, int), *rows]).tolist()) == list(range(len(offsets)))

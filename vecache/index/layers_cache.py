@@ -232,7 +232,9 @@ class LayersCache:
             if layer.toc_problem
         )
 
-    def lookup(self, digests: Queries, *, strict: bool = False) -> LookupResult:
+    def lookup(
+        self, digests: Queries, *, strict: bool = False, threads: int | None = None
+    ) -> LookupResult:
         """Find the first layer that holds each digest.
 
         Parameters
@@ -241,6 +243,9 @@ class LayersCache:
             The queries. Packed ones are raw sha256 bytes; other algorithms come as text.
         strict : bool
             Raise for a corrupt row or a text that is not a digest, instead of marking it.
+        threads : int, optional
+            How many to use, at most one a core; by default what the environment variable
+            `VECACHE_THREADS` says, else one a core. The answers do not depend on it.
 
         Returns
         -------
@@ -257,8 +262,8 @@ class LayersCache:
         The answers are those of containers/storage findDigestInternal, called for each digest.
         """
         queries = _as_digests(digests)
-        layer, tag = self.index.find_first(queries)
-        result = LookupResult(queries, layer, tag, self.index.tags, self.layers)
+        layer, tag = self.index.find_first(queries, threads)
+        result = LookupResult(queries, layer, tag, self.index.tags, self.layers, threads)
         if strict:
             result.require_sound()
         return result

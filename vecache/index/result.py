@@ -69,12 +69,14 @@ class LookupResult(ArrowExport):
         tag: I64,
         tags: LayerTags,
         layers: Sequence[CachedLayer],
+        threads: int | None = None,
     ) -> None:
         # A million queries are 100 MB: they are held only where `require_sound` would quote them.
         has_invalid = digests is not None and (digests.algorithm == Algorithm.INVALID).any()
         self._invalid = digests if has_invalid else None
         self._tags = tags
         self._layers = layers
+        self._threads = threads
         self.layer, self.tag = frozen(layer), frozen(tag)
 
     @cached_property
@@ -118,7 +120,7 @@ class LookupResult(ArrowExport):
         dropped = found[~is_file | (self.offset[found] != 0)]
         layer, tag = self.layer.copy(), self.tag.copy()
         layer[dropped], tag[dropped] = -1, -1
-        return LookupResult(self._invalid, layer, tag, self._tags, self._layers)
+        return LookupResult(self._invalid, layer, tag, self._tags, self._layers, self._threads)
 
     def within(self, n_layers: int) -> LookupResult:
         """Return what a look-up in the first layers alone finds.
@@ -136,7 +138,7 @@ class LookupResult(ArrowExport):
         """
         is_hit, is_within = self.layer >= 0, (self.layer >= 0) & (self.layer < n_layers)
         layer, tag = np.where(is_within, self.layer, -1), np.where(is_within, self.tag, -1)
-        result = LookupResult(self._invalid, layer, tag, self._tags, self._layers)
+        result = LookupResult(self._invalid, layer, tag, self._tags, self._layers, self._threads)
         result.__dict__["_located"] = self._located.take(np.flatnonzero(is_within[is_hit]))
         return result
 
@@ -237,7 +239,7 @@ class LookupResult(ArrowExport):
     def _located(self) -> Locations:
         """The locations of the rows with a match."""
         hit = self.layer >= 0
-        return self._tags.locate(self.layer[hit], self.tag[hit])
+        return self._tags.locate(self.layer[hit], self.tag[hit], self._threads)
 
     def _expand(self, located: I64) -> I64:
         """(n,) int64: a column of the rows with a match as one of all rows."""

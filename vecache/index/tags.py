@@ -23,11 +23,12 @@ from vecache.cache.format import LOCATION_BYTES, NAME_HEAD_BYTES
 from vecache.cache.locations import Locations, Section, parse_locations
 from vecache.digest import PREFIX_BYTES, RAW_BYTES, Algorithm
 from vecache.files import release_pages
+from vecache.threads import map_blocks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
-    from vecache.arrays import I64, U8, U64, BinaryColumn, Bool
+    from vecache.arrays import I64, U8, U64, BinaryColumn
     from vecache.cache.reader import CacheFile
 
 __all__ = ["RESIDENT_BYTES", "AddressView", "LayerTags"]
@@ -73,9 +74,9 @@ class LayerTags:
         sections = np.vstack([self._sections, np.array(_read_sections(file), np.int64)])
         return LayerTags(self._view.append(file.data), sections)
 
-    def blocks(self, layer_no: I64, tag_row: I64) -> Iterator[I64 | slice]:
-        """Divide tags into blocks to read one after another; see `AddressView.blocks`."""
-        return self._view.blocks(self._tag_offset(layer_no, tag_row))
+    def release(self) -> None:
+        """Return the memory of all pages that were read."""
+        self._view.release()
 
     def raw_digests(self, layer_no: I64, tag_row: I64) -> U64:
         """Read the raw digests of tags.
@@ -93,30 +94,15 @@ class LayerTags:
         offset = self._tag_offset(layer_no, tag_row) + PREFIX_BYTES
         return self._view.gather(offset, RAW_BYTES[Algorithm.SHA256]).view(np.uint64)
 
-    def is_sha256(self, layer_no: I64, tag_row: I64) -> Bool:
-        """Return whether `sha256:` stands before the raw digests of tags.
-
-        Parameters
-        ----------
-        layer_no, tag_row : (n,) int64
-            Tags of any layers.
-
-        Returns
-        -------
-        (n,) bool
-            True where it does.
-        """
-        prefix = self._view.gather(self._tag_offset(layer_no, tag_row), PREFIX_BYTES)
-        is_sha256: Bool = (prefix == Algorithm.SHA256.prefix).all(axis=1)
-        return is_sha256
-
-    def locate(self, layer_no: I64, tag_row: I64) -> Locations:
+    def locate(self, layer_no: I64, tag_row: I64, threads: int | None = None) -> Locations:
         """Read the locations that tags point at.
 
         Parameters
         ----------
         layer_no, tag_row : (n,) int64
             Tags of any layers.
+        threads : int, optional
+            How many to use; see `thread_count`.
 
         Returns
         -------
@@ -126,11 +112,10 @@ class LayerTags:
         pointer_offset = self._tag_offset(layer_no, tag_row) + self._digest_bytes[layer_no]
         name_offset, offset, length = np.empty((3, len(layer_no)), np.int64)
         is_corrupt = np.empty(len(layer_no), np.bool_)
-        for rows in self._view.blocks(pointer_offset):
-            layer, pointers = (
-                layer_no[rows],
-                self._view.gather(pointer_offset[rows], LOCATION_BYTES),
-            )
+
+        def read(rows: I64 | slice) -> None:
+            layer = layer_no[rows]
+            pointers = self._view.gather(pointer_offset[rows], LOCATION_BYTES)
             location_offset, location_length = pointers.view(np.dtype("<u8")).T
             located = parse_locations(
                 self._view.bytes,
@@ -141,6 +126,8 @@ class LayerTags:
             )
             name_offset[rows], offset[rows] = located.name_offset, located.offset
             length[rows], is_corrupt[rows] = located.length, located.is_corrupt
+
+        self._view.read_blocks(pointer_offset, read, threads)
         return Locations(name_offset, offset, length, is_corrupt)
 
     def name_lengths(self, layer_no: I64, name_offset: I64) -> I64:
@@ -267,29 +254,38 @@ class AddressView:
         gathered: U8 = rows.view(np.uint8).reshape(len(offsets), n_bytes)
         return gathered
 
-    def blocks(self, offsets: I64) -> Iterator[I64 | slice]:
-        """Divide rows into blocks that touch little memory, and release its pages after each.
+    def read_blocks(
+        self, offsets: I64, read: Callable[[I64 | slice], None], threads: int | None = None
+    ) -> None:
+        """Read rows in blocks that touch little memory.
 
         Parameters
         ----------
         offsets : (n,) int64
             Where in the view each row is read.
+        read : callable
+            Takes the rows to read now, (m,) int64 or a slice; it runs on several threads at once.
+        threads : int, optional
+            How many to use; see `thread_count`.
 
-        Yields
-        ------
-        (m,) int64 or slice
-            Rows to read now. Where they are few or the buffers small, they come in order, as many
-            as stay in the processor's cache.
+        Notes
+        -----
+        Where the buffers are large and the rows many, these come in the order of their offsets, and
+        the pages of each stretch of the view are released before the next.
         """
         if not self._is_large or len(offsets) * _TOUCHED_BYTES <= RESIDENT_BYTES:
-            for start in range(0, len(offsets), _ROWS_PER_BLOCK):
-                yield slice(start, start + _ROWS_PER_BLOCK)
+            map_blocks(read, len(offsets), _ROWS_PER_BLOCK, threads)
             return
         order = np.argsort(offsets, kind="stable")
-        block = offsets[order] // RESIDENT_BYTES
-        for rows in np.split(order, np.flatnonzero(np.diff(block)) + 1):
-            yield rows
+        stretch = offsets[order] // RESIDENT_BYTES
+        for rows in np.split(order, np.flatnonzero(np.diff(stretch)) + 1):
+            map_blocks(lambda block: read(rows[block]), len(rows), _ROWS_PER_BLOCK, threads)  # noqa: B023 - called at once
             self._release(int(offsets[rows[0]]), int(offsets[rows[-1]]))
+
+    def release(self) -> None:
+        """Release the pages of all buffers."""
+        for buffer in self._buffers:
+            release_pages(buffer)
 
     def _release(self, first: int, last: int) -> None:
         """Release the pages of the buffers that have a byte from offset `first` to `last`."""
