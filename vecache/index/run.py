@@ -270,37 +270,28 @@ def sorted_blocks(files: Sequence[CacheFile]) -> Iterator[tuple[U64, U64]]:
     Memory: 8 bytes a tag, and one block. A block has half a million tags, and as many more as share
     the first bits of its last prefix.
     """
-    counts = [file.n_tags if is_indexed(file) else 0 for file in files]
     is_large = sum(file.n_bytes for file in files) > RESIDENT_BYTES
+    counts = [file.n_tags if is_indexed(file) else 0 for file in files]
     layer_bits = max(len(counts) - 1, 0).bit_length()
     tag_bits = max(max(counts, default=0) - 1, 0).bit_length()
-    low_bits = np.uint64(layer_bits + tag_bits)
     keys = np.empty(sum(counts), np.uint64)
-    start = 0
-    for layer_no, file in enumerate(files):  # over layers: each is one block of the column
-        layer = keys[start : start + counts[layer_no]]
-        if len(layer):
-            np.right_shift(read_prefixes(file.packed, PREFIX_BYTES), low_bits, out=layer)
-            layer <<= low_bits
-            layer |= np.arange(len(layer), dtype=np.uint64)
-            layer |= np.uint64(layer_no << tag_bits)
-        start += len(layer)
+    starts = np.cumsum([0, *counts]).tolist()
+    for number, file in enumerate(files):  # over layers: each is one block of the column
+        if counts[number]:
+            layer_keys = keys[starts[number] : starts[number + 1]]
+            _pack_keys(file, number, layer_bits, tag_bits, out=layer_keys)
         if is_large:
             release_pages(file.data)
     keys.sort()
     tags = LayerTags.of_files(files)
-    start = 0
-    while start < len(keys):
-        end = start + _TAGS_PER_BLOCK
-        if end < len(keys):  # tags of one prefix stay together
-            end = int(
-                np.searchsorted(
-                    keys, keys[end - 1] | np.uint64((1 << int(low_bits)) - 1), side="right"
-                )
-            )
-        block = keys[start:end]
-        layer_no = (block >> np.uint64(tag_bits)) & np.uint64((1 << layer_bits) - 1)
-        tag_row = block & np.uint64((1 << tag_bits) - 1)
+    low_bits = np.uint64((1 << (layer_bits + tag_bits)) - 1)
+    end = 0
+    while end < len(keys):
+        start, end = end, min(end + _TAGS_PER_BLOCK, len(keys))
+        # Tags of one prefix stay together.
+        end = int(np.searchsorted(keys, keys[end - 1] | low_bits, side="right"))
+        address = keys[start:end] & low_bits
+        layer_no, tag_row = address >> np.uint64(tag_bits), address & np.uint64((1 << tag_bits) - 1)
         rows = tags.raw_digests(layer_no.view(np.int64), tag_row.view(np.int64))
         if is_large:
             tags.release()
@@ -310,7 +301,15 @@ def sorted_blocks(files: Sequence[CacheFile]) -> Iterator[tuple[U64, U64]]:
             order = np.argsort(prefixes, kind="stable")
             prefixes, rows = prefixes[order], rows[order]
         yield prefixes, rows
-        start = end
+
+
+def _pack_keys(file: CacheFile, number: int, layer_bits: int, tag_bits: int, out: U64) -> None:
+    """Write the keys of one layer's tags, in file order: prefix, layer, tag row."""
+    low_bits = np.uint64(layer_bits + tag_bits)
+    np.right_shift(read_prefixes(file.packed, PREFIX_BYTES), low_bits, out=out)
+    out <<= low_bits
+    out |= np.arange(len(out), dtype=np.uint64)
+    out |= np.uint64(number << tag_bits)
 
 
 def fan_out(prefixes: U64) -> U32:
