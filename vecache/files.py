@@ -17,6 +17,7 @@ import errno
 import fcntl
 import mmap
 import os
+import resource
 import shutil
 import stat
 import time
@@ -35,6 +36,7 @@ __all__ = [
     "OWNER_ADVICE",
     "FileState",
     "FolderLock",
+    "allow_open_files",
     "cache_folder",
     "map_file",
     "map_file_state",
@@ -75,15 +77,22 @@ class FileState(NamedTuple):
 def open_regular(path: str | os.PathLike[str]) -> Iterator[tuple[BinaryIO, int]]:
     """Open a regular file for reading; yield it and its size in bytes."""
     with open(path, "rb", opener=_open_without_waiting) as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError(errno.EINVAL, "Not a regular file", os.fspath(path))
-        yield file, status.st_size
+        yield file, _regular_status(file.fileno(), path).st_size
 
 
-def _open_without_waiting(path: str, flags: int) -> int:
+def _open_without_waiting(path: str | os.PathLike[str], flags: int) -> int:
     # Without O_NONBLOCK, opening a fifo would wait for a writer forever.
     return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _regular_status(descriptor: int, path: str | os.PathLike[str]) -> os.stat_result:
+    """Return the status of an open file; OSError unless it is a regular file."""
+    status = os.fstat(descriptor)
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "Not a regular file", os.fspath(path))
+    return status
 
 
 def read_bounded(path: str | os.PathLike[str], max_bytes: int) -> bytes:
@@ -124,13 +133,33 @@ def map_file_state(path: str | os.PathLike[str]) -> tuple[U8, FileState]:
     import numpy as np  # noqa: PLC0415 - the command line writes files before it needs numpy
 
     try:
-        with open_regular(path) as (file, n_bytes):
-            if n_bytes:
-                state = FileState.of(os.fstat(file.fileno()))
-                return np.memmap(file, np.uint8, mode="r").view(np.ndarray), state
+        # As `open_regular` and `np.memmap` do it, but without a file object: a third of the time.
+        descriptor = _open_without_waiting(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            status = _regular_status(descriptor, path)
+            if status.st_size:
+                mapped = mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
+                return np.ndarray((len(mapped),), np.uint8, mapped), FileState.of(status)
+        finally:
+            os.close(descriptor)
     except OSError as error:
         raise store_error(error, path, "cannot be read as a cache file") from error
     raise TruncatedError("the file is empty", section="header", offset=0, path=path)
+
+
+def allow_open_files(n_files: int) -> None:
+    """Raise the soft limit of open files, as far as the hard one lets it, to hold so many maps.
+
+    A map keeps its file open (in Python before 3.13), and the soft limit is 1,024 on most systems.
+    Source: Go's os package does the same at the start of every program, and so Podman.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or n_files <= soft // 2:
+        return
+    wanted = soft + n_files  # whatever else the program opens has as much room as before
+    limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
 
 
 def release_pages(data: U8) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import resource
 import shutil
 import threading
 import time
@@ -48,6 +49,26 @@ def test_layers_are_in_store_order_and_the_last_is_built(store: str) -> None:
     assert sources(cache) == ["mapped"] * 4 + ["built"]
     assert cache.layers[-1].cache.data.tobytes() == golden_cache(store, layer_ids(store)[-1])
     assert cache.excluded == ()
+
+
+def test_more_layers_than_files_may_be_open_are_loaded(tmp_path: Path) -> None:
+    """A store of more than 1,024 layers, a common limit, once had layers that could not be read."""
+    root = copy_store("dir", tmp_path)
+    first = layer_ids("dir")[0]
+    ids = [f"{number:064x}" for number in range(100)]
+    for layer in ids:
+        cache_path(root, layer).parent.mkdir()
+        os.link(cache_path(root, first), cache_path(root, layer))
+    edit_layers(root, lambda layers: layers.extend({"id": layer} for layer in ids))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    n_open = len(os.listdir("/proc/self/fd"))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (n_open + 50, hard))
+    try:
+        cache = load(root)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert cache.excluded == ()
+    assert len(cache.layers) == 5 + 100
 
 
 def test_nothing_is_written_into_a_store(tmp_path: Path) -> None:

@@ -164,7 +164,7 @@ def test_only_a_data_set_has_a_version(tmp_path: Path) -> None:
 def test_more_layers_than_files_may_be_open_are_exported(tmp_path: Path) -> None:
     contents = contents_of([TOC] * 200)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    n_open = max(map(int, os.listdir("/proc/self/fd")))
+    n_open = len(os.listdir("/proc/self/fd"))
     resource.setrlimit(resource.RLIMIT_NOFILE, (n_open + 100, hard))
     try:
         export_dataset(contents, tmp_path / "set")

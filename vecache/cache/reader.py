@@ -86,44 +86,17 @@ class CacheFile:
     ([b'etc/empty'], [0])
     """
 
-    __slots__ = (
-        "_is_sound",
-        "_pointers",
-        "bloom",
-        "data",
-        "fnames",
-        "header",
-        "n_bytes",
-        "packed",
-        "path",
-        "state",
-        "tags",
-        "vdata",
-    )
+    # Of a thousand files only the headers are read at first, so views are made when they are used.
+    __slots__ = ("_is_sound", "data", "header", "n_bytes", "path", "state")
 
     def __init__(
         self, data: U8, path: str | os.PathLike[str] | None, state: FileState | None = None
     ) -> None:
-        data = frozen(data.view())
-        header = parse_header(data, path)
-        # A file without tags may announce lengths that are impossible for an array.
-        digest_len, tag_len = (header.digest_len, header.tag_len) if header.n_tags else (0, 16)
-        tags = data[header.tags_offset : header.tags_offset + header.n_tags * tag_len]
         self.path = path
         self.state = state
-        self.data: U8 = data
+        self.data: U8 = frozen(data.view())
         self.n_bytes = len(data)
-        self.header = header
-        self.bloom = BloomFilter(data[header.bloom_offset : header.sizes_offset], header.n_hashes)
-        self.tags: npt.NDArray[Any] = tags.view(tag_dtype(digest_len, tag_len))
-        rows = tags.reshape(header.n_tags, tag_len)
-        self.packed: U8 = rows[:, :digest_len]
-        # Offset and length as one item: a gather then fetches each tag from memory once.
-        self._pointers = rows[:, digest_len : digest_len + LOCATION_BYTES].view(
-            f"V{LOCATION_BYTES}"
-        )[:, 0]
-        self.vdata: U8 = data[header.vdata_offset : header.fnames_offset]
-        self.fnames: U8 = data[header.fnames_offset :]
+        self.header = parse_header(self.data, path)
         self._is_sound: bool | None = None
 
     @classmethod
@@ -180,6 +153,47 @@ class CacheFile:
             If a section is missing, too large, or contradicts another.
         """
         return cls(np.frombuffer(data, np.uint8), path)
+
+    @property
+    def bloom(self) -> BloomFilter:
+        """The filter over the digests of all tags."""
+        header = self.header
+        bits = self.data[header.bloom_offset : header.sizes_offset]
+        return BloomFilter(bits, header.n_hashes)
+
+    @property
+    def tags(self) -> npt.NDArray[Any]:
+        """(n_tags,) structured: `digest`, `location_offset`, `location_length`; not aligned."""
+        rows = self._tag_rows
+        return rows.reshape(-1).view(tag_dtype(self._n_digest_bytes, rows.shape[1]))
+
+    @property
+    def packed(self) -> U8:
+        """(n_tags, digest_len) uint8: the tags' digests, one row every `tag_len` bytes."""
+        return self._tag_rows[:, : self._n_digest_bytes]
+
+    @property
+    def vdata(self) -> U8:
+        """(n_bytes,) uint8: the bytes of all locations."""
+        return self.data[self.header.vdata_offset : self.header.fnames_offset]
+
+    @property
+    def fnames(self) -> U8:
+        """(n_bytes,) uint8: the bytes of all names."""
+        return self.data[self.header.fnames_offset :]
+
+    @property
+    def _n_digest_bytes(self) -> int:
+        # A file without tags may announce lengths that are impossible for an array.
+        return self.header.digest_len if self.n_tags else 0
+
+    @property
+    def _tag_rows(self) -> U8:
+        """(n_tags, tag_len) uint8: the bytes of the tags."""
+        header = self.header
+        tag_len = header.tag_len if header.n_tags else LOCATION_BYTES
+        end = header.tags_offset + header.n_tags * tag_len
+        return self.data[header.tags_offset : end].reshape(header.n_tags, tag_len)
 
     @property
     def n_tags(self) -> int:
@@ -275,7 +289,10 @@ class CacheFile:
             If a row is not in `tags`.
         """
         present = np.flatnonzero(tag_row >= 0)
-        pointers = self._pointers[tag_row[present]].view("<u8").reshape(-1, 2)
+        start = self._n_digest_bytes
+        # Offset and length as one item: a gather then fetches each tag from memory once.
+        items = self._tag_rows[:, start : start + LOCATION_BYTES].view(f"V{LOCATION_BYTES}")[:, 0]
+        pointers = items[tag_row[present]].view("<u8").reshape(-1, 2)
         located = parse_locations(
             self.data,
             self._section("vdata"),

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 
 from vecache.digest import Digests, parse_digests
+from vecache.files import allow_open_files
 from vecache.index.load import Build, BuildCache, CachedLayer, ExcludedLayer, LayerSource
 from vecache.index.lookup import LayerIndex
 from vecache.index.result import LookupResult, Matches
@@ -186,9 +187,11 @@ class LayersCache:
         # opened once more at the next refresh, never missed.
         loaded = {layer.id: layer for layer in old.layers}
         reusable = {state: loaded.get(state[0].id) for state in old._states}
+        allow_open_files(len(states))
         found: list[CachedLayer | ExcludedLayer] = []
         for state in states:
-            found.append(reusable.get(state) or source.open_layer(state[0]))
+            layer = reusable.get(state) if reusable else None
+            found.append(layer or source.open_layer(state[0]))
             if progress is not None:
                 progress()
         new = cls(

@@ -32,12 +32,14 @@ from vecache.cache.writer import pack_cache
 from vecache.errors import FormatError, StoreError, VecacheError, VersionError
 from vecache.files import cache_folder, read_bounded, replace_file
 from vecache.store.bigdata import (
+    CACHE_FILE_NAME,
     CACHE_KEY,
     MAX_BIG_DATA_BYTES,
     TOC_KEY,
     layer_layout,
     read_big_data,
 )
+from vecache.store.records import LAYERS
 from vecache.store.write import write_big_data
 from vecache.toc.layout import Layout
 from vecache.toc.parse import Toc
@@ -172,8 +174,7 @@ class LayerSource:
             reason = "in an additional store: a pull never uses its cache or its files"
             return ExcludedLayer(record, reason)
         try:
-            cache = CacheFile.open(record.big_data_path(CACHE_KEY))
-            return CachedLayer(record, cache, CacheSource.MAPPED)
+            return CachedLayer(record, CacheFile.open(_cache_path(record)), CacheSource.MAPPED)
         except (FormatError, VersionError, StoreError) as error:
             problem = "" if isinstance(error.__cause__, FileNotFoundError) else str(error)
         try:
@@ -197,7 +198,7 @@ class LayerSource:
         if self.build == "store":
             packed = pack_cache(Toc.parse(toc_data).entries, layout)
             write_big_data(self.store, record, CACHE_KEY, packed)
-            cache = CacheFile.open(record.big_data_path(CACHE_KEY))
+            cache = CacheFile.open(_cache_path(record))
             return CachedLayer(record, cache, CacheSource.MAPPED, problem)
         found = self.build_cache.find(toc_data, layout) if self.build_cache else None
         if found is not None:
@@ -208,9 +209,14 @@ class LayerSource:
         return CachedLayer(record, CacheFile.parse(packed), CacheSource.BUILT, problem)
 
 
+def _cache_path(record: LayerRecord) -> str:
+    """Return the path of a layer's cache file, as text: for a thousand layers that is faster."""
+    return f"{record.store_root}/{LAYERS}/{record.id}/{CACHE_FILE_NAME}"
+
+
 def _cache_file_state(record: LayerRecord) -> tuple[int, int, int] | None:
     try:
-        status = record.big_data_path(CACHE_KEY).stat()
+        status = os.stat(_cache_path(record))
     except OSError:
         return None
     # No file that replaces a mapped one has its inode: the map holds it.

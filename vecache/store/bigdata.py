@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = [
+    "CACHE_FILE_NAME",
     "CACHE_KEY",
     "LAYER_DATA_KEY",
     "MAX_BIG_DATA_BYTES",
@@ -78,6 +79,10 @@ def big_data_file_name(key: str) -> str:
     if name in ("", ".", "..") or "/" in name or "\0" in name:
         raise ValueError(f"big data: found key {key!r}, which cannot name a file")
     return name
+
+
+CACHE_FILE_NAME: Final = big_data_file_name(CACHE_KEY)
+"""Name of the file of a layer's cache."""
 
 
 def read_big_data(
