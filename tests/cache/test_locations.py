@@ -140,7 +140,8 @@ def test_each_row_may_have_sections_of_its_own() -> None:
 
 
 def test_rows_are_scattered_to_a_larger_table() -> None:
-    found = decode(b"\0\1\2", NAME, [(0, 3), (1, 3)]).expand(np.array([3, 1]), 4)
+    located = decode(b"\0\1\2", NAME, [(0, 3), (1, 3)])
+    found = Locations.gather(4, [(np.array([3, 1]), located)])
     assert found.length.tolist() == [-1, -1, -1, 2]
     assert found.is_corrupt.tolist() == [False, True, False, False]
 
@@ -148,5 +149,5 @@ def test_rows_are_scattered_to_a_larger_table() -> None:
 def test_a_table_refuses_columns_of_other_lengths() -> None:
     column = np.zeros(2, np.int64)
     with pytest.raises(ValueError, match="length: found shape"):
-        Locations(column, column, np.zeros(1, np.int64), np.zeros(2, np.bool_))
+        Locations(column, column, column, np.zeros(1, np.int64), np.zeros(2, np.bool_))
     assert repr(decode(b"", b"", [(0, 0)])) == "<Locations: 1 rows, 1 corrupt>"

@@ -6,7 +6,7 @@ tenth at most 1; longer forms than needed are accepted; bytes behind the third v
 row that points outside its section is marked corrupt, and nothing outside is read for it.
 
 The loops run over the (at most ten) bytes of a varint, never over rows. About 60 ns a row to read;
-25 bytes a row. A buffer may hold one file, or a thousand that are viewed as one array.
+33 bytes a row. A buffer may hold one file, or a thousand that are viewed as one array.
 
 Source: containers/storage pkg/chunked/cache_linux.go generateFileLocation, parseFileLocation,
 findDigestInternal.
@@ -23,6 +23,8 @@ from vecache.arrays import column
 from vecache.cache.format import NAME_HEAD_BYTES
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from vecache.arrays import I64, U8, U64, Bool
 
 __all__ = ["Locations", "Section", "name_lengths", "pack_locations", "parse_locations"]
@@ -40,6 +42,8 @@ class Locations:
     ----------
     name_offset : (n,) int64
         Byte offset of the name in fnames; -1 where corrupt or absent.
+    name_length : (n,) int64
+        Bytes of the name; -1 where corrupt or absent.
     offset, length : (n,) int64
         Byte range in the uncompressed file, as Go's `int64(uint64)` wraps it; -1 where corrupt or
         absent.
@@ -48,6 +52,7 @@ class Locations:
     """
 
     name_offset: I64
+    name_length: I64
     offset: I64
     length: I64
     is_corrupt: Bool
@@ -61,15 +66,16 @@ class Locations:
         """Pick rows, as `ndarray[rows]` does."""
         return Locations(*(getattr(self, field.name)[rows] for field in fields(self)))
 
-    def expand(self, rows: I64, n_rows: int) -> Locations:
-        """Scatter these rows to the given rows of a larger table; the others are absent (-1)."""
-        columns = []
-        for field in fields(self):
-            value = getattr(self, field.name)
-            wide = np.full(n_rows, False if value.dtype == bool else -1, value.dtype)
-            wide[rows] = value
-            columns.append(wide)
-        return Locations(*columns)
+    @classmethod
+    def gather(cls, n_rows: int, parts: Iterable[tuple[I64 | slice, Locations]]) -> Locations:
+        """Make a table of parts and the rows that each part has; the others are absent (-1)."""
+        name_offset, name_length, offset, length = np.full((4, n_rows), -1, np.int64)
+        is_corrupt = np.zeros(n_rows, np.bool_)
+        for rows, part in parts:
+            name_offset[rows], name_length[rows] = part.name_offset, part.name_length
+            offset[rows], length[rows] = part.offset, part.length
+            is_corrupt[rows] = part.is_corrupt
+        return cls(name_offset, name_length, offset, length, is_corrupt)
 
     def __len__(self) -> int:
         return len(self.is_corrupt)
@@ -121,6 +127,7 @@ def parse_locations(
     """
     n_rows = len(location_offset)
     values = np.zeros((3, n_rows), np.int64)
+    name_length = np.empty(n_rows, np.int64)
     is_corrupt = np.empty(n_rows, np.bool_)
     for start in range(0, n_rows, _ROWS_PER_BLOCK):  # what a block needs stays in the cache
         block = slice(start, start + _ROWS_PER_BLOCK)
@@ -128,11 +135,13 @@ def parse_locations(
         is_bad = _read_pointers(
             data, vdata.rows(block), location_offset[block], location_length[block], found
         )
-        is_bad |= name_lengths(data, fnames.rows(block), found[0]) < 0
-        found[:, is_bad] = -1
+        lengths = name_lengths(data, fnames.rows(block), found[0])
+        is_bad |= lengths < 0
+        found[:, is_bad], lengths[is_bad] = -1, -1
+        name_length[block] = lengths
         is_corrupt[block] = is_bad
     name_offset, offset, length = values
-    return Locations(name_offset, offset, length, is_corrupt)
+    return Locations(name_offset, name_length, offset, length, is_corrupt)
 
 
 def _read_pointers(data: U8, vdata: Section, offset: U64, length: U64, out: I64) -> Bool:

@@ -28,7 +28,7 @@ import numpy as np
 from vecache.arrays import frozen, slices_to_binary
 from vecache.cache.bloom import BloomFilter
 from vecache.cache.format import LOCATION_BYTES, NAME_HEAD_BYTES, parse_header, tag_dtype
-from vecache.cache.locations import Section, name_lengths, parse_locations
+from vecache.cache.locations import Locations, Section, name_lengths, parse_locations
 from vecache.digest import PREFIX_BYTES, RAW_BYTES, Algorithm
 from vecache.files import map_file_state
 from vecache.text import html_table
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from vecache.arrays import I64, U8, BinaryColumn, Bool
-    from vecache.cache.locations import Locations
     from vecache.files import FileState
 
 __all__ = ["CacheFile", "find_first", "is_ascending"]
@@ -300,7 +299,9 @@ class CacheFile:
             pointers[:, 0],
             pointers[:, 1],
         )
-        return located if len(present) == len(tag_row) else located.expand(present, len(tag_row))
+        if len(present) == len(tag_row):
+            return located
+        return Locations.gather(len(tag_row), [(present, located)])
 
     def names(self, name_offset: I64) -> BinaryColumn:
         """Read names.

@@ -114,10 +114,9 @@ class LookupResult(ArrowExport):
             n rows. A match that is not at the start of a file, or has an empty name, is absent;
             like Go, this does not search later layers for it.
         """
-        found = np.flatnonzero(self.is_found)
-        name_offset = self._expand(self._located.name_offset)[found]
-        is_file = self._tags.name_lengths(self.layer[found], name_offset) > 0
-        dropped = found[~is_file | (self.offset[found] != 0)]
+        located = self._located
+        is_file = (located.name_length > 0) & (located.offset == 0)
+        dropped = np.flatnonzero(self.layer >= 0)[~is_file & ~located.is_corrupt]
         layer, tag = self.layer.copy(), self.tag.copy()
         layer[dropped], tag[dropped] = -1, -1
         return LookupResult(self._invalid, layer, tag, self._tags, self._layers, self._threads)

@@ -54,7 +54,7 @@ digests hold one or two tags."""
 
 
 class Guard(Protocol):
-    """Checks parts of a mapped run before they are read."""
+    """Checks the pages of a file of the index before they are read."""
 
     def check(self, column: str, rows: I64) -> None:
         """Check the pages with these rows of a column; raise `IndexDamagedError`."""

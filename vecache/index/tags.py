@@ -22,6 +22,7 @@ from vecache.arrays import frozen, slices_to_binary
 from vecache.cache.format import LOCATION_BYTES, NAME_HEAD_BYTES
 from vecache.cache.locations import Locations, Section, parse_locations
 from vecache.digest import PREFIX_BYTES, RAW_BYTES, Algorithm
+from vecache.errors import IndexDamagedError
 from vecache.files import release_pages
 from vecache.threads import map_blocks
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from vecache.arrays import I64, U8, U64, BinaryColumn
     from vecache.cache.reader import CacheFile
+    from vecache.index.location_table import LocationTable
 
 __all__ = ["RESIDENT_BYTES", "AddressView", "LayerTags"]
 
@@ -49,30 +51,40 @@ class LayerTags:
         "_digest_bytes",
         "_fnames",
         "_sections",
+        "_tables",
         "_tag_bytes",
         "_tags_offset",
         "_vdata",
         "_view",
     )
 
-    def __init__(self, view: AddressView, sections: I64) -> None:
-        """Take the bytes of all files, and one row of `_read_sections` for each."""
-        self._view, self._sections = view, sections
+    def __init__(
+        self, view: AddressView, sections: I64, tables: Sequence[LocationTable] = ()
+    ) -> None:
+        """Take the bytes of all files, one row of `_read_sections` each, and known locations."""
+        self._view, self._sections, self._tables = view, sections, tuple(tables)
         tags, self._tag_bytes, self._digest_bytes, vdata, fnames, end = sections.T
         self._tags_offset = view.offset + tags
         self._vdata = Section(view.offset + vdata, fnames - vdata)
         self._fnames = Section(view.offset + fnames, end - fnames)
 
     @classmethod
-    def of_files(cls, files: Sequence[CacheFile]) -> LayerTags:
+    def of_files(
+        cls, files: Sequence[CacheFile], tables: Sequence[LocationTable] = ()
+    ) -> LayerTags:
         """Read where the sections of each file begin."""
         sections = np.array([_read_sections(file) for file in files], np.int64).reshape(-1, 6)
-        return cls(AddressView.over([file.data for file in files]), sections)
+        return cls(AddressView.over([file.data for file in files]), sections, tables)
 
     def append(self, file: CacheFile) -> LayerTags:
         """Return the tags of one more file behind these."""
         sections = np.vstack([self._sections, np.array(_read_sections(file), np.int64)])
-        return LayerTags(self._view.append(file.data), sections)
+        tables = [table.append() for table in self._tables]
+        return LayerTags(self._view.append(file.data), sections, tables)
+
+    def without_tables(self) -> LayerTags:
+        """Return the same tags, with locations read from the files alone."""
+        return LayerTags(self._view, self._sections)
 
     def release(self) -> None:
         """Return the memory of all pages that were read."""
@@ -109,9 +121,23 @@ class LayerTags:
         Locations
             n rows; those that point outside their file are marked corrupt.
         """
+        parts: list[tuple[I64 | slice, Locations]] = []
+        rest = np.arange(len(layer_no))
+        try:
+            for table in self._tables:
+                is_here = table.start[layer_no[rest]] >= 0
+                rows, rest = rest[is_here], rest[~is_here]
+                parts.append((rows, table.locate(layer_no[rows], tag_row[rows], threads)))
+        except IndexDamagedError:
+            self._tables = ()  # the files themselves have it all
+            return self.locate(layer_no, tag_row, threads)
+        parts.append((rest, self._parse_locations(layer_no[rest], tag_row[rest], threads)))
+        return Locations.gather(len(layer_no), parts) if self._tables else parts[0][1]
+
+    def _parse_locations(self, layer_no: I64, tag_row: I64, threads: int | None) -> Locations:
+        """Read locations from the files."""
         pointer_offset = self._tag_offset(layer_no, tag_row) + self._digest_bytes[layer_no]
-        name_offset, offset, length = np.empty((3, len(layer_no)), np.int64)
-        is_corrupt = np.empty(len(layer_no), np.bool_)
+        parts: list[tuple[I64 | slice, Locations]] = []
 
         def read(rows: I64 | slice) -> None:
             layer = layer_no[rows]
@@ -124,27 +150,10 @@ class LayerTags:
                 location_offset,
                 location_length,
             )
-            name_offset[rows], offset[rows] = located.name_offset, located.offset
-            length[rows], is_corrupt[rows] = located.length, located.is_corrupt
+            parts.append((rows, located))
 
         self._view.read_blocks(pointer_offset, read, threads)
-        return Locations(name_offset, offset, length, is_corrupt)
-
-    def name_lengths(self, layer_no: I64, name_offset: I64) -> I64:
-        """Read how long names are.
-
-        Parameters
-        ----------
-        layer_no, name_offset : (n,) int64
-            From `locate`, none of them -1.
-
-        Returns
-        -------
-        (n,) int64
-            Bytes of each name.
-        """
-        heads = self._view.gather(self._fnames.start[layer_no] + name_offset, NAME_HEAD_BYTES)
-        return heads.view(np.dtype("<u4"))[:, 0].astype(np.int64)
+        return Locations.gather(len(layer_no), parts)
 
     def names(self, layer_no: I64, name_offset: I64) -> BinaryColumn:
         """Read names.
@@ -168,7 +177,8 @@ class LayerTags:
         starts = np.zeros(len(name_offset), np.int64)
         lengths = np.zeros(len(name_offset), np.int64)
         layer_no, name_offset = layer_no[is_named], name_offset[is_named]
-        lengths[is_named] = self.name_lengths(layer_no, name_offset)
+        heads = self._view.gather(self._fnames.start[layer_no] + name_offset, NAME_HEAD_BYTES)
+        lengths[is_named] = heads.view(np.dtype("<u4"))[:, 0]
         starts[is_named] = self._fnames.start[layer_no] + name_offset + NAME_HEAD_BYTES
         return slices_to_binary(self._view.bytes, starts, lengths, is_named)
 

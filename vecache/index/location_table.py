@@ -1,0 +1,122 @@
+"""The locations of many layers' tags as one table, which the index on disk has.
+
+A location in a cache file is three numbers of variable length behind a pointer, in a file of many.
+A row of this table is one read. 24 bytes a tag.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vecache.arrays import frozen
+from vecache.cache.locations import Locations
+from vecache.threads import map_blocks
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from vecache.arrays import I64
+    from vecache.cache.reader import CacheFile
+    from vecache.index.run import Guard
+
+__all__ = ["LOCATION_ROW", "LocationTable", "pack_location_rows"]
+
+LOCATION_ROW = np.dtype(
+    [("name_offset", "<u4"), ("name_length", "<u4"), ("offset", "<i8"), ("length", "<i8")]
+)
+"""One tag's location; see `Locations`. A name offset of 2**32 - 1 stands for a corrupt one."""
+
+_CORRUPT = 2**32 - 1
+_ROWS_PER_BLOCK = 1 << 14
+
+_SORTED_ROWS = 1 << 17
+"""So many rows are read in the order of the table, and its pages released behind them."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LocationTable:
+    """The locations of several layers' tags.
+
+    Attributes
+    ----------
+    rows : (n_tags,) LOCATION_ROW
+        Layer by layer, in file order.
+    start : (n_layers,) int64
+        For each layer of the set, the row of its first tag; -1 for a layer that is not in here.
+    guard : Guard or None
+        Where the rows are mapped from a file.
+    """
+
+    rows: npt.NDArray[np.void]
+    start: I64
+    guard: Guard | None = None
+
+    def append(self) -> LocationTable:
+        """Return the same table for a set with one more layer, which is not in here."""
+        return replace(self, start=frozen(np.append(self.start, -1)))
+
+    def locate(self, layer_no: I64, tag_row: I64, threads: int | None = None) -> Locations:
+        """Read the locations of tags.
+
+        Parameters
+        ----------
+        layer_no, tag_row : (n,) int64
+            Tags of layers that are in here.
+        threads : int, optional
+            How many to use; see `thread_count`.
+
+        Returns
+        -------
+        Locations
+            n rows.
+
+        Raises
+        ------
+        IndexDamagedError
+            If the file that the rows are mapped from is damaged.
+        """
+        row = self.start[layer_no] + tag_row
+        is_long = self.guard is not None and len(row) > _SORTED_ROWS
+        order = np.argsort(row) if is_long else np.empty(0, np.int64)
+        found = np.empty(len(row), LOCATION_ROW)
+
+        def read(block: slice) -> None:
+            wanted = order[block] if is_long else block
+            if self.guard is not None:
+                self.guard.check("locations", row[wanted])
+            found[wanted] = self.rows.take(row[wanted])
+            if self.guard is not None and is_long:
+                self.guard.release()
+
+        map_blocks(read, len(row), _ROWS_PER_BLOCK, threads)
+        is_corrupt = found["name_offset"] == _CORRUPT
+        name_offset, name_length = (
+            found[name].astype(np.int64) for name in ("name_offset", "name_length")
+        )
+        name_offset[is_corrupt], name_length[is_corrupt] = -1, -1
+        offset, length = found["offset"].copy(), found["length"].copy()
+        return Locations(name_offset, name_length, offset, length, is_corrupt)
+
+
+def pack_location_rows(file: CacheFile) -> npt.NDArray[np.void]:
+    """Read the locations of all tags of a file.
+
+    Parameters
+    ----------
+    file : CacheFile
+        Of less than 4 GiB.
+
+    Returns
+    -------
+    (n_tags,) LOCATION_ROW
+        In file order.
+    """
+    located = file.locate(np.arange(file.n_tags))
+    rows = np.empty(file.n_tags, LOCATION_ROW)
+    rows["name_offset"] = np.where(located.is_corrupt, _CORRUPT, located.name_offset)
+    rows["name_length"] = np.where(located.is_corrupt, 0, located.name_length)
+    rows["offset"], rows["length"] = located.offset, located.length
+    return rows
