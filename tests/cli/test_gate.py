@@ -187,6 +187,31 @@ def test_a_single_bad_image_is_an_answer_too(
         assert out == "No image could be planned.\n"
 
 
+@pytest.mark.parametrize("more", [[], ["--keep-going"]])
+def test_an_image_without_the_path_does_not_lose_what_is_said_of_others(
+    more: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [APP2, APP1, *EMPTY, "--explain", "usr/bin/su", *more]
+    out, err = plan(capsys, *words, code=1)
+    assert out.startswith(f"{APP1}:\nLayer 1 of 2 (5c7d262a6db1) has usr/bin/su: a file of ")
+    assert f"error: {APP2}: no layer has 'usr/bin/su'; did you mean 'data/su'?\n" in err
+    document = plan_json(capsys, *words, code=1)
+    assert [each["image"] for each in document["images"]] == [APP1]
+    assert [each["image"] for each in document["errors"]] == [APP2]
+    lines = [json.loads(line) for line in plan(capsys, *words, "--jsonl", code=1)[0].splitlines()]
+    assert [each["image"] for each in lines] == [APP1, APP2]
+    for images in ([APP2], [APP2, APP2]):
+        out, err = plan(capsys, *images, *EMPTY, "--explain", "usr/bin/su", *more, code=1)
+        assert err.count("no layer has 'usr/bin/su'") == len(images)
+        assert "Layer" not in out
+
+
+def test_a_bad_image_and_one_without_the_path_are_3(capsys: pytest.CaptureFixture[str]) -> None:
+    words = [NONE, APP2, APP1, *EMPTY, "--explain", "usr/bin/su", "--keep-going"]
+    document = plan_json(capsys, *words, code=3)
+    assert [each["image"] for each in document["errors"]] == [NONE, APP2]
+
+
 @pytest.mark.parametrize("ending", ["csv", "parquet", "arrow", "json", "jsonl"])
 def test_files_are_written_without_any_plan(
     ending: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

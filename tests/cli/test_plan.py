@@ -9,6 +9,7 @@ import pyarrow.parquet
 import pytest
 
 from tests.golden import GOLDEN_DEBIAN, GOLDEN_SMALL, layer_ids, needs_debian, pulls
+from tests.image import samples
 from tests.layouts import SparseLayer, debian_layers_by_image, write_layout
 from tests.stores import debian_store
 from vecache.cli.main import main
@@ -220,6 +221,8 @@ def test_a_path_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
         (["what:ever"], 2, "unknown transport"),
         ([APP1, "--platform", "linux"], 2, "wanted OS/ARCHITECTURE"),
         ([APP1, "--platform", "linux/arm64"], 1, "for linux/amd64 only, wanted linux/arm64"),
+        ([APP1, "--hard-links", "--no-hard-links"], 2, "found both, wanted one of them"),
+        ([APP1, "--no-hard-links", "--hard-links"], 2, "found both, wanted one of them"),
         ([APP1, "--ranges", "none"], 2, "wanted"),
         ([APP1, "--gap", "9" * 19], 2, "wanted a whole number"),
         ([APP1, "--gap", "\u0663"], 2, "wanted a whole number"),
@@ -253,6 +256,20 @@ def test_options_for_registries_are_said_to_do_nothing_without_one(
     assert "--authfile does nothing here: no image is in a registry" in shown.err
     assert "--tls-verify does nothing here" in shown.err
     assert "does nothing" not in shown.out
+
+
+@pytest.mark.parametrize("verb", ["plan", "gather"])
+def test_a_platform_is_said_to_choose_nothing_where_there_is_one_only(
+    verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--store", STORE, "--platform", "linux/amd64"]
+    assert main([verb, APP1, *words]) == 0
+    assert "--platform chooses nothing here: no image is one of sev" in capsys.readouterr().err
+    each = {"platform": {"os": "linux", "architecture": "amd64"}}
+    listed = samples.make_index([(samples.make_image([]), each)])
+    layout = samples.write_layout(tmp_path / "layout", {"app": listed})
+    assert main([verb, f"oci:{layout}:app", *words]) == 0
+    assert "--platform" not in capsys.readouterr().err
 
 
 def test_the_demo_is_the_same_every_time(capsys: pytest.CaptureFixture[str]) -> None:

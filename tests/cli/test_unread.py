@@ -15,6 +15,7 @@ import pytest
 from tests.golden import GOLDEN_SMALL, layer_ids
 from tests.stores import cache_path, copy_store, edit_layers, toc_path
 from vecache.cli.main import main
+from vecache.image.open import open_image
 from vecache.store.graphroot import open_store
 from vecache.store.lock import write_lock
 
@@ -145,6 +146,64 @@ def test_a_data_set_remembers_which_layers_could_not_be_read(
         capsys.readouterr()
         assert main(["overlap", "--store", str(path)]) == 3
         assert "1 of 5 local layers could not be read" in capsys.readouterr().err
+
+
+def test_a_flat_layer_without_its_toc_leaves_the_best_possible_open(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, layer = copy_store("flat", tmp_path), layer_ids("flat")[0]
+    toc_path(root, layer).write_bytes(b"broken")  # the cache is sound, so figures of the pull are
+    words = ["plan", APP2, "--store", str(root), "--present", layer, "--layout", "flat"]
+    assert main([*words, "--json"]) == 3
+    shown = capsys.readouterr()
+    document = json.loads(shown.out)
+    assert document["excluded"] == []
+    assert [each["layer"] for each in document["best"]["unread"]] == [layer]
+    first, *_ = warnings(shown.err)
+    assert "1 of 1 local layer could not be read: only the chunks in their caches count" in first
+    assert main([*words, "-o", str(tmp_path / "plan.jsonl")]) == 3
+    capsys.readouterr()
+    assert main(words) == 3
+    assert "BEST may be less" in capsys.readouterr().err
+    # What does not show it does not depend on it.
+    for more in (["--incomplete-ok"], ["--curve"], ["-o", str(tmp_path / "plan.csv")]):
+        assert main([*words, *more]) == 0, more
+
+
+def test_an_image_layer_that_cannot_be_read_is_3_where_the_others_are_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = shutil.copytree(GOLDEN_SMALL / "oci", tmp_path / "oci")
+    image = open_image(f"oci:{images}:app2")
+    for layer in image.layers[:1]:
+        (images / "blobs" / "sha256" / layer.blob[7:]).write_bytes(b"damaged")
+    words = ["gather", f"oci:{images}:app2", "--store", str(GOLDEN_SMALL / "stores" / "dir")]
+    assert main([*words, "--json"]) == 3
+    shown = capsys.readouterr()
+    document = json.loads(shown.out)
+    (excluded,) = document["excluded_of_image"]
+    assert (excluded["layer"], document["excluded"]) == (image.layers[0].diff_id, [])
+    assert document["n_excluded_layers"] == 1
+    first, second = warnings(shown.err)
+    assert "could not be read: they are not counted" in first
+    assert image.layers[0].diff_id[7:19] in second
+    assert main([*words, "--incomplete-ok"]) == 0
+
+
+def test_the_least_is_said_beside_figures_that_are_upper_bounds(
+    damaged: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(command("plan", damaged, "--present", BASE)) == 3
+    (line,) = (
+        line for line in capsys.readouterr().out.splitlines() if line.startswith("At least:")
+    )
+    assert line == (
+        "At least:     0 B missing and 0 B of data, if layers whose content is not known hold the "
+        "rest."
+    )
+    sound = GOLDEN_SMALL / "stores" / "dir"
+    assert main(command("plan", sound, "--present", BASE)) == 0
+    assert "At least:" not in capsys.readouterr().out
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import json
 
 from tests.golden import GOLDEN_SMALL, layer_ids
 from tests.plan.sparse import digest_of, plan_with
-from vecache.image.model import Image
+from vecache.image.model import Image, ImageLayer
 from vecache.image.open import open_image
 from vecache.index.layers_cache import LayersCache
 from vecache.plan.options import PlanOptions
@@ -60,6 +60,29 @@ def test_several_documents_come_with_their_sums() -> None:
     assert document["images"] == [plan_document(plan) for plan in plans]
     for name in ("total_bytes", "missing_bytes", "fetch_bytes", "toc_bytes", "requests"):
         assert document[name] == sum(each[name] for each in document["images"])
+
+
+def test_what_is_in_a_layer_that_comes_whole_is_not_known() -> None:
+    plan = plan_image(open_image(f"oci:{GOLDEN_SMALL}/oci:base"), golden(), partial=False)
+    (layer,) = plan_document(plan)["layers"]
+    assert layer["state"] == "whole"
+    assert (layer["total_bytes"], layer["missing_bytes"]) == (None, None)
+    assert layer["files"] == dict.fromkeys(("reused", "fetched", "empty"))
+    assert layer["chunks"] == dict.fromkeys(("reused", "fetched", "holes"))
+    assert layer["fetch_bytes"] == plan.fetch_bytes > 0
+
+
+def test_a_layer_that_an_earlier_pull_converts_is_no_unreadable_one() -> None:
+    """Its TOC cannot be known before: no exit code says so, and neither does `excluded`."""
+    digests = [digest_of(b"1"), digest_of(b"2")]
+    gzip = Image("gzip", "gzip", digest_of(b"3"), (ImageLayer(digests[0], 9, digests[1]),))
+    later = open_image(f"oci:{GOLDEN_SMALL}/oci:base")
+    options = PlanOptions(convert=True)
+    plans = plan_images([gzip, later], golden(), options)
+    assert plans[1].layers[0].may_find_more
+    document = plan_document(plans[1])
+    assert document["excluded"] == []
+    assert document["missing_bounds"] == [0, plans[1].missing_bytes]
 
 
 def test_layers_that_came_from_no_store_have_none_in_the_document() -> None:

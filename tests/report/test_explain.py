@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -134,6 +134,12 @@ def test_what_costs_nothing_is_explained_so(fields: dict[str, object], what: str
     sentences = explain(plan_entries([{"name": "a", **fields}], []), "a")
     assert what in sentences[0]
     assert sentences[-1] == end
+
+
+@pytest.mark.parametrize("plan", [None, "plan", {"layers": []}])
+def test_what_is_not_a_plan_is_refused(plan: Any) -> None:
+    with pytest.raises(TypeError, match=r"plan: found \w+, wanted an ImagePlan, from vecache.plan"):
+        explain(plan, "etc")
 
 
 def test_a_whiteout_explains_what_it_deletes() -> None:

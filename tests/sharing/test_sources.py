@@ -158,6 +158,9 @@ def test_pipes_devices_and_folders_among_tocs_are_excluded(tmp_path: Path) -> No
 
 
 def test_a_path_without_layers_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="no such file or folder; wanted a graph root, a f") as no:
+        read_contents(str(tmp_path / "no"))
+    assert "--" not in str(no.value)  # a word of the command line, which this is not
     with pytest.raises(StoreError, match="not a graph root"):
         read_contents(tmp_path)
     with pytest.raises(StoreError):

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vecache.cli.images import BadImages, open_images
 from vecache.cli.options import (
     add_images,
     add_output,
@@ -65,8 +66,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb, print its result, and return the exit code."""
-    from vecache.image.open import open_image
     from vecache.sharing.gather import gather
+    from vecache.sharing.sources import read_contents
 
     sort_out_images(args, most=1)
     (name,) = args.image
@@ -79,33 +80,32 @@ def run(args: argparse.Namespace) -> int:
             note(f"{option} does nothing here: what is covered does not depend on it")
     contents, store = load_contents(args.store)
     contents = limit_to_present(contents, args).without_additional()
-    image = open_image(
-        name,
-        platform=args.platform,
-        store=store,
-        tls_verify=args.tls_verify,
-        auth_file=args.authfile,
-    )
+    (image,) = open_images(args, store, BadImages(keep_going=False))
+    wanted = read_contents(image)
     grain, _ = pull_sharing(args, store)
-    cover = gather(image, contents, grain)
+    cover = gather(wanted, contents, grain)
     show(
         Report(
             text=lambda screen: _text(name, cover, contents, screen),
-            document=lambda: _document(
-                name, str(args.store if store is None else store.path), cover, contents
-            ),
+            document=lambda: {
+                "image": name,
+                "store": str(args.store if store is None else store.path),
+                **_document(cover),
+                "excluded": unread_documents(contents.excluded),
+                "excluded_of_image": unread_documents(wanted.excluded),
+            },
             table=cover.to_arrow,
         ),
         args,
     )
     effect = "what is LEFT is an upper bound"
-    return warn_of_unread(args, contents.excluded, len(contents.records), effect)
+    code = warn_of_unread(args, contents.excluded, len(contents.records), effect)
+    effect = "they are not counted"
+    return code | warn_of_unread(args, wanted.excluded, len(wanted.records), effect, of_image=True)
 
 
-def _document(image: str, store: str, cover: Cover, contents: Contents) -> dict[str, Any]:
+def _document(cover: Cover) -> dict[str, Any]:
     return {
-        "image": image,
-        "store": store,
         "grain": cover.grain,
         "total_bytes": cover.total_bytes,
         "covered_bytes": cover.covered_bytes,
@@ -113,7 +113,6 @@ def _document(image: str, store: str, cover: Cover, contents: Contents) -> dict[
         "n_at_least": cover.n_at_least,
         "n_excluded_layers": cover.n_excluded_layers,
         "layers": cover.to_arrow().to_pylist(),
-        "excluded": unread_documents(contents.excluded),
     }
 
 

@@ -8,7 +8,7 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from vecache.cli.options import UsageError, error_text, read_input
+from vecache.cli.options import UsageError, error_text, note, read_input
 from vecache.errors import ImageNameError, VecacheError
 from vecache.report.terminal import count
 from vecache.text import printable
@@ -55,7 +55,7 @@ class BadImages:
             print(f"vecache: error: {bad}; {rest}", file=sys.stderr)
 
 
-def open_images(args: argparse.Namespace, store: Store, bad: BadImages) -> list[Image]:
+def open_images(args: argparse.Namespace, store: Store | None, bad: BadImages) -> list[Image]:
     """Open the images that the command line names."""
     from vecache.image.open import open_image
 
@@ -71,6 +71,8 @@ def open_images(args: argparse.Namespace, store: Store, bad: BadImages) -> list[
                     auth_file=args.authfile,
                 )
             )
+    if args.platform is not None and images and not any(image.is_chosen for image in images):
+        note("--platform chooses nothing here: no image is one of several platforms")
     return images
 
 

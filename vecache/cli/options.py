@@ -68,6 +68,22 @@ class UsageError(Exception):
     """A command line that makes no sense; exit code 2."""
 
 
+class _Switch(argparse.BooleanOptionalAction):
+    """Set an option to true or false as argparse does, but refuse both: one would do nothing."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option: str | None = None,
+    ) -> None:
+        before = getattr(namespace, self.dest)
+        super().__call__(parser, namespace, None, option)
+        if before not in (None, getattr(namespace, self.dest)):
+            raise argparse.ArgumentError(self, "found both, wanted one of them")
+
+
 def add_store(parser: argparse.ArgumentParser, *, can_be_dataset: bool = False) -> None:
     """Add `--store`, and `--incomplete-ok` for a store that cannot be read as a whole."""
     parser.add_argument(
@@ -141,7 +157,7 @@ def add_pull(parser: argparse.ArgumentParser) -> None:
     )
     pull.add_argument(
         "--hard-links",
-        action=argparse.BooleanOptionalAction,
+        action=_Switch,
         default=None,
         help="reuse files by hard link",
     )
@@ -277,15 +293,20 @@ def show(report: Report, args: argparse.Namespace) -> None:
 
 
 def warn_of_unread(
-    args: argparse.Namespace, excluded: Iterable[ExcludedLayer], n_layers: int, effect: str
+    args: argparse.Namespace,
+    excluded: Iterable[ExcludedLayer],
+    n_layers: int,
+    effect: str,
+    *,
+    of_image: bool = False,
 ) -> int:
-    """Say on stderr which layers of the store could not be read, and return the exit code.
+    """Say on stderr which layers could not be read, and return the exit code.
 
     `effect` says what that does to the figures. The code is 0 where all layers could be read.
     """
     from vecache.report.excluded import unread_warning
 
-    lines = unread_warning(excluded, n_layers, effect)
+    lines = unread_warning(excluded, n_layers, effect, of_image=of_image)
     for line in lines:
         print(f"vecache: warning: {printable(line)}", file=sys.stderr)
     return 3 if lines and not args.incomplete_ok else 0

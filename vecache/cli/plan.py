@@ -17,8 +17,10 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from vecache.cli.explanation import show_explanations
 from vecache.cli.images import BadImages, open_images, read_image_list
 from vecache.cli.options import (
     UsageError,
@@ -127,14 +129,36 @@ def run(args: argparse.Namespace) -> int:
         if images:
             images, note = _order_images(images, cache, options)
     plans = _plan_images(images, cache, options, bad)
-    show(_report(plans, bad.errors, store.title, note, args), args)
+    is_explained = True
+    if args.explain is not None:
+        is_explained = show_explanations(plans, bad, args)
+    else:
+        show(_report(plans, bad.errors, store.title, note, args), args)
     for warning in _warnings(plans, store):
         print(f"vecache: note: {warning}", file=sys.stderr)
-    effect = "what they hold counts as missing, so figures are upper bounds"
-    code = warn_of_unread(args, cache.excluded, len(cache.records), effect)
+    code = _warn_of_unread(args, plans, cache)
     bad.warn(len(args.image))
     is_over = args.fail_over is not None and _is_over(plans, args.fail_over)
-    return code or (3 if bad.errors else 4 if is_over else 0)
+    return code or (3 if bad.errors else 4 if is_over else 0 if is_explained else 1)
+
+
+def _warn_of_unread(
+    args: argparse.Namespace, plans: Sequence[ImagePlan], cache: LayersCache
+) -> int:
+    """Say which layers of the store could not be read, or not as BEST needs them."""
+    effect = "what they hold counts as missing, so figures are upper bounds"
+    code = warn_of_unread(args, cache.excluded, len(cache.records), effect)
+    if args.curve or args.explain is not None or _is_table(args):
+        return code
+    unread = {each.id: each for plan in plans for each in plan.best.unread}
+    effect = "only the chunks in their caches count, so BEST may be less"
+    flat = [replace(each, is_unread=True) for each in unread.values()]
+    return code | warn_of_unread(args, flat, len(cache.records), effect)
+
+
+def _is_table(args: argparse.Namespace) -> bool:
+    """Return whether the result is written as a table of files and chunks."""
+    return args.output is not None and not args.output.lower().endswith((".json", ".jsonl"))
 
 
 def _check_options(args: argparse.Namespace) -> None:
@@ -236,15 +260,15 @@ def _warnings(plans: Sequence[ImagePlan], store: Store) -> Iterator[str]:
             f"{path} does not set insecure_allow_unpredictable_image_contents: "
             "Podman fetches eStargz layers, and those without a tar-split, whole"
         )
-    elif options.convert and any(plan.whole_layers for plan in plans):
-        yield (
-            f"{path} sets convert_images: a layer without a TOC gets one in the pull, and what "
-            "later layers reuse of it is not known before"
-        )
     elif store.snapshot is not None and not store.is_own:
         yield f"{path} was that of another store: enable_partial_images is assumed"
     elif store.config.path and not store.config.enable_partial_images and not store.is_own:
         yield f"{path} does not set enable_partial_images; for this other store it is assumed"
+    if options.convert and options.partial and any(plan.whole_layers for plan in plans):
+        yield (
+            f"{path} sets convert_images: a layer without a TOC gets one in the pull, and what "
+            "later layers reuse of it is not known before"
+        )
 
 
 def _report(
@@ -254,7 +278,7 @@ def _report(
     note: str,
     args: argparse.Namespace,
 ) -> Report:
-    """Choose what is shown: an explanation, a curve, one plan or several."""
+    """Choose what is shown: a curve, one plan or several."""
     import pyarrow as pa
 
     from vecache.plan.arrow import plan_to_arrow
@@ -262,8 +286,6 @@ def _report(
     from vecache.report.output import Report
     from vecache.report.plan import image_text, images_text
 
-    if args.explain is not None:
-        return _explanation_report(plans, errors, args)
     if args.curve:
         return _curve_report(plans[0], args)
     only = plans[0] if len(args.image) == len(plans) == 1 else None
@@ -281,29 +303,6 @@ def _report(
             [plan.to_arrow() for plan in plans] or [plan_to_arrow("", ())]
         ).unify_dictionaries(),
         lines=lambda: plan_lines(plans, errors),
-    )
-
-
-def _explanation_report(
-    plans: Sequence[ImagePlan], errors: Sequence[dict[str, str]], args: argparse.Namespace
-) -> Report:
-    import pyarrow as pa
-
-    from vecache.report.explain import explain
-    from vecache.report.output import Report
-    from vecache.text import printable
-
-    path = args.explain
-    rows = [
-        {"image": plan.image.reference, "path": path, "explanation": explain(plan, path)}
-        for plan in plans
-    ]
-    return Report(
-        text=lambda _: "\n".join(printable(line) for row in rows for line in row["explanation"]),
-        document=lambda: (
-            rows[0] if len(args.image) == 1 and rows else {"images": rows, "errors": errors}
-        ),
-        table=lambda: pa.Table.from_pylist(rows),
     )
 
 

@@ -114,12 +114,15 @@ class Image:
         Digest of its manifest.
     layers : tuple of ImageLayer
         From the bottom up.
+    is_chosen : bool
+        Whether it was chosen for its platform, from a list.
     """
 
     reference: str
     name: str
     digest: str
     layers: tuple[ImageLayer, ...]
+    is_chosen: bool = False
 
     @property
     def blob_bytes(self) -> int:

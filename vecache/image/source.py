@@ -80,7 +80,7 @@ def load_image(source: ImageSource, reference: str, platform: Platform | None) -
     """
     wanted = platform or machine_platform()
     document = source.read_root()
-    required = platform
+    is_chosen = False
     for _ in range(_MAX_LISTS + 1):
         if document.digest is not None:
             check_digest(document.data, document.digest, document.where)
@@ -88,8 +88,7 @@ def load_image(source: ImageSource, reference: str, platform: Platform | None) -
         if isinstance(manifest, ImageManifest):
             break
         chosen = _require_small(choose_image(manifest, wanted, document.where))
-        if chosen.platform is not None:
-            required = None
+        is_chosen |= chosen.platform is not None
         document = Document(
             source.read_manifest(chosen),
             chosen.media_type,
@@ -99,8 +98,8 @@ def load_image(source: ImageSource, reference: str, platform: Platform | None) -
     else:
         raise ImageError(f"{document.where}: a list in a list, more than {_MAX_LISTS} deep")
     digest = document.digest or f"sha256:{hashlib.sha256(document.data).hexdigest()}"
-    layers = _load_layers(source, manifest, reference, required)
-    return Image(reference, source.name, digest, layers)
+    layers = _load_layers(source, manifest, reference, None if is_chosen else platform)
+    return Image(reference, source.name, digest, layers, is_chosen)
 
 
 def _load_layers(

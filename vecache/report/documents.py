@@ -1,13 +1,16 @@
 """The JSON documents of plans, as `vecache plan --json` prints them.
 
-Scripts read them: keys are never renamed. Ranges are inclusive, as in HTTP.
+Scripts read them: keys are never renamed. Ranges are inclusive, as in HTTP. What is not known is
+null: the bytes, files and chunks of a layer that is fetched whole.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vecache.plan.files import Action
+from vecache.plan.layer_plan import LayerState
 from vecache.report.excluded import unread_documents
 
 if TYPE_CHECKING:
@@ -21,6 +24,8 @@ __all__ = ["plan_document", "plan_lines", "plans_document"]
 _SCHEMA = "vecache.plan/1"
 _SUMS = ("total_bytes", "missing_bytes", "fetch_bytes", "toc_bytes", "requests")
 _WHOLE = ("whole_layers", "whole_bytes")
+_FILES = {"reused": Action.REUSED, "fetched": Action.FETCHED, "empty": Action.EMPTY}
+_CHUNKS = {"reused": Action.REUSED, "fetched": Action.FETCHED, "holes": Action.HOLE}
 _BOUNDS = ("missing_bounds", "fetch_bounds")
 
 
@@ -41,7 +46,10 @@ def plan_document(plan: ImagePlan) -> dict[str, Any]:
         **{name: getattr(plan, name) for name in _SUMS},
         **{name: list(getattr(plan, name)) for name in _BOUNDS},
         **{name: getattr(plan, name) for name in _WHOLE},
-        "excluded": unread_documents(cache.excluded),
+        # A layer that an earlier pull has converted was not unreadable: nobody can know its TOC.
+        "excluded": unread_documents(
+            each for each in cache.excluded if each.record.store_root != Path()
+        ),
         "layers": [_layer_document(layer) for layer in plan.layers],
         "best": {
             "missing_bytes": plan.best.missing_bytes,
@@ -84,6 +92,7 @@ def plan_lines(
 
 def _layer_document(plan: LayerPlan) -> dict[str, Any]:
     layer = plan.layer
+    is_known = plan.state is not LayerState.WHOLE
     return {
         "blob": layer.blob,
         "diff_id": layer.diff_id,
@@ -97,13 +106,10 @@ def _layer_document(plan: LayerPlan) -> dict[str, Any]:
         "ranges": plan.ranges.tolist(),
         "requests": plan.requests,
         "files": {
-            "reused": plan.count_files(Action.REUSED),
-            "fetched": plan.count_files(Action.FETCHED),
-            "empty": plan.count_files(Action.EMPTY),
+            name: plan.count_files(action) if is_known else None for name, action in _FILES.items()
         },
         "chunks": {
-            "reused": plan.count_chunks(Action.REUSED),
-            "fetched": plan.count_chunks(Action.FETCHED),
-            "holes": plan.count_chunks(Action.HOLE),
+            name: plan.count_chunks(action) if is_known else None
+            for name, action in _CHUNKS.items()
         },
     }

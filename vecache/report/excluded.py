@@ -41,22 +41,25 @@ def unread_documents(excluded: Iterable[ExcludedLayer]) -> list[dict[str, str]]:
     return [{"layer": layer.id, "reason": layer.reason} for layer in excluded if layer.is_unread]
 
 
-def unread_warning(excluded: Iterable[ExcludedLayer], n_layers: int, effect: str) -> list[str]:
-    """Return lines that say which of a store's layers could not be read; none if all could.
+def unread_warning(
+    excluded: Iterable[ExcludedLayer], n_layers: int, effect: str, *, of_image: bool = False
+) -> list[str]:
+    """Return lines that say which layers of a store, or an image, could not be read; none if all.
 
     `effect` says what that does to the figures.
     """
     unread = [layer for layer in excluded if layer.is_unread]
     if not unread:
         return []
-    lines = [f"{len(unread):,} of {count(n_layers, 'local layer')} could not be read: {effect}"]
+    layers = count(n_layers, "image layer" if of_image else "local layer")
+    lines = [f"{len(unread):,} of {layers} could not be read: {effect}"]
     reasons = _ids_by_reason(unread)
     for reason, ids in reasons.items():
         name = ", ".join(ids) if len(ids) <= _MOST_NAMED else count(len(ids), "layer")
         lines.append(f"{name}: {reason.replace(f'; {OWNER_ADVICE}', '')}")
     if any(OWNER_ADVICE in reason for reason in reasons):
         lines.append(OWNER_ADVICE)
-    if any(OWNER_ADVICE not in reason for reason in reasons):
+    if not of_image and any(OWNER_ADVICE not in reason for reason in reasons):
         lines.append("what is damaged can be pulled again, after `podman rmi` of its images")
     return lines
 
@@ -71,5 +74,5 @@ def _ids_by_reason(excluded: Iterable[ExcludedLayer]) -> dict[str, list[str]]:
         for key in (bigdata.CACHE_KEY, bigdata.TOC_KEY, bigdata.LAYER_DATA_KEY):
             file = re.escape(f"/{layer.id}/{bigdata.big_data_file_name(key)}")
             reason = re.sub(rf"\S*{file}(: {key})?", key, reason)
-        ids.setdefault(reason, []).append(layer.id[:12])
+        ids.setdefault(reason, []).append(layer.id.removeprefix("sha256:")[:12])
     return ids

@@ -22,6 +22,7 @@ import pyarrow as pa
 
 from vecache.errors import PathNotFoundError
 from vecache.plan.files import Action
+from vecache.plan.image_plan import ImagePlan
 from vecache.plan.layer_plan import LayerState
 from vecache.toc.entries import EntryKind
 from vecache.toc.layout import Layout
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
     from vecache.arrays import I64, BinaryColumn
     from vecache.index.result import LookupResult
-    from vecache.plan.image_plan import ImagePlan
     from vecache.plan.layer_plan import LayerPlan
     from vecache.plan.options import PlanOptions
     from vecache.plan.replay import Replay
@@ -72,11 +72,18 @@ def explain(plan: ImagePlan, path: str | bytes) -> list[str]:
 
     Raises
     ------
+    TypeError
+        If `plan` is not an ImagePlan.
     PathNotFoundError
         If no layer has the path; the message suggests similar ones.
     ImageError, TocError
         If the TOC of a layer that is not pulled by it cannot be read.
     """
+    found: object = plan
+    if not isinstance(found, ImagePlan):
+        raise TypeError(
+            f"plan: found {type(found).__name__}, wanted an ImagePlan, from vecache.plan_image(...)"
+        )
     wanted = _clean(os.fsencode(path))
     numbered = [(n, pull) for n, pull in enumerate(plan.layers, 1) if pull.layer.toc_format]
     pulled = [item for item in numbered if item[1].replay is not None]

@@ -210,8 +210,8 @@ def _bounds_lines(plans: Sequence[ImagePlan]) -> list[str]:
     if (at_least := _missing_and_fetch(known)) != least:
         missing, fetch = map(human_bytes, at_least)
         lines.append(
-            f"At least:     {missing} missing and {fetch} of data, if layers that could not be "
-            "read hold the rest."
+            f"At least:     {missing} missing and {fetch} of data, if layers whose content is not "
+            "known hold the rest."
         )
     return lines
 

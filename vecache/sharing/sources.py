@@ -22,8 +22,8 @@ import numpy as np
 import pyarrow as pa
 
 from vecache.arrays import binary_to_text
-from vecache.errors import TocError, VecacheError
-from vecache.files import read_bounded
+from vecache.errors import StoreError, TocError, VecacheError
+from vecache.files import read_bounded, store_error
 from vecache.image.model import Image
 from vecache.image.name import Transport
 from vecache.index.layers_cache import LayersCache
@@ -110,7 +110,16 @@ def read_contents(source: Any, *, progress: Callable[[int, int], object] | None 
 
 def find_store(path: Path) -> Store | None:
     """Open the store at a path; None where there is a data set or a folder of TOCs."""
-    is_root = (path / LAYERS).is_dir()
+    try:
+        path.lstat()
+        is_root = (path / LAYERS).is_dir()
+    except FileNotFoundError:
+        raise StoreError(
+            f"{path}: there is no such file or folder; wanted a graph root, a file of "
+            "`vecache snapshot`, a data set of `vecache export`, or a folder of TOCs"
+        ) from None
+    except OSError as error:
+        raise store_error(error, path, "cannot be read") from error
     if not is_root and (is_dataset(path) or _toc_files(path)):
         return None
     return open_store(path)

@@ -366,8 +366,7 @@ def _check_graph_root(root: Path) -> None:
             os.listdir(folder)
     except FileNotFoundError:
         raise StoreError(
-            f"{root}: there is no such folder; has Podman pulled anything yet? "
-            "--store names another graph root"
+            f"{root}: there is no such folder; wanted a graph root: has Podman pulled anything yet?"
         ) from None
     except OSError as error:
         raise store_error(error, root, "the store cannot be read") from error
@@ -386,4 +385,4 @@ def _check_graph_root(root: Path) -> None:
             )
         elif other:
             reason += f", only {other[0]}/: of another driver than overlay, which stores no TOCs"
-        raise StoreError(f"{root}: not a graph root: {reason}; --store names another")
+        raise StoreError(f"{root}: not a graph root: {reason}")
