@@ -15,7 +15,6 @@ Source: github.com/opencontainers/go-digest digest.go Validate, algorithm.go.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from dataclasses import dataclass
 from enum import IntEnum
@@ -322,5 +321,7 @@ def has_digest(data: bytes, digest: str) -> bool:
 
 def _hash(data: bytes, digest: str) -> str:
     """Return the digest of bytes, of the algorithm of another digest."""
+    import hashlib  # noqa: PLC0415 - 2 ms that look-ups do not need
+
     algorithm = digest.partition(":")[0]
     return f"{algorithm}:{hashlib.new(algorithm, data).hexdigest()}"

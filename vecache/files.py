@@ -18,7 +18,6 @@ import fcntl
 import mmap
 import os
 import resource
-import shutil
 import stat
 import time
 import weakref
@@ -310,6 +309,8 @@ def _n_bytes(path: str) -> int:
 
 def _remove_unused(path: str) -> None:
     """Remove a file, or a folder that nobody has locked."""
+    import shutil  # noqa: PLC0415 - 2 ms, and sweeping is rare
+
     with contextlib.suppress(OSError):
         if not stat.S_ISDIR(os.lstat(path).st_mode):
             os.unlink(path)

@@ -11,7 +11,6 @@ This module imports nothing heavy and prints nothing.
 from __future__ import annotations
 
 import re
-from html import escape
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -112,6 +111,8 @@ def _cell(cell: str | bytes | float | None) -> str:
 
 
 def _html(text: str | bytes) -> str:
+    from html import escape  # noqa: PLC0415 - 1 ms that only notebooks need
+
     return escape(printable(text))
 
 

@@ -28,7 +28,6 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import xxhash
 
 from vecache.cache.reader import CacheFile
-from vecache.cache.writer import pack_cache
 from vecache.errors import FormatError, StoreError, VecacheError, VersionError
 from vecache.files import cache_folder, read_bounded, replace_file
 from vecache.store.bigdata import (
@@ -40,9 +39,7 @@ from vecache.store.bigdata import (
     read_big_data,
 )
 from vecache.store.records import LAYERS
-from vecache.store.write import write_big_data
 from vecache.toc.layout import Layout
-from vecache.toc.parse import Toc
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -117,7 +114,7 @@ class CachedLayer:
             entries = self._read_flat_entries()
             if entries is None:
                 return self
-            cache = CacheFile.parse(pack_cache(entries, Layout.DIR))
+            cache = CacheFile.parse(_pack(entries, Layout.DIR))
         except VecacheError as error:
             return replace(self, toc_problem=str(error))
         return replace(self, cache=cache, source=CacheSource.BUILT, layout=Layout.DIR)
@@ -131,7 +128,7 @@ class CachedLayer:
         toc_data = read_big_data(self.record, TOC_KEY)
         if toc_data is None:
             raise StoreError(f"layer {self.id}: the store has no TOC of it")
-        return Toc.parse(toc_data).entries
+        return _parse_entries(toc_data)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,17 +193,31 @@ class LayerSource:
             return ExcludedLayer(record, "no TOC: pulled whole, or made locally")
         layout = layer_layout(record)
         if self.build == "store":
-            packed = pack_cache(Toc.parse(toc_data).entries, layout)
+            from vecache.store.write import write_big_data  # noqa: PLC0415 - 3 ms, for few
+
+            packed = _pack(_parse_entries(toc_data), layout)
             write_big_data(self.store, record, CACHE_KEY, packed)
             cache = CacheFile.open(_cache_path(record))
             return CachedLayer(record, cache, CacheSource.MAPPED, problem)
         found = self.build_cache.find(toc_data, layout) if self.build_cache else None
         if found is not None:
             return CachedLayer(record, found, CacheSource.CACHED, problem)
-        packed = pack_cache(Toc.parse(toc_data).entries, layout)
+        packed = _pack(_parse_entries(toc_data), layout)
         if self.build_cache:
             self.build_cache.add(toc_data, layout, packed)
         return CachedLayer(record, CacheFile.parse(packed), CacheSource.BUILT, problem)
+
+
+def _parse_entries(toc_data: bytes) -> Entries:
+    from vecache.toc.parse import Toc  # noqa: PLC0415 - 5 ms, and few layers are built
+
+    return Toc.parse(toc_data).entries
+
+
+def _pack(entries: Entries, layout: Layout) -> bytes:
+    from vecache.cache.writer import pack_cache  # noqa: PLC0415 - 5 ms, and few layers are built
+
+    return pack_cache(entries, layout)
 
 
 def _cache_path(record: LayerRecord) -> str:

@@ -22,8 +22,6 @@ from vecache.store.blob_info import BlobInfo, blob_info_path, read_blob_info
 from vecache.store.config import effective_uid, load_config
 from vecache.store.lock import LOCK_WAIT_SECONDS
 from vecache.store.records import IMAGES, LAYERS, list_images, list_layers
-from vecache.store.settings import load_settings
-from vecache.store.unpack import open_snapshot
 from vecache.text import html_table
 
 if TYPE_CHECKING:
@@ -109,6 +107,8 @@ class Store:
         if self.snapshot is not None:
             settings = self.snapshot.settings
             return settings if reflink is None else replace(settings, reflink=reflink)
+        from vecache.store.settings import load_settings  # noqa: PLC0415 - only plans need it
+
         return load_settings(
             self.config,
             os.environ,
@@ -345,6 +345,8 @@ def _check_path(path: object) -> None:
 
 def _open_snapshot(path: Path, lock_wait_seconds: float) -> Store:
     """Open a snapshot; no file of this machine's configuration is read."""
+    from vecache.store.unpack import open_snapshot  # noqa: PLC0415 - 8 ms that no store needs
+
     snapshot = open_snapshot(path, os.environ)
     root, *additional = (each.folder for each in snapshot.roots)
     return Store(
