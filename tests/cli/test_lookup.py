@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 from tests.golden import GOLDEN_SMALL, golden_toc, layer_ids
+from tests.stores import copy_store
 from vecache.cli.main import main
+from vecache.index.layers_cache import LayersCache
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -87,3 +92,25 @@ def test_no_digest_is_wrong_usage(
     assert "no digest given" in capsys.readouterr().err
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\n")))
     assert lookup(capsys, "-", code=0) == []
+
+
+def test_a_lookup_in_a_cached_store_imports_little(tmp_path: Path) -> None:
+    """Half of the time of a short run was imports: pandas by pyarrow, parsers, writers."""
+    root = copy_store("dir", tmp_path)
+    LayersCache.load(root, build="store")  # or the last layer would be built
+    code = (
+        "import sys\n"
+        "from vecache.cli.main import main\n"
+        "assert main() == 0\n"
+        "modules = {'pandas', 'pyarrow.compute', 'vecache.toc.parse', 'vecache.cache.writer',\n"
+        "           'vecache.store.unpack', 'vecache.store.write', 'vecache.store.settings'}\n"
+        "print(sorted(modules & set(sys.modules)), file=sys.stderr)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "lookup", ENTRY["digest"], "--store", root],
+        capture_output=True,
+        check=True,
+        env={**os.environ, "XDG_CACHE_HOME": str(tmp_path)},
+    )
+    assert b"found" in done.stdout
+    assert done.stderr == b"[]\n"

@@ -17,7 +17,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from vecache.arrays import ArrowExport, binary_to_text, frozen
+from vecache.arrays import (
+    ArrowExport,
+    binary_buffers,
+    binary_to_text,
+    frozen,
+    slices_to_binary,
+)
 from vecache.digest import Algorithm
 from vecache.errors import LocationError
 from vecache.text import html_table
@@ -149,7 +155,13 @@ class LookupResult(ArrowExport):
         pyarrow.BinaryArray of n rows
             Path under the layer's target, as the cache holds it; null where absent or corrupt.
         """
-        return self.path_dictionary().dictionary_decode()
+        code, names = self._names
+        if not len(names):
+            return pa.nulls(len(self), pa.binary())
+        # Not `take`: that imports pyarrow.compute, 25 ms.
+        starts, lengths, data = binary_buffers(names)
+        is_named = code >= 0
+        return slices_to_binary(data, starts[code], np.where(is_named, lengths[code], 0), is_named)
 
     def layer_dictionary(self) -> Any:
         """Return the id of each row's layer.
@@ -175,6 +187,12 @@ class LookupResult(ArrowExport):
         ColumnSizeError
             If the names together exceed what one Arrow column holds, 2 GiB.
         """
+        code, names = self._names
+        return pa.DictionaryArray.from_arrays(pa.array(code, mask=code < 0), names)
+
+    @property
+    def _names(self) -> tuple[I64, BinaryColumn]:
+        """(n,) int64: rows in the distinct names, -1 where there is none; and the names."""
         hit = np.flatnonzero(self.layer >= 0)
         hit = hit[self._located.name_offset >= 0]
         layer, name_offset = self.layer[hit], self._expand(self._located.name_offset)[hit]
@@ -182,8 +200,7 @@ class LookupResult(ArrowExport):
         _, first, code[hit] = np.unique(
             (layer << _NAME_OFFSET_BITS) | name_offset, return_index=True, return_inverse=True
         )
-        names = self._tags.names(layer[first], name_offset[first])
-        return pa.DictionaryArray.from_arrays(pa.array(code, mask=code < 0), names)
+        return code, self._tags.names(layer[first], name_offset[first])
 
     def to_arrow(self) -> Any:
         r"""Export all columns.

@@ -92,20 +92,19 @@ def render_table(columns: Sequence[Column], rows: Iterable[Sequence[Cell]], scre
     base   1,234
     app        -
     """
-    cells = [[_cell_text(cell) for cell in row] for row in rows]
-    titles = [column.title for column in columns]
-    widths = [max(map(display_width, texts)) for texts in zip(titles, *cells, strict=True)]
+    cells = [list(map(_cell_text, column)) for column in zip(*rows, strict=True)]
+    cells = cells or [[] for _ in columns]
+    widths = [
+        max(len(column.title), max(map(display_width, texts), default=0))
+        for column, texts in zip(columns, cells, strict=True)
+    ]
     if screen.width is not None:
         widths = _fit(columns, widths, screen.width)
-    lines = [_line(columns, widths, [screen.paint(t, "bold") for t in titles], titles)]
-    for row in cells:
-        texts = [_shorten(*item) for item in zip(row, widths, columns, strict=True)]
-        painted = [
-            screen.paint(text, column.styles.get(cell, ""))
-            for text, cell, column in zip(texts, row, columns, strict=True)
-        ]
-        lines.append(_line(columns, widths, painted, texts))
-    return "\n".join(lines)
+    rendered = [
+        _render_column(column, texts, width, screen)
+        for column, texts, width in zip(columns, cells, widths, strict=True)
+    ]
+    return "\n".join(_GAP.join(row).rstrip() for row in zip(*rendered, strict=True))
 
 
 def render_facts(facts: Iterable[tuple[str, Cell]], screen: Screen) -> str:
@@ -200,15 +199,24 @@ def _shorten(text: str, width: int, column: Column) -> str:
     return f"{text[:n_shown]}…" if column.truncate == "end" else f"…{text[len(text) - n_shown :]}"
 
 
-def _line(
-    columns: Sequence[Column], widths: list[int], painted: list[str], texts: list[str]
-) -> str:
-    """Join cells, padded by their visible width: escape sequences take no room."""
-    parts = []
-    for column, width, shown, text in zip(columns, widths, painted, texts, strict=True):
-        padding = " " * (width - display_width(text))
-        parts.append(padding + shown if column.align == "right" else shown + padding)
-    return _GAP.join(parts).rstrip()
+def _render_column(column: Column, texts: list[str], width: int, screen: Screen) -> list[str]:
+    """Return the title and the cells of a column, padded to its width."""
+    is_right = column.align == "right"
+    rendered = [_pad(column.title, screen.paint(column.title, "bold"), width, is_right=is_right)]
+    if not screen.colour and "".join(texts).isascii() and max(map(len, texts), default=0) <= width:
+        pad = str.rjust if is_right else str.ljust  # ten thousand rows of a look-up are common
+        return rendered + [pad(text, width) for text in texts]
+    for text in texts:
+        short = _shorten(text, width, column)
+        painted = screen.paint(short, column.styles.get(text, ""))
+        rendered.append(_pad(short, painted, width, is_right=is_right))
+    return rendered
+
+
+def _pad(text: str, painted: str, width: int, *, is_right: bool) -> str:
+    """Pad by the visible width: escape sequences take no room."""
+    padding = " " * (width - display_width(text))
+    return padding + painted if is_right else painted + padding
 
 
 _SECONDS_BETWEEN = 0.1
