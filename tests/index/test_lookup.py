@@ -202,7 +202,7 @@ def test_the_number_of_threads_changes_no_answer(
 ) -> None:
     monkeypatch.setattr(lookup, "_QUERIES_PER_BLOCK", 7)
     monkeypatch.setattr(tags_module, "_ROWS_PER_BLOCK", 5)
-    monkeypatch.setattr(threads, "thread_count", lambda threads: threads)
+    monkeypatch.setattr(threads, "thread_count", lambda threads: threads or 2)
     files = [CacheFile.parse(data) for data in stuffed(200, 3)]
     raw = np.array([(bytes(8) + row.to_bytes(24, "big")) for row in range(0, 400, 2)], "V32")
     texts = Digests.from_raw(raw.view(np.uint8).reshape(-1, 32)).to_text().to_pylist()

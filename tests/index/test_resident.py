@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.golden import GOLDEN_SMALL
 from vecache.files import map_file, release_pages
-from vecache.index import run as run_module
+from vecache.index import merge as merge_module
 from vecache.index import tags as tags_module
 from vecache.index.layers_cache import LayersCache
 from vecache.index.tags import AddressView
@@ -36,7 +36,7 @@ def test_a_store_read_in_blocks_gives_the_same_answers(
 ) -> None:
     at_once = look_up_everything()
     monkeypatch.setattr(tags_module, "RESIDENT_BYTES", 4096)
-    monkeypatch.setattr(run_module, "RESIDENT_BYTES", 4096)
+    monkeypatch.setattr(merge_module, "RESIDENT_BYTES", 4096)
     assert look_up_everything() == at_once
 
 

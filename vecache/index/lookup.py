@@ -33,7 +33,8 @@ import numpy as np
 
 from vecache.digest import Algorithm
 from vecache.errors import IndexDamagedError
-from vecache.index.run import build_run, is_indexed, merge_runs, read_prefixes
+from vecache.index.merge import is_indexed, read_prefixes
+from vecache.index.run import build_run, merge_runs
 from vecache.index.tags import LayerTags
 from vecache.threads import map_blocks
 

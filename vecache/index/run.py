@@ -1,17 +1,14 @@
 """A run: the tags of several layers in one table, sorted by digest.
 
-1. The prefix of a tag is the first 8 bytes of its raw digest, read big-endian. Prefix, layer and
-   tag row are packed into one number a tag, and one `np.sort` of these keys gives the order.
-2. A key has no room for the whole prefix. So the rows are read from the maps in that order, block
-   by block, and a block that is not in order yet is sorted once more by whole prefixes.
-3. A fan-out table on the top bits of the prefix (as git's pack index has one, but sized near the
+1. The prefix of a tag is the first 8 bytes of its raw digest, read big-endian. `merge.py` gives the
+   tags of all layers in the order of their prefixes, block by block.
+2. A fan-out table on the top bits of the prefix (as git's pack index has one, but sized near the
    number of tags) gives the row where a search begins; a step or two from there finds it.
 
 Rows of one prefix are in layer order and, inside a layer, in file order: the first that equals a
 digest on all of its bytes is the answer of a look-up (see `lookup.py`).
 
-44 to 48 bytes a tag: 8 for the prefix, 32 for the row, 4 to 8 for the fan-out table. While a run is
-built, 8 more.
+44 to 48 bytes a tag: 8 for the prefix, 32 for the row, 4 to 8 for the fan-out table.
 """
 
 from __future__ import annotations
@@ -22,31 +19,27 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from vecache.arrays import frozen
-from vecache.digest import PREFIX_BYTES, Algorithm
-from vecache.files import release_pages
-from vecache.index.tags import RESIDENT_BYTES, LayerTags
+from vecache.index.merge import indexed_only, sorted_blocks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
-    from vecache.arrays import I64, U8, U32, U64, Bool
+    from vecache.arrays import I64, U32, U64, Bool
     from vecache.cache.reader import CacheFile
 
 __all__ = [
     "Guard",
     "Run",
+    "bucket_bits",
     "build_run",
+    "count_buckets",
     "fan_out",
-    "is_indexed",
     "merge_runs",
-    "read_prefixes",
-    "sorted_blocks",
 ]
 
 _TAGS_PER_BLOCK = 1 << 19
 _LAYER_SHIFT = np.uint64(32)
 _TAG_MASK = np.uint64(2**32 - 1)
-_BIG_ENDIAN = np.dtype(">u8")
 
 _MAX_STEPS = 6
 """Steps from a bucket's start before a binary search takes over. Buckets of real
@@ -218,10 +211,11 @@ def build_run(files: Sequence[CacheFile], layer_of: I64) -> Run:
     Run
         Holds no reference to the files.
     """
-    n_tags = sum(file.n_tags for file in files if is_indexed(file))
+    members = indexed_only(files)
+    n_tags = sum(file.n_tags for file in members if file is not None)
     prefixes, rows = np.empty(n_tags, np.uint64), np.empty((n_tags, 4), np.uint64)
     start = 0
-    for block_prefixes, block_rows in sorted_blocks(files):
+    for block_prefixes, block_rows in sorted_blocks(members):
         end = start + len(block_prefixes)
         prefixes[start:end], rows[start:end] = block_prefixes, block_rows
         start = end
@@ -250,68 +244,6 @@ def merge_runs(first: Run, second: Run) -> Run:
     return Run(frozen(prefixes), frozen(rows[order]), frozen(fan_out(prefixes)), frozen(layer_of))
 
 
-def sorted_blocks(files: Sequence[CacheFile]) -> Iterator[tuple[U64, U64]]:
-    """Read the tags of some layers in the order of a run.
-
-    Parameters
-    ----------
-    files : sequence of CacheFile
-        The layers; those that are not `is_indexed` are left out.
-
-    Yields
-    ------
-    prefixes : (n,) uint64
-        The next prefixes, ascending.
-    rows : (n, 4) uint64
-        The rows that belong to them; see `Run`.
-
-    Notes
-    -----
-    Memory: 8 bytes a tag, and one block. A block has half a million tags, and as many more as share
-    the first bits of its last prefix.
-    """
-    is_large = sum(file.n_bytes for file in files) > RESIDENT_BYTES
-    counts = [file.n_tags if is_indexed(file) else 0 for file in files]
-    layer_bits = max(len(counts) - 1, 0).bit_length()
-    tag_bits = max(max(counts, default=0) - 1, 0).bit_length()
-    keys = np.empty(sum(counts), np.uint64)
-    starts = np.cumsum([0, *counts]).tolist()
-    for number, file in enumerate(files):  # over layers: each is one block of the column
-        if counts[number]:
-            layer_keys = keys[starts[number] : starts[number + 1]]
-            _pack_keys(file, number, layer_bits, tag_bits, out=layer_keys)
-        if is_large:
-            release_pages(file.data)
-    keys.sort()
-    tags = LayerTags.of_files(files)
-    low_bits = np.uint64((1 << (layer_bits + tag_bits)) - 1)
-    end = 0
-    while end < len(keys):
-        start, end = end, min(end + _TAGS_PER_BLOCK, len(keys))
-        # Tags of one prefix stay together.
-        end = int(np.searchsorted(keys, keys[end - 1] | low_bits, side="right"))
-        address = keys[start:end] & low_bits
-        layer_no, tag_row = address >> np.uint64(tag_bits), address & np.uint64((1 << tag_bits) - 1)
-        rows = tags.raw_digests(layer_no.view(np.int64), tag_row.view(np.int64))
-        if is_large:
-            tags.release()
-        prefixes = read_prefixes(rows.view(np.uint8))
-        rows[:, 0] = layer_no << _LAYER_SHIFT | tag_row
-        if (prefixes[1:] < prefixes[:-1]).any():
-            order = np.argsort(prefixes, kind="stable")
-            prefixes, rows = prefixes[order], rows[order]
-        yield prefixes, rows
-
-
-def _pack_keys(file: CacheFile, number: int, layer_bits: int, tag_bits: int, out: U64) -> None:
-    """Write the keys of one layer's tags, in file order: prefix, layer, tag row."""
-    low_bits = np.uint64(layer_bits + tag_bits)
-    np.right_shift(read_prefixes(file.packed, PREFIX_BYTES), low_bits, out=out)
-    out <<= low_bits
-    out |= np.arange(len(out), dtype=np.uint64)
-    out |= np.uint64(number << tag_bits)
-
-
 def fan_out(prefixes: U64) -> U32:
     """Count the tags before each bucket.
 
@@ -325,39 +257,33 @@ def fan_out(prefixes: U64) -> U32:
     (2**k + 1,) uint32
         Row of the first tag of each bucket: more than one bucket and at most two a tag.
     """
-    bucket_bits = max(len(prefixes).bit_length(), 1)
-    bucket_start = np.zeros((1 << bucket_bits) + 1, np.uint32)
-    for start in range(0, len(prefixes), _TAGS_PER_BLOCK):  # the tags of a block fill few buckets
-        shifted: U64 = prefixes[start : start + _TAGS_PER_BLOCK] >> np.uint64(64 - bucket_bits)
-        bucket = shifted.view(np.int64)
-        first = int(bucket[0])
-        counts = np.bincount(bucket - first)
-        bucket_start[first + 1 : first + 1 + len(counts)] += counts.astype(np.uint32)
+    bucket_start = np.zeros((1 << bucket_bits(len(prefixes))) + 1, np.uint32)
+    for start in range(0, len(prefixes), _TAGS_PER_BLOCK):
+        count_buckets(bucket_start, prefixes[start : start + _TAGS_PER_BLOCK])
     return np.cumsum(bucket_start, out=bucket_start)
 
 
-def is_indexed(file: CacheFile) -> bool:
-    """Return whether a search of sorted digests finds in a file what Go's search finds."""
-    return file.algorithm is Algorithm.SHA256 and file.is_sound()
+def bucket_bits(n_tags: int) -> int:
+    """Return how many bits of a prefix choose its bucket."""
+    return max(n_tags.bit_length(), 1)
 
 
-def read_prefixes(raw: U8, start: int = 0) -> U64:
-    """Read prefixes from raw digests.
+def count_buckets(counts: U32, prefixes: U64) -> None:
+    """Count the tags of each bucket.
 
     Parameters
     ----------
-    raw : (n, n_bytes) uint8
-        Rows of contiguous bytes.
-    start : int
-        Where in each row the raw digest begins.
-
-    Returns
-    -------
-    (n,) uint64
-        8 bytes of each row, read big-endian.
+    counts : (2**k + 1,) uint32
+        Incremented behind the bucket of each tag; summed up from the start, it is the fan-out
+        table.
+    prefixes : (n,) uint64, ascending
+        At least one. The fewer buckets they fill, the faster.
     """
-    prefixes: U64 = raw[:, start : start + 8].view(_BIG_ENDIAN)[:, 0].astype(np.uint64)
-    return prefixes
+    shifted: U64 = prefixes >> np.uint64(65 - (len(counts) - 1).bit_length())
+    bucket = shifted.view(np.int64)
+    first = int(bucket[0])
+    n_tags = np.bincount(bucket - first)
+    counts[first + 1 : first + 1 + len(n_tags)] += n_tags.astype(np.uint32)
 
 
 def _take_rows(table: U64, rows: I64) -> U64:
