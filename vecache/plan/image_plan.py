@@ -41,7 +41,8 @@ class ImagePlan(ArrowExport):
     cache_after : LayersCache
         The layers that count as present after the pull.
     least, most : tuple of LayerPlan
-        The same layers, as if each found all layers before it, and as if it found none of them.
+        The same layers, as if each found all layers before it, and as if it found none of them; the
+        first twice where layers are copied one at a time.
     """
 
     image: Image

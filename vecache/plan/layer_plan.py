@@ -49,6 +49,9 @@ class LayerPlan:
         The layers that count as present when this one is pulled.
     ignores_ranges : bool
         Whether the registry sends the blob from its start, whatever range is asked for.
+    reads_toc : bool
+        Whether the TOC is fetched: where the state is PARTIAL, and where only the TOC says that the
+        blob has to come whole, as it has no tar-split.
     """
 
     layer: ImageLayer
@@ -56,6 +59,7 @@ class LayerPlan:
     replay: Replay | None
     cache: LayersCache
     ignores_ranges: bool = False
+    reads_toc: bool = False
 
     @property
     def blob(self) -> str:
@@ -101,7 +105,7 @@ class LayerPlan:
     @property
     def toc_bytes(self) -> int:
         """Bytes over the wire for the TOC, with tar-split and footer."""
-        if self.state is not LayerState.PARTIAL:
+        if not self.reads_toc:
             return 0
         if not self.ignores_ranges:
             return self.layer.toc_bytes
@@ -121,7 +125,7 @@ class LayerPlan:
     @property
     def toc_requests(self) -> int:
         """Requests for the TOC."""
-        return self.layer.toc_requests if self.state is LayerState.PARTIAL else 0
+        return self.layer.toc_requests if self.reads_toc else 0
 
     @property
     def data_transfer(self) -> Transfer:
@@ -138,7 +142,7 @@ class LayerPlan:
     def requests(self) -> int:
         """Requests: those for the TOC, refused ones, and one for data where a file is missing."""
         if self.replay is None:
-            return int(self.state is LayerState.WHOLE)
+            return self.toc_requests + int(self.state is LayerState.WHOLE)
         # Go asks even where all chunks of the missing files turn out to be local: for no bytes.
         has_missing = bool(len(self.replay.missing_rows))
         return self.toc_requests + self.n_refused + has_missing

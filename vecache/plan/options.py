@@ -49,6 +49,9 @@ class PlanOptions:
         Whether layers are pulled in part at all (storage.conf `enable_partial_images`).
     estargz : bool
         Whether eStargz layers are (`insecure_allow_unpredictable_image_contents`).
+    unpredictable : bool or None
+        Whether the same setting leaves all layers unchecked, so that those pulled in part are
+        identified by their TOC. None: if any layer of the store was pulled so.
     convert : bool
         Whether layers without a TOC are converted and get one (`convert_images`).
     bytes_per_second : float or None
@@ -68,6 +71,7 @@ class PlanOptions:
     parallel: int = DEFAULT_PARALLEL
     partial: bool = True
     estargz: bool = True
+    unpredictable: bool | None = None
     convert: bool = False
     bytes_per_second: float | None = None
     round_trip_seconds: float = 0.05
@@ -106,7 +110,9 @@ def pull_options(
     else:
         settings = store.pull_settings(reflink=known)
         options = PlanOptions(
-            **{each.name: getattr(settings, each.name) for each in fields(settings)}, **more
+            **{each.name: getattr(settings, each.name) for each in fields(settings)},
+            unpredictable=settings.estargz if store.is_own else None,
+            **more,
         )
     named: dict[str, Any] = {
         "hard_links": hard_links,

@@ -3,12 +3,12 @@
 1. `presence.py` decides which layers are pulled, and which of those in part.
 2. A layer that is pulled in part is replayed (`replay.py`) against the local layers and those of
    its own image that are committed when it looks: `schedule.py` says how many.
-3. What is pulled is appended, with the cache file that Podman will write for it. A layer that was
-   fetched whole has no TOC, and nothing of it is reused later; one that Podman converts gets a TOC
-   that nobody knows before the pull.
+3. What is pulled is appended (`commit.py`).
 
 Each layer is also replayed as if it found all layers before it, and as if it found none: the bounds
-of the plan. Where nothing of the image's own layers is found, the three are one.
+of the plan. Where nothing of the image's own layers is found, the three are one; so they are where
+layers are copied one at a time. A layer that the
+image has twice is pulled twice if the second one starts before the first is committed.
 
 The same layer is planned many times: by several images, and in every order of them that is tried.
 What does not depend on the store is computed once per `Planner`. Planning again with other options
@@ -19,32 +19,31 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from vecache.cache.reader import CacheFile
-from vecache.cache.writer import pack_cache
 from vecache.errors import DigestError, TocError
 from vecache.image.model import Image
 from vecache.index.layers_cache import LayersCache
-from vecache.index.load import CachedLayer, CacheSource, ExcludedLayer
+from vecache.plan.commit import Commits, pulled_layer
 from vecache.plan.files import select_files
 from vecache.plan.image_plan import ImagePlan
 from vecache.plan.layer_plan import LayerPlan, LayerState
 from vecache.plan.options import GAP_BYTES, MAX_RANGES, PlanOptions, pull_options
-from vecache.plan.presence import ImageStack, PresentLayers, state_of
+from vecache.plan.presence import state_of
 from vecache.plan.replay import replay_layer
 from vecache.plan.schedule import Transfer, visible_in_waves, visible_over_network
-from vecache.store.records import ImageRecord, LayerRecord
+from vecache.toc.files import TocFormat
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from vecache.image.model import ImageLayer
+    from vecache.index.load import CachedLayer, ExcludedLayer
     from vecache.plan.files import PullFiles
-    from vecache.toc.layout import Layout
 
 __all__ = ["Planner", "plan_image", "plan_images"]
+
+_Key: TypeAlias = tuple[str, str, str | None]
 
 
 def plan_image(
@@ -165,158 +164,146 @@ class Planner:
     """Plans pulls with the same options, and prepares each layer once."""
 
     def __init__(self, options: PlanOptions) -> None:
-        self._options = options
-        self._prepared: dict[
-            tuple[str, str, str | None], tuple[PullFiles, CachedLayer | ExcludedLayer]
-        ] = {}
+        self.options = options
+        self._prepared: dict[_Key, tuple[PullFiles, CachedLayer | ExcludedLayer]] = {}
+        self._states: dict[_Key, LayerState] = {}
 
     def plan(
         self, image: Image, cache: LayersCache, progress: Callable[[], object] | None = None
     ) -> ImagePlan:
         """Plan the pull of one image."""
         _check_types(image, cache)
-        one_by_one, caches = self._plan_one_by_one(image, cache, progress)
-        pulled = [plan for plan in one_by_one if plan.state is not LayerState.PRESENT]
-        plans: dict[tuple[int, int], LayerPlan] = {}
-
-        def plan_with(number: int, visible: int) -> LayerPlan:
-            """Plan a pulled layer that finds so many of the pulled layers before it."""
-            key = number, visible
-            if key not in plans:
-                plans[key] = self._plan_again(pulled[number], caches[visible])
-            return plans[key]
-
-        def plan_all(visible: Sequence[int]) -> tuple[LayerPlan, ...]:
-            planned = iter([plan_with(*each) for each in enumerate(visible)])
-            return tuple(
-                plan if plan.state is LayerState.PRESENT else next(planned) for plan in one_by_one
-            )
-
+        pull = _ImagePull(self, image, cache)
+        least = pull.plan_one_by_one(progress)
         return ImagePlan(
             image,
-            self._options,
-            layers=plan_all(self._visible(pulled, plan_with)),
-            cache_after=caches[-1],
-            least=one_by_one,
-            most=plan_all([0] * len(pulled)),
+            self.options,
+            layers=pull.plan_visible(pull.visible()),
+            cache_after=pull.commits.finish(image),
+            least=least,
+            most=least if self.options.parallel == 1 else pull.plan_visible([0] * pull.n_pulled),
         )
 
-    def _plan_one_by_one(
-        self, image: Image, cache: LayersCache, progress: Callable[[], object] | None
-    ) -> tuple[tuple[LayerPlan, ...], list[LayersCache]]:
-        """Plan each layer as if it found all before it.
+    def is_prepared(self, layer: ImageLayer) -> bool:
+        """Return whether a layer's TOC has been read and parsed."""
+        return _key(layer) in self._prepared
 
-        Also return the layers that are there before the pull, and after each pulled layer.
-        """
-        present = PresentLayers(cache)
-        stack = ImageStack(present)
-        self._read_ahead(image, present)
-        plans, caches = [], [cache]
-        for layer in image.layers:
-            plan = self._plan_layer(layer, caches[-1], present)
-            after = self._commit(plan, present, stack)
-            if plan.state is LayerState.PRESENT:
-                caches[-1] = after
-            else:
-                caches.append(after)
-            plans.append(plan)
-            if progress is not None:
-                progress()
-        caches[-1] = caches[-1].with_image(_image_record(image, stack.top))
-        return tuple(plans), caches
-
-    def _plan_layer(
-        self, layer: ImageLayer, cache: LayersCache, present: PresentLayers
-    ) -> LayerPlan:
-        if present.have(layer):
-            return LayerPlan(layer, LayerState.PRESENT, None, cache)
-        if state_of(layer, self._options) is LayerState.WHOLE:
-            return LayerPlan(layer, LayerState.WHOLE, None, cache)
-        files, _ = self._prepare(layer)
+    def plan_pulled(self, layer: ImageLayer, cache: LayersCache) -> LayerPlan:
+        """Plan a layer that is not present."""
+        key, options = _key(layer), self.options
+        if key not in self._states:
+            self._states[key] = state_of(layer, options)
+        state = self._states[key]
+        # Of a layer without tar-split only the TOC says that it has to come whole.
+        reads_toc = options.partial and layer.toc_format is TocFormat.ZSTD_CHUNKED
+        if state is LayerState.WHOLE:
+            return LayerPlan(layer, state, None, cache, options.whole_blobs, reads_toc)
+        files, _ = self.prepare(layer)
         with _layer_in_errors(layer):
-            replay = replay_layer(files, cache, self._options)
-        return LayerPlan(
-            layer, LayerState.PARTIAL, replay, cache, ignores_ranges=self._options.whole_blobs
-        )
+            replay = replay_layer(files, cache, options)
+        return LayerPlan(layer, state, replay, cache, options.whole_blobs, reads_toc=True)
 
-    def _plan_again(self, plan: LayerPlan, cache: LayersCache) -> LayerPlan:
+    def plan_again(self, plan: LayerPlan, cache: LayersCache) -> LayerPlan:
         """Plan a layer that finds fewer of its image's layers: the first of those it found."""
+        if plan.state is LayerState.PRESENT:  # for one that it does not find
+            return self.plan_pulled(plan.layer, cache)
         # The first layer with a digest answers. So where no answer came from the layers that are
         # not visible, it is the same without them.
         if plan.replay is None or plan.replay.n_layers_used <= len(cache.layers):
             return plan
         with _layer_in_errors(plan.layer):
-            replay = replay_layer(plan.replay.files, cache, self._options, plan.replay)
-        return LayerPlan(plan.layer, plan.state, replay, cache, ignores_ranges=plan.ignores_ranges)
+            replay = replay_layer(plan.replay.files, cache, self.options, plan.replay)
+        return replace(plan, replay=replay, cache=cache)
 
-    def _commit(self, plan: LayerPlan, present: PresentLayers, stack: ImageStack) -> LayersCache:
-        """Return the layers that are there once this one is committed."""
-        layer, cache, parent = plan.layer, plan.cache, stack.top or None
-        layer_id, exists = stack.add(layer, by_toc=self._options.estargz)
-        if exists:
-            if plan.state is LayerState.PRESENT:
-                return cache
-            return cache.with_blob_info(present.learn(layer, plan.state))
-        committed = self._committed_layer(plan, layer_id)
-        committed = replace(committed, record=replace(committed.record, parent=parent))
-        present.add(committed.record)
-        return cache.append(committed)
-
-    def _committed_layer(self, plan: LayerPlan, layer_id: str) -> CachedLayer | ExcludedLayer:
-        layer = plan.layer
-        if plan.state is LayerState.PARTIAL:
-            pulled = self._prepare(layer)[1]
-            return replace(pulled, record=replace(pulled.record, id=layer_id))
-        if plan.state is LayerState.PRESENT:
-            # Only under another parent. Podman makes the layer from local data.
-            record = LayerRecord(layer_id, diff_digest=layer.diff_id, is_read_only=False)
-            return ExcludedLayer(record, "no TOC: made from a local layer")
-        record = LayerRecord(
-            layer_id,
-            diff_digest=layer.diff_id,
-            compressed_diff_digest=layer.blob,
-            is_read_only=False,
-        )
-        if self._options.convert and self._options.partial:
-            reason = "converted: its TOC is not known before the pull"
-            return ExcludedLayer(record, reason, is_unread=True)
-        return ExcludedLayer(record, "no TOC: pulled whole")
-
-    def _visible(
-        self, pulled: list[LayerPlan], plan_with: Callable[[int, int], LayerPlan]
-    ) -> list[int]:
-        """Return how many of the pulled layers before it each one finds committed."""
-        options = self._options
-        if options.bytes_per_second is None:
-            return visible_in_waves(len(pulled), options.parallel)
-        return visible_over_network(
-            [Transfer(plan.toc_bytes, plan.toc_requests) for plan in pulled],
-            lambda number, visible: plan_with(number, visible).data_transfer,
-            options.parallel,
-            options.bytes_per_second,
-            options.round_trip_seconds,
-        )
-
-    def _read_ahead(self, image: Image, present: PresentLayers) -> None:
-        """Announce the TOCs that the plan will read, so that they are fetched side by side."""
-        if self._options.partial:
-            image.read_ahead(
-                layer
-                for layer in image.layers
-                if _key(layer) not in self._prepared and not present.have(layer)
-            )
-
-    def _prepare(self, layer: ImageLayer) -> tuple[PullFiles, CachedLayer | ExcludedLayer]:
+    def prepare(self, layer: ImageLayer) -> tuple[PullFiles, CachedLayer | ExcludedLayer]:
         """Return the files that a pull visits, and the layer as the store has it afterwards."""
         key = _key(layer)
         if key not in self._prepared:
             assert layer.toc_format is not None  # others are pulled whole
             entries, toc_offset = layer.toc.entries, layer.toc_offset
-            layout = self._options.layout
+            layout = self.options.layout
             with _layer_in_errors(layer):
                 files = select_files(entries, layer.toc_format, toc_offset, layout)
-            self._prepared[key] = files, _pulled_layer(layer, layout)
+            self._prepared[key] = files, pulled_layer(layer, layout)
         return self._prepared[key]
+
+
+class _ImagePull:
+    """The pull of one image; its layers that the store lacks at first are counted from 0."""
+
+    def __init__(self, planner: Planner, image: Image, cache: LayersCache) -> None:
+        self.commits = Commits(cache, planner.options)
+        self._planner = planner
+        self._image = image
+        self._one_by_one: list[LayerPlan] = []
+        self._rows = [
+            row for row, layer in enumerate(image.layers) if not self.commits.present.have(layer, 0)
+        ]
+        self._plans: dict[tuple[int, int], LayerPlan] = {}
+
+    @property
+    def n_pulled(self) -> int:
+        """How many layers the store lacks at first."""
+        return len(self._rows)
+
+    def plan_one_by_one(self, progress: Callable[[], object] | None) -> tuple[LayerPlan, ...]:
+        """Plan each layer as if it found all before it."""
+        commits, planner = self.commits, self._planner
+        layers, lacking = self._image.layers, set(self._rows)
+        if planner.options.partial:  # so that TOCs are fetched side by side
+            self._image.read_ahead(
+                layers[row] for row in self._rows if not planner.is_prepared(layers[row])
+            )
+        for row, layer in enumerate(layers):
+            cache = commits.caches[-1]
+            if commits.present.have(layer, len(commits.caches) - 1):
+                plan = LayerPlan(layer, LayerState.PRESENT, None, cache)
+                commits.add_present(layer, may_be_pulled=row in lacking)
+            else:
+                plan = planner.plan_pulled(layer, cache)
+                if plan.state is LayerState.WHOLE:
+                    commits.add_whole(layer)
+                else:
+                    commits.add_partial(layer, planner.prepare(layer)[1])
+            self._one_by_one.append(plan)
+            if progress is not None:
+                progress()
+        return tuple(self._one_by_one)
+
+    def plan_visible(self, visible: Sequence[int | None]) -> tuple[LayerPlan, ...]:
+        """Plan each layer as if it found so many of the image's; None means that it is present."""
+        plans = self._one_by_one.copy()
+        for number, n_layers in enumerate(visible):
+            if n_layers is not None:
+                plans[self._rows[number]] = self._plan(number, n_layers)
+        return tuple(plans)
+
+    def visible(self) -> list[int | None]:
+        """Return how many of the image's layers each one finds committed."""
+        options = self._planner.options
+        if options.bytes_per_second is None:
+            return visible_in_waves(self.n_pulled, options.parallel, self._is_present)
+        alone = [self._plan(number, 0) for number in range(self.n_pulled)]
+        return visible_over_network(
+            [Transfer(plan.toc_bytes, plan.toc_requests) for plan in alone],
+            lambda number, n_layers: self._plan(number, n_layers).data_transfer,
+            options.parallel,
+            options.bytes_per_second,
+            options.round_trip_seconds,
+            self._is_present,
+        )
+
+    def _is_present(self, number: int, n_committed: int) -> bool:
+        layer = self._image.layers[self._rows[number]]
+        return self.commits.present.have(layer, n_committed)
+
+    def _plan(self, number: int, n_layers: int) -> LayerPlan:
+        """Plan a layer that is pulled, and finds so many of the image's."""
+        key = number, n_layers
+        if key not in self._plans:
+            plan, cache = self._one_by_one[self._rows[number]], self.commits.caches[n_layers]
+            self._plans[key] = self._planner.plan_again(plan, cache)
+        return self._plans[key]
 
 
 def _check_types(image: object, cache: object) -> None:
@@ -330,40 +317,8 @@ def _check_types(image: object, cache: object) -> None:
         )
 
 
-def _image_record(image: Image, top_layer: str) -> ImageRecord:
-    """Return the record of a pulled image; its id depends on the config, which is not retained."""
-    return ImageRecord(
-        id=image.digest.partition(":")[2],
-        digest=image.digest,
-        names=tuple(dict.fromkeys(filter(None, (image.name, image.reference)))),
-        top_layer=top_layer or None,
-        big_data_names=(),
-        store_root=Path(),
-        is_read_only=False,
-        manifest_digest=image.digest,
-    )
-
-
-def _key(layer: ImageLayer) -> tuple[str, str, str | None]:
+def _key(layer: ImageLayer) -> _Key:
     return layer.blob, layer.diff_id, layer.toc_digest
-
-
-def _pulled_layer(layer: ImageLayer, layout: Layout) -> CachedLayer | ExcludedLayer:
-    """Return a layer pulled in part, with the cache file that Podman will write for it."""
-    record = LayerRecord(
-        layer.diff_id.partition(":")[2],
-        diff_digest=layer.diff_id,
-        toc_digest=layer.toc_digest,
-        is_read_only=False,
-    )
-    entries = layer.toc.entries
-    try:
-        cache = CacheFile.parse(pack_cache(entries, layout))
-    except (DigestError, TocError) as error:
-        # The pull itself does not check each digest. The next one fails to write this cache,
-        # logs that, and goes on without: source containers/storage cache_linux.go load.
-        return ExcludedLayer(record, str(error))
-    return CachedLayer(record, cache, CacheSource.APPENDED, entries=entries, layout=layout)
 
 
 @contextmanager

@@ -9,6 +9,8 @@ the first few of it: a number, here called `visible`.
   before them. It needs nothing measured, and equals what was recorded where layers are alike.
 - `visible_over_network` simulates the transfers over one link that all slots share.
 
+A layer that is present when it starts takes no time, and stands as None.
+
 Neither is exact: disks, processors and other traffic decide too. Bounds hold whatever the timing:
 at best a layer finds all layers before it, at worst none.
 
@@ -18,12 +20,15 @@ Source: containers/image copy/single.go copyLayers; storage/storage_dest.go queu
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["Transfer", "visible_in_waves", "visible_over_network"]
+__all__ = ["IsPresent", "Transfer", "visible_in_waves", "visible_over_network"]
+
+IsPresent: TypeAlias = "Callable[[int, int], bool]"
+"""Whether a layer is not pulled if it starts when so many layers of its image are committed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +39,9 @@ class Transfer:
     requests: int  # one after another
 
 
-def visible_in_waves(n_layers: int, slots: int) -> list[int]:
+def visible_in_waves(
+    n_layers: int, slots: int, is_present: IsPresent | None = None
+) -> list[int | None]:
     """Return how many layers each one finds, where all take equally long.
 
     Examples
@@ -44,7 +51,17 @@ def visible_in_waves(n_layers: int, slots: int) -> list[int]:
     >>> visible_in_waves(4, 1)
     [0, 1, 2, 3]
     """
-    return [layer // slots * slots for layer in range(n_layers)]
+    visible: list[int | None] = []
+    committed = n_pulled = 0
+    for layer in range(n_layers):
+        if n_pulled == slots:
+            committed, n_pulled = layer, 0
+        if is_present is not None and is_present(layer, committed):
+            visible.append(None)
+        else:
+            visible.append(committed)
+            n_pulled += 1
+    return visible
 
 
 def visible_over_network(
@@ -53,7 +70,8 @@ def visible_over_network(
     slots: int,
     bytes_per_second: float,
     round_trip_seconds: float,
-) -> list[int]:
+    is_present: IsPresent | None = None,
+) -> list[int | None]:
     """Return how many layers each one finds, from a simulation of all transfers.
 
     `tocs` has one item per layer; `data(layer, visible)` returns what a layer fetches when it finds
@@ -70,20 +88,25 @@ def visible_over_network(
     [0, 0, 1]
     """
     n_layers = len(tocs)
-    visible = [0] * n_layers
+    visible: list[int | None] = [None] * n_layers
     is_done = [False] * n_layers
     active: list[_Step] = []
     started = committed = 0
-    while committed < n_layers:
+    while True:
         while len(active) < slots and started < n_layers:
-            active.append(_Step.of(started, tocs[started], round_trip_seconds))
+            if is_present is not None and is_present(started, committed):
+                is_done[started] = True
+                committed = _count_committed(is_done, committed)
+            else:
+                active.append(_Step.of(started, tocs[started], round_trip_seconds))
             started += 1
+        if not active:
+            return visible
         finished = _advance(active, bytes_per_second)
         # Done layers are committed before others look: Podman commits in the thread that is done.
         for step in finished:
             is_done[step.layer] |= step.has_looked
-        while committed < n_layers and is_done[committed]:
-            committed += 1
+        committed = _count_committed(is_done, committed)
         for step in finished:
             active.remove(step)
             if not step.has_looked:
@@ -92,7 +115,13 @@ def visible_over_network(
                 looked = _Step.of(step.layer, transfer, round_trip_seconds)
                 looked.has_looked = True
                 active.append(looked)
-    return visible
+
+
+def _count_committed(is_done: list[bool], committed: int) -> int:
+    """Return how many layers are committed: those that are done, with all before them."""
+    while committed < len(is_done) and is_done[committed]:
+        committed += 1
+    return committed
 
 
 @dataclass(slots=True, eq=False)
