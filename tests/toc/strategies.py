@@ -80,22 +80,21 @@ ODD_ENTRIES = st.one_of(
 )
 
 
-def _dump(pairs: list[tuple[str, Any]] | None, *, ascii_only: bool) -> str:
+def _dump(value: Any, ascii_only: bool) -> str:
+    return json.dumps(value, ensure_ascii=ascii_only, separators=(",", ":"))
+
+
+def _dump_entry(pairs: list[tuple[str, Any]] | None, ascii_only: bool) -> str:
     """Write an object with its fields in order, repeats and all."""
     if pairs is None:
         return "null"
-    fields = (
-        f"{json.dumps(name, ensure_ascii=ascii_only)}:{json.dumps(value, ensure_ascii=ascii_only)}"
-        for name, value in pairs
-    )
+    fields = (f"{_dump(name, ascii_only)}:{_dump(value, ascii_only)}" for name, value in pairs)
     return f"{{{','.join(fields)}}}"
 
 
 def _document(entries: list[Any], top: list[tuple[str, Any]], ascii_only: bool) -> bytes:
-    listed = ",".join(_dump(entry, ascii_only=ascii_only) for entry in entries)
-    fields = [
-        f"{json.dumps(name)}:{json.dumps(value, ensure_ascii=ascii_only)}" for name, value in top
-    ]
+    listed = ",".join(_dump_entry(entry, ascii_only) for entry in entries)
+    fields = [f"{_dump(name, True)}:{_dump(value, ascii_only)}" for name, value in top]
     middle = len(fields) // 2
     text = ",".join([*fields[:middle], f'"entries":[{listed}]', *fields[middle:]])
     return f"{{{text}}}".encode("utf-8", "surrogatepass")
@@ -119,6 +118,46 @@ ODD_DOCUMENTS = st.builds(
     st.booleans(),
 )
 DOCUMENTS = SENSIBLE | ODD_DOCUMENTS
+
+# What writers write: at least a type and a name, and nothing that Go refuses but digests.
+WRITTEN_FIELDS = {
+    **FIELDS,
+    **{
+        name: st.integers(-(10**16) + 1, 10**16 - 1) | st.integers(0, 20)
+        for name, strategy in FIELDS.items()
+        if strategy is INTEGERS
+    },
+    **dict.fromkeys(["modtime", "accesstime"], st.just("2024-02-29T01:02:03Z")),
+    "changetime": st.just("0001-01-01T00:00:00Z"),
+    "xattrs": st.dictionaries(st.text(min_size=1, max_size=3), st.text(max_size=4), max_size=3),
+    **dict.fromkeys(["userName", "groupName"], NAMES),
+    "innerOffset": st.integers(0, 10**16 - 1),
+}
+_OTHERS = sorted(set(WRITTEN_FIELDS) - {"type", "name"})
+WRITTEN_ENTRIES = st.lists(st.sampled_from(_OTHERS), unique=True, max_size=8).flatmap(
+    lambda names: st.fixed_dictionaries(
+        {name: WRITTEN_FIELDS[name] for name in ("type", "name", *names)}
+    )
+)
+
+
+def _write(entries: list[dict[str, Any]], end: dict[str, str], form: dict[str, Any]) -> bytes:
+    document = {"version": 1, "entries": entries, **end}
+    return json.dumps(document, **form).encode("utf-8", "surrogatepass")
+
+
+WRITTEN = st.builds(
+    _write,
+    st.lists(WRITTEN_ENTRIES, min_size=1, max_size=6),
+    st.sampled_from([{}, {"tarSplitDigest": "sha256:" + "0" * 64}]),
+    st.fixed_dictionaries(
+        {"ensure_ascii": st.booleans(), "indent": st.sampled_from([None, None, "\t", " "])}
+    ).flatmap(
+        lambda form: st.just(
+            {**form, "separators": (",", ":") if form["indent"] is None else (",", ": ")}
+        )
+    ),
+)
 
 
 def changed(documents: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:

@@ -1,8 +1,8 @@
 """Convert what either parser read to `Entries`.
 
-1. `ParsedToc` holds the document's fields as nullable Arrow columns under their names in JSON.
-2. `build_entries` fills in defaults, converts texts to codes and digests, checks all times, and
-   gives empty regular files the digest that Go gives them.
+1. `ParsedToc` holds the document's fields as columns under their names in JSON.
+2. `build_entries` converts texts to codes and digests, checks all times, and gives empty regular
+   files the digest that Go gives them.
 
 JSON is read in `fast` and `exact`.
 """
@@ -10,7 +10,7 @@ JSON is read in `fast` and `exact`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -55,9 +55,10 @@ class ParsedToc:
 
     version: int  # 0 where there is none
     tar_split_digests: Sequence[bytes]  # all values; all must be digests, the last one counts
-    # A binary column for each of `TEXTS`, an int64 column for each of `INTEGERS`; one row an entry,
-    # null where the entry does not have the field.
-    fields: Mapping[str, Any]
+    # A column for each of `TEXTS` and `INTEGERS`, one row an entry: an empty text or 0, not null,
+    # where the entry does not have the field.
+    texts: Mapping[str, BinaryColumn]
+    integers: Mapping[str, I64]
     times: BinaryColumn  # every text given as a time, in any order
     xattrs: Xattrs
 
@@ -73,10 +74,7 @@ def build_entries(parsed: ParsedToc) -> Entries:
     row = find_bad_time(parsed.times)
     if row >= 0:
         raise TocError(f"{quoted(parsed.times[row].as_py())} is not an RFC 3339 time")
-    texts = {name: parsed.fields[name].fill_null(b"") for name in TEXTS}
-    numbers: dict[str, I64] = {
-        name: parsed.fields[name].fill_null(0).to_numpy(zero_copy_only=False) for name in INTEGERS
-    }
+    texts, numbers = parsed.texts, parsed.integers
     kind = _codes(texts["type"], _KINDS, first=EntryKind.REG, other=EntryKind.OTHER)
     is_empty = (kind == EntryKind.REG) & (numbers["size"] == 0)
     return Entries(

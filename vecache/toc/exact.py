@@ -46,7 +46,7 @@ from vecache.toc.entries import Xattrs
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["parse_exact"]
+__all__ = ["parse_exact", "unescape"]
 
 _TOP_FIELDS = {name.lower().encode(): name for name in ("version", "entries", "tarSplitDigest")}
 _ENTRY_FIELDS = {name.lower().encode(): name for name in (*TEXTS, *INTEGERS, *TIMES, "xattrs")}
@@ -74,6 +74,18 @@ def parse_exact(data: bytes) -> ParsedToc:
         elif value is not None:
             raise TocError("entries: wanted an array")
     return _collect(version, tar_split_digests, entries)
+
+
+def unescape(texts: list[bytes]) -> list[bytes]:
+    r"""Unescape JSON texts, given without their quotes; raise a `TocError` for a bad escape.
+
+    Examples
+    --------
+    >>> unescape([rb"\u0061", rb"\\n"])
+    [b'a', b'\\n']
+    """
+    loaded = _load(b'["' + b'","'.join(texts) + b'"]')
+    return [text.encode("latin-1") for text in loaded]
 
 
 def _load(data: bytes) -> Any:
@@ -172,7 +184,8 @@ def _text(name: str, value: Any) -> bytes:
 
 def _collect(version: int, tar_split_digests: list[bytes], entries: list[Any]) -> ParsedToc:
     """Collect the entries in columns, one entry after the other: order and repeats matter."""
-    columns: dict[str, list[Any]] = {name: [None] * len(entries) for name in TEXTS + INTEGERS}
+    texts = {name: [b""] * len(entries) for name in TEXTS}
+    integers = {name: [0] * len(entries) for name in INTEGERS}
     times: dict[bytes, None] = {}  # distinct, in order: messages name the first bad one
     xattrs: list[tuple[int, bytes, bytes]] = []
     for row, entry in enumerate(entries):
@@ -182,18 +195,16 @@ def _collect(version: int, tar_split_digests: list[bytes], entries: list[Any]) -
                 of_entry = {key: _text("xattrs", text) for key, text in _pairs(value, "xattrs")}
             elif name in TIMES:
                 times[_text(name, value)] = None
+            elif name in texts:
+                texts[name][row] = _text(name, value)
             else:
-                read = _text if name in TEXTS else _integer
-                columns[name][row] = read(name, value)
+                integers[name][row] = _integer(name, value)
         xattrs += [(row, key, of_entry[key]) for key in sorted(of_entry)]
-    fields = {
-        name: pa.array(values, pa.binary() if name in TEXTS else pa.int64())
-        for name, values in columns.items()
-    }
     return ParsedToc(
         version=version,
         tar_split_digests=tar_split_digests,
-        fields=fields,
+        texts={name: pa.array(values, pa.binary()) for name, values in texts.items()},
+        integers={name: np.array(values, np.int64) for name, values in integers.items()},
         times=pa.array(list(times), pa.binary()),
         xattrs=Xattrs(
             entry_row=frozen(np.array([row for row, _, _ in xattrs], np.int64)),
