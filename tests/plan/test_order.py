@@ -12,13 +12,19 @@ from tests.golden import GOLDEN_SMALL, needs_debian
 from tests.layouts import debian_layers_by_image
 from tests.plan.sparse import open_sparse
 from tests.plan.strategies import tocs
+from tests.stores import copy_store
 from vecache.image.open import open_image
 from vecache.index.layers_cache import LayersCache
 from vecache.plan.options import PlanOptions
 from vecache.plan.order import EXACT_IMAGES, OrderResult, best_order
 from vecache.plan.pull import plan_images
+from vecache.store.graphroot import open_store
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
     from vecache.image.model import Image
 
 
@@ -69,6 +75,21 @@ def test_shared_layers_are_pulled_once_and_every_plan_is_reported() -> None:
     found = best_order(images, LayersCache(), options, progress=lambda: calls.append(1))
     check(images, options, found)
     assert len(calls) <= len(images) + 325
+
+
+def test_without_options_the_pulls_are_those_of_the_stores_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """This one does not pull in part: blobs come whole, as `plan_images` says too."""
+    root = copy_store("converted", tmp_path)
+    conf = tmp_path / "storage.conf"
+    conf.write_text(f'[storage]\ndriver = "overlay"\ngraphroot = "{root}"\n')
+    monkeypatch.setenv("CONTAINERS_STORAGE_CONF", str(conf))
+    images = [open_image(f"oci:{GOLDEN_SMALL}/oci:{name}") for name in ("app1", "base")]
+    cache = LayersCache.load(open_store())
+    found = best_order(images, cache)
+    assert found.given_fetch_bytes == sum(plan.fetch_bytes for plan in plan_images(images, cache))
+    assert found.given_fetch_bytes == images[0].blob_bytes  # all layers of `base` are in `app1`
 
 
 @needs_debian

@@ -75,6 +75,7 @@ def test_only_files_that_end_in_conf_are_drop_ins(machine: Path, environ: dict[s
     write(machine / "etc/containers.conf.d/a.conf.bak", 9)
     write(machine / "etc/containers.conf.d/folder.conf/b.conf", 9)
     write(machine / f"etc/containers.rootless.conf.d/{USER + 1}/x.conf", 9)
+    (machine / "etc/containers.conf.d/z.conf").symlink_to(machine / "nowhere")
     assert read_parallel(environ, USER) == 6
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from vecache.plan.options import PlanOptions
+from vecache.plan.options import pull_options
 from vecache.plan.pull import Planner
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from vecache.image.model import Image
     from vecache.index.layers_cache import LayersCache
+    from vecache.plan.options import PlanOptions
 
 __all__ = ["EXACT_IMAGES", "OrderResult", "best_order"]
 
@@ -68,7 +69,7 @@ def best_order(
     cache : LayersCache
         The layers that count as present before the first pull.
     options : PlanOptions, optional
-        Machine and registry.
+        Machine and registry; by default those of the store's machine.
     progress : callable, optional
         Called after each plan of an image.
 
@@ -82,7 +83,7 @@ def best_order(
     ImageError, TocError, DigestError, LocationError
         As `plan_image`.
     """
-    search = _Search(images, options or PlanOptions(), progress)
+    search = _Search(images, options or pull_options(cache.store), progress)
     given_bytes = search.try_given(cache)
     if len(images) <= EXACT_IMAGES:
         search.try_all((), 0, cache)

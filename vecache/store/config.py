@@ -5,12 +5,13 @@ Only the first of these files that exists is read:
 1. `$CONTAINERS_STORAGE_CONF`, where it is set (even if it is missing, no other file is read);
 2. for a user: `$XDG_CONFIG_HOME/containers/storage.conf` (`~/.config/...`);
 3. `/etc/containers/storage.conf`;
-4. `/usr/share/containers/storage.conf`.
+4. `/usr/share/containers/storage.conf`;
+5. for root: `$XDG_CONFIG_HOME/containers/storage.conf`, where that variable is set.
 
 Podman run by a user takes only the driver, the pull options and `rootless_storage_path` from the
-last two, which are the machine's; the rest of them describes root's store. In a user's own file
-`graphroot` comes before `rootless_storage_path`. The default store is `/var/lib/containers/storage`
-for root and `~/.local/share/containers/storage` for a user.
+third and fourth, which are the machine's; the rest of them describes root's store. Elsewhere
+`graphroot` comes before `rootless_storage_path`. There are no drop-in files (Podman 5). The default
+store is `/var/lib/containers/storage` for root and `~/.local/share/containers/storage` for a user.
 
 `registries.conf`, `$STORAGE_OPTS` and options without influence on a pull's cost are not read.
 
@@ -108,14 +109,17 @@ def _config_file(environ: Mapping[str, str], uid: int) -> tuple[Path | None, boo
         own = config_folder(environ, uid) / "storage.conf"
         if os.path.exists(own):
             return own, True
-    return next((file for file in _MACHINE_FILES if os.path.exists(file)), None), uid == 0
+    files = [*_MACHINE_FILES]
+    if uid == 0 and environ.get("XDG_CONFIG_HOME"):
+        files.append(config_folder(environ, uid) / "storage.conf")
+    return next((file for file in files if os.path.exists(file)), None), uid == 0
 
 
 def _graph_root(storage: Fields, environ: Mapping[str, str], uid: int, *, is_own: bool) -> Path:
     """Return the store that the file names, or the default one."""
     chosen = _path(storage, "graphroot") if is_own else ""
-    if uid != 0:
-        chosen = chosen or _path(storage, "rootless_storage_path")
+    # For root too, whatever its name says.
+    chosen = chosen or _path(storage, "rootless_storage_path")
     if chosen:
         known = {**environ, "UID": str(uid), "HOME": _home(environ, uid)}
         # As Go's os.ExpandEnv does: a variable that is not set is empty.

@@ -145,4 +145,5 @@ def _drop_ins(folder: Path) -> list[Path]:
         return []
     except OSError as error:
         raise ConfigError(f"{folder}: {error.strerror}; correct the folder") from error
-    return [folder / name for name in sorted(names) if name.endswith(".conf")]
+    files = (folder / name for name in sorted(names) if name.endswith(".conf"))
+    return [file for file in files if not _is_missing(file)]  # a symbolic link to nowhere is
