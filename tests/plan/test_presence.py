@@ -218,3 +218,36 @@ def test_no_schedule_is_outside_the_bounds(
     alone = Planner(replace(options, parallel=1)).plan(image, cache)
     assert alone.missing_bounds == (alone.missing_bytes,) * 2 == (sum(map(min, missing)),) * 2
     assert alone.fetch_bounds == (alone.fetch_bytes,) * 2 == (sum(map(min, fetch)),) * 2
+
+
+@given(st.integers(2, 40), st.integers(1, 8), st.sets(st.integers(0, 39)))
+def test_bounds_hold_where_a_registry_refuses_requests(
+    n_files: int, n_accepted: int, shared: set[int]
+) -> None:
+    """Podman then asks for half as many ranges: who misses less may have to fetch more."""
+    shared = {number for number in shared if number < n_files}
+    lower, upper = (scattered(name, n_files, shared) for name in ("lower", "upper"))
+    image = open_sparse((lower, 10**9), (upper, 10**9))
+    options = PlanOptions(accepted_ranges=n_accepted, max_ranges=n_files, parallel=2)
+    found = Planner(options).plan(image, LayersCache())
+    orders = [Planner(replace(options, parallel=n)).plan(image, LayersCache()) for n in (1, 2)]
+    sizes = [plan.fetch_bytes for plan in orders]
+    assert found.fetch_bounds == (min(sizes), max(sizes))
+    assert found.missing_bounds == (orders[0].missing_bytes, orders[1].missing_bytes)
+
+
+def scattered(name: str, n_files: int, shared: set[int]) -> bytes:
+    """A TOC of files far from each other; some of them are those of every other such TOC."""
+    entries = [
+        {
+            "type": "reg",
+            "name": f"{number}",
+            "size": 10,
+            "digest": digest_of(f"{'' if number in shared else name}{number}".encode()),
+            "offset": number * (10_000 + number),
+            "endOffset": number * (10_000 + number) + 10,
+        }
+        for number in range(n_files)
+    ]
+    more = {"tarSplitDigest": digest_of(b"split")}
+    return json.dumps({"version": 1, "entries": entries, **more}).encode()

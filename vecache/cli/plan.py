@@ -201,8 +201,9 @@ def _plan_images(
 
 def _is_over(plans: Sequence[ImagePlan], limit: int) -> bool:
     """Return whether more bytes than the limit may be fetched, and print by what figure."""
-    toc_bytes = sum(plan.toc_bytes for plan in plans)
-    expected = sum(plan.fetch_bytes for plan in plans) + toc_bytes
+    expected = sum(plan.fetch_bytes + plan.toc_bytes for plan in plans)
+    # A layer that an image has twice may be pulled twice, and its TOC read twice.
+    toc_bytes = sum(layer.toc_bytes for plan in plans for layer in plan.most)
     most = sum(plan.fetch_bounds[1] for plan in plans) + toc_bytes
     if most <= limit:
         return False

@@ -43,6 +43,8 @@ class ImagePlan(ArrowExport):
     least, most : tuple of LayerPlan
         The same layers, as if each found all layers before it, and as if it found none of them; the
         first twice where layers are copied one at a time.
+    refused_bounds : tuple of int, optional
+        Least and most bytes of data, whatever the timing, where the registry refuses some requests.
     """
 
     image: Image
@@ -51,6 +53,7 @@ class ImagePlan(ArrowExport):
     cache_after: LayersCache
     least: tuple[LayerPlan, ...]
     most: tuple[LayerPlan, ...]
+    refused_bounds: tuple[int, int] | None = None
 
     @property
     def total_bytes(self) -> int:
@@ -64,15 +67,28 @@ class ImagePlan(ArrowExport):
 
     @property
     def missing_bounds(self) -> tuple[int, int]:
-        """Least and most of `missing_bytes`, whatever the timing of the layers."""
-        least = _missing_bytes(layer for layer in self.least if not layer.may_find_more)
-        return least, _missing_bytes(self.most)
+        """Least and most of `missing_bytes`, whatever the timing and what unread layers hold."""
+        unsure = _missing_bytes(layer for layer in self.least if layer.may_find_more)
+        return self.missing_by_timing[0] - unsure, self.missing_by_timing[1]
 
     @property
     def fetch_bounds(self) -> tuple[int, int]:
+        """Least and most of `fetch_bytes`, whatever the timing and what unread layers hold."""
+        unsure = sum(layer.fetch_bytes for layer in self.least if layer.may_find_more)
+        return max(self.fetch_by_timing[0] - unsure, 0), self.fetch_by_timing[1]
+
+    @property
+    def missing_by_timing(self) -> tuple[int, int]:
+        """Least and most of `missing_bytes`, whatever the timing of the layers."""
+        return _missing_bytes(self.least), _missing_bytes(self.most)
+
+    @property
+    def fetch_by_timing(self) -> tuple[int, int]:
         """Least and most of `fetch_bytes`, whatever the timing of the layers."""
-        least = sum(layer.fetch_bytes for layer in self.least if not layer.may_find_more)
-        return least, sum(layer.fetch_bytes for layer in self.most)
+        if self.refused_bounds is not None:
+            return self.refused_bounds
+        least, most = (sum(layer.fetch_bytes for layer in each) for each in (self.least, self.most))
+        return least, most
 
     @property
     def whole_layers(self) -> int:

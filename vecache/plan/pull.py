@@ -182,6 +182,7 @@ class Planner:
             cache_after=pull.commits.finish(image),
             least=least,
             most=least if self.options.parallel == 1 else pull.plan_visible([0] * pull.n_pulled),
+            refused_bounds=pull.refused_bounds(),
         )
 
     def is_prepared(self, layer: ImageLayer) -> bool:
@@ -292,6 +293,25 @@ class _ImagePull:
             options.round_trip_seconds,
             self._is_present,
         )
+
+    def refused_bounds(self) -> tuple[int, int] | None:
+        """Return the least and most bytes of data, where refused requests make both hard to tell.
+
+        Podman asks again with half as many ranges, whatever the registry would accept. So a layer
+        that misses less may fetch more, and only all numbers of layers to find give the bounds.
+        """
+        options = self._planner.options
+        if options.accepted_ranges is None or options.parallel == 1:
+            return None
+        pulled = {row: number for number, row in enumerate(self._rows)}
+        least = most = 0
+        for row, found in enumerate(self._one_by_one):
+            plan, sizes = found, [found.fetch_bytes]
+            for n_layers in reversed(range(pulled.get(row, -1) + 1)):
+                plan = self._planner.plan_again(plan, self.commits.caches[n_layers])
+                sizes.append(plan.fetch_bytes)
+            least, most = least + min(sizes), most + max(sizes)
+        return least, most
 
     def _is_present(self, number: int, n_committed: int) -> bool:
         layer = self._image.layers[self._rows[number]]

@@ -15,7 +15,7 @@ from vecache.store.settings import DEFAULT_PARALLEL
 from vecache.text import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from vecache.plan.curve import RangeCurve
     from vecache.plan.image_plan import ImagePlan
@@ -193,8 +193,11 @@ def _summary(plans: Sequence[ImagePlan], seconds: float | None) -> list[str]:
 def _bounds_lines(plans: Sequence[ImagePlan]) -> list[str]:
     """Say how far the figures may be off, and why."""
     lines = []
-    least = _missing_and_fetch(layer for plan in plans for layer in plan.least)
-    most = _missing_and_fetch(layer for plan in plans for layer in plan.most)
+    by_timing = (
+        [plan.missing_by_timing for plan in plans],
+        [plan.fetch_by_timing for plan in plans],
+    )
+    least, most = ([sum(bounds[end] for bounds in each) for each in by_timing] for end in (0, 1))
     if least != most:
         saved = sum(plan.best.excess[Cause.PARALLEL] for plan in plans)
         advice = f"image_parallel_copies = 1 saves {human_bytes(saved)}" if saved else "an estimate"
@@ -206,20 +209,15 @@ def _bounds_lines(plans: Sequence[ImagePlan]) -> list[str]:
             f"By timing:    {missing} missing and {fetch} of data, {plans[0].options.parallel} "
             f"layers at a time; {advice}."
         )
-    known = (layer for plan in plans for layer in plan.least if not layer.may_find_more)
-    if (at_least := _missing_and_fetch(known)) != least:
+    at_least = [sum(plan.missing_bounds[0] for plan in plans)]
+    at_least.append(sum(plan.fetch_bounds[0] for plan in plans))
+    if at_least != least:
         missing, fetch = map(human_bytes, at_least)
         lines.append(
             f"At least:     {missing} missing and {fetch} of data, if layers whose content is not "
             "known hold the rest."
         )
     return lines
-
-
-def _missing_and_fetch(layers: Iterable[LayerPlan]) -> tuple[int, int]:
-    """Sum up the bytes that are missing and those that go over the wire for them."""
-    pairs = [(layer.missing_bytes or 0, layer.fetch_bytes) for layer in layers]
-    return sum(missing for missing, _ in pairs), sum(fetch for _, fetch in pairs)
 
 
 def _best_lines(layers: Sequence[LayerPlan], best: Best, screen: Screen) -> list[str]:
