@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.golden import GOLDEN_DEBIAN, GOLDEN_SMALL, debian_cache, debian_layers, debian_toc
@@ -12,8 +16,7 @@ from vecache.image.manifest import OCI_IMAGE, OCI_INDEX
 from vecache.store.bigdata import CACHE_KEY, TOC_KEY, big_data_file_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
 
 
 def copy_store(name: str, folder: Path) -> Path:
@@ -106,3 +109,23 @@ def cache_path(root: Path, layer: str) -> Path:
 def toc_path(root: Path, layer: str) -> Path:
     """Where a layer's TOC is."""
     return root / "overlay-layers" / layer / big_data_file_name(TOC_KEY)
+
+
+@contextmanager
+def nobody() -> Iterator[None]:
+    """Take away the rights of root, who may read every file."""
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)  # until the end, as root is the real user still
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+
+
+@contextmanager
+def readable_folder() -> Iterator[Path]:
+    """Make a folder that every user can reach."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o777)
+        yield Path(folder)

@@ -54,6 +54,21 @@ def test_build_names_the_toc_that_is_bad(
     assert out.read_bytes() == b"old"
 
 
+@pytest.mark.parametrize("text", ["{}", '{"schemaVersion": 2, "manifests": []}'])
+def test_other_json_is_not_a_toc(
+    text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "index.json").write_text(text)
+    words = ["build", str(tmp_path / "index.json"), "-o", str(tmp_path / "cache")]
+    assert main(words) == 3
+    assert "index.json: not a TOC: it has neither a version nor entries" in capsys.readouterr().err
+    assert not (tmp_path / "cache").exists()
+    assert main(["inspect", str(tmp_path / "index.json")]) == 3
+    assert "it is not a TOC" in capsys.readouterr().out
+    assert main(["overlap", "--store", str(tmp_path)]) == 3
+    assert "not a TOC" in capsys.readouterr().err
+
+
 def test_a_toc_over_the_limit_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

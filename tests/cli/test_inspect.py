@@ -25,6 +25,17 @@ def inspect(path: Path, capsys: pytest.CaptureFixture[str], code: int = 0) -> di
     return document
 
 
+@pytest.mark.parametrize(
+    ("data", "verb"), [(b"\x28\xb5\x2f\xfd...", "layers"), (b"PAR1...", "overlap")]
+)
+def test_files_for_other_verbs_are_named(
+    data: bytes, verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_bytes(data)
+    assert main(["inspect", str(tmp_path / "file")]) == 3
+    assert f"`vecache {verb} --store FILE` takes that of" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("store", "layer"), small_layers())
 def test_cache_and_toc_tell_of_the_same_files(
     store: str, layer: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

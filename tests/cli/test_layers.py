@@ -111,6 +111,11 @@ def test_caches_of_an_additional_store_are_shown_and_never_used(
     assert [row["cache"] for row in rows] == ["unused"] * 4 + ["none"]
     assert rows[0]["n_tags"] > 0
     assert all("a pull never uses its cache" in row["reason"] for row in rows)
+    assert main(["layers"]) == 0
+    text = capsys.readouterr().out
+    assert text.endswith(
+        "\n5 layers  in an additional store: a pull never uses its cache or its files\n"
+    )
     # `overlap` reads the TOCs there. The one that it cannot read takes nothing from a pull.
     assert main(["overlap", "--json"]) == 0
     (excluded,) = json.loads(capsys.readouterr().out)["excluded"]
@@ -118,5 +123,7 @@ def test_caches_of_an_additional_store_are_shown_and_never_used(
 
 
 def test_no_store_is_3(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["layers"]) == 3
+    assert capsys.readouterr().err.endswith("; --store names another\n")
     assert main(["layers", "--store", str(tmp_path / "no\x1bwhere")]) == 3
     assert r"no\x1bwhere" in capsys.readouterr().err

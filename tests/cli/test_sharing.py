@@ -208,11 +208,24 @@ def test_rm_of_an_unknown_name_is_not_found(capsys: pytest.CaptureFixture[str]) 
     assert "no layer has that id either" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("verb", ["rm", "gather"])
+def test_a_data_set_does_not_say_how_its_store_shares(
+    verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = str(tmp_path / "set")
+    run(capsys, "export", "--store", STORE, "-o", path)
+    words = [verb, "app2" if verb == "rm" else APP2, "--store", path]
+    assert main(words) == 0
+    assert "no reflinks are assumed" in capsys.readouterr().err
+    assert main([*words, "--reflink", "no"]) == 0
+    assert "assumed" not in capsys.readouterr().err
+
+
 def test_rm_counts_layers_without_a_toc(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = copy_store("dir", tmp_path)
     toc_path(root, layer_ids("dir")[4]).unlink()
     text = run(capsys, "rm", "app2", "--store", str(root))
-    assert "1 layer without a table of contents, 1.0" in text
+    assert "1 layer of unknown content, 1.0" in text
     assert "4008ba2865b7  unknown    unknown" in text
 
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import tempfile
-from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.golden import GOLDEN_SMALL, layer_ids
-from tests.stores import cache_path, copy_store, edit_layers, toc_path
+from tests.stores import (
+    cache_path,
+    copy_store,
+    edit_layers,
+    nobody,
+    readable_folder,
+    toc_path,
+)
 from vecache.cli.main import main
 from vecache.image.open import open_image
 from vecache.store.graphroot import open_store
@@ -21,6 +24,7 @@ from vecache.store.lock import write_lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 APP2 = f"oci:{GOLDEN_SMALL / 'oci'}:app2"
 BASE, *OTHERS = layer_ids("dir")
@@ -137,6 +141,17 @@ def test_a_layout_that_cannot_be_read_leaves_no_layer_out_silently(
     assert excluded["layer"] == BASE
 
 
+def test_figures_of_a_removal_are_no_bounds_where_what_goes_is_unread(
+    damaged: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["rm", BASE, "--store", str(damaged), "--reflink", "no"]) == 3
+    shown = capsys.readouterr()
+    (first, *_) = warnings(shown.err)
+    assert first.endswith("what they hold is in no figure, neither freed nor to pull again")
+    assert "1 layer of unknown content" in shown.out
+    assert "after those above it, both without layers of unknown content:" in shown.out
+
+
 def test_a_data_set_remembers_which_layers_could_not_be_read(
     damaged: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -206,25 +221,12 @@ def test_the_least_is_said_beside_figures_that_are_upper_bounds(
     assert "At least:" not in capsys.readouterr().out
 
 
-@contextmanager
-def nobody() -> Iterator[None]:
-    """Take away the rights of root, who may read every file."""
-    user = os.geteuid()
-    if user == 0:
-        os.seteuid(65534)  # until the end, as root is the real user still
-    try:
-        yield
-    finally:
-        os.seteuid(user)
-
-
 @pytest.fixture
 def readable_copy() -> Iterator[Path]:
     """A store, and beside it images, that every user can reach and read."""
-    with tempfile.TemporaryDirectory() as folder:
-        root = copy_store("dir", Path(folder))
-        images = shutil.copytree(GOLDEN_SMALL / "oci", Path(folder) / "oci")
-        Path(folder).chmod(0o777)
+    with readable_folder() as folder:
+        root = copy_store("dir", folder)
+        images = shutil.copytree(GOLDEN_SMALL / "oci", folder / "oci")
         for path in (root, *root.rglob("*"), images, *images.rglob("*")):
             path.chmod(0o755 if path.is_dir() else 0o644)
         yield root

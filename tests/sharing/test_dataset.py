@@ -18,7 +18,7 @@ from tests.golden import GOLDEN_SMALL, golden_cache, layer_ids
 from tests.image.samples import TOC
 from tests.sharing.build import contents_of
 from tests.sharing.strategies import LAYERS
-from tests.stores import copy_store, toc_path
+from tests.stores import copy_store, nobody, readable_folder, toc_path
 from vecache.arrays import binary_to_text
 from vecache.cache.reader import CacheFile
 from vecache.digest import format_digests
@@ -30,6 +30,7 @@ from vecache.sharing.export import export_dataset, tag_tables, write_tags
 from vecache.sharing.gather import gather
 from vecache.sharing.matrix import overlap
 from vecache.sharing.occurrences import TAG_SCHEMA
+from vecache.sharing.parquet import fitted
 from vecache.sharing.removal import what_if
 from vecache.sharing.sources import read_contents
 
@@ -363,6 +364,27 @@ def test_a_pipe_instead_of_a_file_does_not_block(dataset: Path) -> None:
         open_dataset(dataset)
 
 
+@pytest.mark.parametrize("name", ["layers.parquet", "tags"])
+def test_what_may_not_be_read_is_an_error_that_says_what_to_do(name: str) -> None:
+    with readable_folder() as folder:
+        export_dataset(GOLDEN_SMALL / "stores" / "dir", folder / "set")
+        open_dataset(folder / "set")  # imports what nobody may not read
+        (folder / "set" / name).chmod(0)
+        with (
+            nobody(),
+            pytest.raises(DatasetError, match=r"cannot be read: Permission denied; run as the ow"),
+        ):
+            open_dataset(folder / "set")
+
+
+def test_a_data_set_from_before_there_were_additional_stores(tmp_path: Path) -> None:
+    path = write(GOLDEN_SMALL / "stores" / "dir", tmp_path, "folder")
+    for name in ("layers.parquet", "images.parquet"):
+        table = parquet.read_table(path / name)
+        parquet.write_table(table.drop_columns(["is_additional"]), path / name)
+    assert open_dataset(path).additional_ids == frozenset()
+
+
 @each_form
 @pytest.mark.parametrize("most", [1, 4, 5, 1000])
 def test_all_layers_are_exported_again_however_many_fit_into_a_block(
@@ -384,12 +406,11 @@ def test_a_block_reads_only_the_parts_of_its_layers(
     contents = open_dataset(write(GOLDEN_SMALL / "stores" / "dir", tmp_path, "file"))
     monkeypatch.setattr("vecache.sharing.dataset._TAGS_PER_BLOCK", 1)
     n_read = []
-    fitted = dataset_module._fitted
 
     def count(table: Any, schema: Any) -> Any:
         if schema.names != ["layer"]:  # which is read of every part, to choose those
             n_read.append(len(table))
         return fitted(table, schema)
 
-    monkeypatch.setattr(dataset_module, "_fitted", count)
+    monkeypatch.setattr("vecache.sharing.dataset.fitted", count)
     assert [len(table) for table in tag_tables(contents) if len(table)] == n_read

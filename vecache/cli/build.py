@@ -33,10 +33,14 @@ def run(args: argparse.Namespace) -> int:
     if args.output is None and (sys.stdout is None or sys.stdout.isatty()):
         raise UsageError("build: a cache file is binary; use -o FILE or a pipe")
     from vecache.cache.writer import pack_cache
+    from vecache.errors import TocError
     from vecache.toc.layout import Layout
     from vecache.toc.parse import MAX_TOC_BYTES, Toc
 
-    toc = Toc.parse(read_input(args.toc, MAX_TOC_BYTES), path=args.toc)
+    where = "standard input" if args.toc == "-" else args.toc
+    toc = Toc.parse(read_input(args.toc, MAX_TOC_BYTES), path=where)
+    if toc.is_blank:  # Podman would write a cache without tags for any JSON object
+        raise TocError(f"{where}: not a TOC: it has neither a version nor entries")
     packed = pack_cache(toc.entries, Layout(args.layout))
     if args.output is None:
         sys.stdout.buffer.write(packed)

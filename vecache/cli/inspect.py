@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 
     from vecache.report.terminal import Cell, Screen
 
+_OTHERS = {
+    b"\x28\xb5\x2f\xfd": "a file compressed with zstd; `vecache layers --store FILE` takes that of "
+    "`vecache snapshot`",
+    b"PAR1": "a Parquet file; `vecache overlap --store FILE` takes that of `vecache export`",
+}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments to its parser."""
@@ -45,10 +51,14 @@ def run(args: argparse.Namespace) -> int:
 
 def _describe(path: str) -> dict[str, Any]:
     from vecache.cache.reader import CacheFile
+    from vecache.errors import VecacheError
     from vecache.report.figures import describe_cache, describe_toc
     from vecache.toc.parse import MAX_TOC_BYTES, Toc
 
     data = read_input(path, MAX_TOC_BYTES)
+    for magic, hint in _OTHERS.items():
+        if data.startswith(magic):
+            raise VecacheError(f"{path}: found {hint}; wanted a cache file or a TOC")
     if data[:64].lstrip()[:1] == b"{":
         return describe_toc(Toc.parse(data, path=path))
     if len(data) <= MAX_TOC_BYTES:

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from vecache.cli.options import add_output, add_store, load_layers, show, warn_of_unread
+from vecache.report.excluded import reason_notes
 from vecache.report.output import Report
 from vecache.report.terminal import (
     Column,
@@ -114,7 +115,9 @@ def _text(title: str, layers: list[dict[str, Any]], screen: Screen) -> str:
         )
         for layer in layers
     ]
-    notes = [(layer["layer_id"][:12], layer["reason"]) for layer in layers if layer["reason"]]
+    notes = reason_notes(
+        (layer["layer_id"], layer["reason"]) for layer in layers if layer["reason"]
+    )
     parts = [_summary(title, layers)]
     if rows:
         parts.append(render_table(_COLUMNS, rows, screen))

@@ -178,7 +178,7 @@ def load_layers(
     from vecache.index.load import BuildCache
     from vecache.store.graphroot import open_store
 
-    store = open_store(path)
+    store = open_store(path) if path is not None else _open_own_store()
     ids = None if present is None else [record.id for record in store.find_layers(present)]
     build_cache = BuildCache.of_user(os.environ).folder
     with Progress("Loading layers") as progress:
@@ -188,12 +188,21 @@ def load_layers(
     return store, cache
 
 
+def _open_own_store() -> Store:
+    from vecache.errors import StoreError
+    from vecache.store.graphroot import open_store
+
+    try:
+        return open_store()
+    except StoreError as error:
+        raise StoreError(f"{error}; --store names another") from error
+
+
 def load_contents(path: str | None) -> tuple[Contents, Store | None]:
     """Read the contents of layers; the store is None where `path` is another kind of folder."""
     from vecache.sharing.sources import find_store, read_contents
-    from vecache.store.graphroot import open_store
 
-    store = open_store() if path is None else find_store(Path(path))
+    store = _open_own_store() if path is None else find_store(Path(path))
     with Progress("Reading layers") as progress:
         contents = read_contents(path if store is None else store, progress=progress.advance_to)
     return contents, store
@@ -225,6 +234,8 @@ def pull_options(args: argparse.Namespace, store: Store, **more: Any) -> PlanOpt
 def pull_sharing(args: argparse.Namespace, store: Store | None) -> tuple[Grain, bool]:
     """Return the grain at which layers of the store share, and whether they share blocks at all."""
     if store is None:
+        if args.reflink == "auto":
+            note("what --store names does not say how its store shares: no reflinks are assumed")
         reflink, hard_links = args.reflink == "yes", bool(args.hard_links)
     else:
         options = pull_options(args, store)

@@ -115,6 +115,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb and return the exit code."""
+    if "-" in args.image:
+        raise UsageError("`-` is no image; `--images -` reads images from standard input")
     args.image += [] if args.images is None else read_image_list(args.images)
     sort_out_images(args)
     _check_options(args)

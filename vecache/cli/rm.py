@@ -83,6 +83,8 @@ def run(args: argparse.Namespace) -> int:
         args,
     )
     effect = "what is freed and what pulls cost again are upper bounds"
+    if not unread.keys().isdisjoint(removal.unknown_ids):
+        effect = "what they hold is in no figure, neither freed nor to pull again"
     return warn_of_unread(args, unread.values(), len(contents.records), effect)
 
 
@@ -184,7 +186,7 @@ def _facts(removal: Removal, *, shares: bool) -> list[tuple[str, str]]:
     if removal.unknown_ids:
         n_unknown = count(len(removal.unknown_ids), "layer")
         size = f"{human_bytes(removal.unknown_bytes)} as tar archives"
-        facts.append(("Besides", f"{n_unknown} without a table of contents, {size}"))
+        facts.append(("Besides", f"{n_unknown} of unknown content, {size}"))
     return facts
 
 
@@ -220,4 +222,6 @@ def _images(removal: Removal, fetch: list[int | None], screen: Screen) -> str:
     )
     title = screen.paint("Images that go", "bold")
     note = "AGAIN is a new pull of one alone, IN TURN after those above it"
+    if removal.unknown_ids:
+        note += ", both without layers of unknown content"
     return f"{title}; {note}:\n{render_table(columns, rows, screen)}"

@@ -14,9 +14,9 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from vecache.cli.options import add_store
+from vecache.cli.options import add_store, note, warn_of_unread
 from vecache.report.output import replacing
-from vecache.report.terminal import Progress, Screen, count, human_bytes, render_facts
+from vecache.report.terminal import Progress, count, human_bytes
 from vecache.text import printable
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb, print its result, and return the exit code."""
+    from vecache.index.load import ExcludedLayer
     from vecache.store.graphroot import open_store
     from vecache.store.write_snapshot import write_snapshot
 
@@ -42,8 +43,18 @@ def run(args: argparse.Namespace) -> int:
         f"{count(len(written.layers), 'layer')} and {count(len(written.images), 'image')} of "
         f"{printable(store.title)}"
     )
-    notes = [(each[:12], "removed meanwhile, and left out") for each in written.removed]
-    notes += [(each[:12], f"not read: {why}") for each, why in written.unreadable.items()]
-    if notes:
-        print(render_facts(notes, Screen()), file=sys.stderr)
-    return 3 if written.unreadable and not args.incomplete_ok else 0
+    for removed in written.removed:
+        note(f"{removed[:12]} was removed meanwhile, and is left out")
+    reasons = written.unreadable
+    unread = [
+        ExcludedLayer(each, reasons[each.id], is_unread=True)
+        for each in written.layers
+        if each.id in reasons
+    ]
+    effect = "figures with the snapshot are upper bounds"
+    warn_of_unread(args, unread, len(written.layers), effect)
+    for image in written.images:
+        if image.id in reasons:
+            line = printable(f"image {image.id[:12]}: {reasons[image.id]}")
+            print(f"vecache: warning: {line}", file=sys.stderr)
+    return 3 if reasons and not args.incomplete_ok else 0

@@ -14,26 +14,39 @@ if TYPE_CHECKING:
     from vecache.index.load import ExcludedLayer
     from vecache.sharing.contents import Contents
 
-__all__ = ["additional_notes", "excluded_notes", "unread_documents", "unread_warning"]
+__all__ = [
+    "additional_notes",
+    "excluded_notes",
+    "reason_notes",
+    "unread_documents",
+    "unread_warning",
+]
 
 _MOST_NAMED = 3
 
 
-def excluded_notes(contents: Contents) -> list[tuple[str, str]]:
-    """Return a name and a reason for each excluded layer, or for many with one reason at once."""
+def reason_notes(reasons: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return a name and a reason for each layer, given by id, or for many with one reason at once.
+
+    Reasons do not repeat the paths of layers.
+    """
     return [
-        (name, f"not counted: {reason}")
-        for reason, ids in _ids_by_reason(contents.excluded).items()
+        (name, reason)
+        for reason, ids in _ids_by_reason(reasons).items()
         for name in (ids if len(ids) <= _MOST_NAMED else [count(len(ids), "layer")])
     ]
 
 
+def excluded_notes(contents: Contents) -> list[tuple[str, str]]:
+    """Return a name and a reason for each excluded layer, or for many with one reason at once."""
+    return reason_notes((each.id, f"not counted: {each.reason}") for each in contents.excluded)
+
+
 def additional_notes(contents: Contents) -> list[tuple[str, str]]:
     """Return a name and a note for layers that are counted, but that no pull reuses."""
-    ids = [layer.id[:12] for layer in contents.layers if layer.id in contents.additional_ids]
-    names = ids if len(ids) <= _MOST_NAMED else [count(len(ids), "layer")]
     note = "counted, but in an additional store: a pull never reuses its files"
-    return [(name, note) for name in names]
+    ids = [layer.id for layer in contents.layers if layer.id in contents.additional_ids]
+    return reason_notes((each, note) for each in ids)
 
 
 def unread_documents(excluded: Iterable[ExcludedLayer]) -> list[dict[str, str]]:
@@ -53,7 +66,7 @@ def unread_warning(
         return []
     layers = count(n_layers, "image layer" if of_image else "local layer")
     lines = [f"{len(unread):,} of {layers} could not be read: {effect}"]
-    reasons = _ids_by_reason(unread)
+    reasons = _ids_by_reason((layer.id, layer.reason) for layer in unread)
     for reason, ids in reasons.items():
         name = ", ".join(ids) if len(ids) <= _MOST_NAMED else count(len(ids), "layer")
         lines.append(f"{name}: {reason.replace(f'; {OWNER_ADVICE}', '')}")
@@ -64,15 +77,15 @@ def unread_warning(
     return lines
 
 
-def _ids_by_reason(excluded: Iterable[ExcludedLayer]) -> dict[str, list[str]]:
+def _ids_by_reason(reasons: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
     """Return the short ids of the layers with each reason, which does not repeat their paths."""
     from vecache.store import bigdata  # noqa: PLC0415 - imports numpy, and `--help` this module
 
     ids: dict[str, list[str]] = {}
-    for layer in excluded:  # layers, not rows
-        reason = layer.reason
+    for layer_id, reason in reasons:  # layers, not rows
+        short = reason
         for key in (bigdata.CACHE_KEY, bigdata.TOC_KEY, bigdata.LAYER_DATA_KEY):
-            file = re.escape(f"/{layer.id}/{bigdata.big_data_file_name(key)}")
-            reason = re.sub(rf"\S*{file}(: {key})?", key, reason)
-        ids.setdefault(reason, []).append(layer.id.removeprefix("sha256:")[:12])
+            file = re.escape(f"/{layer_id}/{bigdata.big_data_file_name(key)}")
+            short = re.sub(rf"\S*{file}(: {key})?", key, short)
+        ids.setdefault(short, []).append(layer_id.removeprefix("sha256:")[:12])
     return ids

@@ -66,6 +66,8 @@ def describe_toc(toc: Toc) -> dict[str, Any]:
     is_chunk = (is_file & (entries.size > 0)) | (entries.kind == EntryKind.CHUNK)
     by_kind = np.bincount(entries.kind, minlength=len(EntryKind))
     cache_bytes, problems = _cache_sizes(toc)
+    if toc.is_blank:
+        problems.append({"reason": "it is not a TOC: it has neither a version nor entries"})
     return {
         "kind": "toc",
         "version": toc.version,

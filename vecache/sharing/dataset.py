@@ -32,8 +32,6 @@ which are most of the bytes. Paths are read again when they are asked for.
 
 from __future__ import annotations
 
-import json
-from contextlib import contextmanager
 from dataclasses import fields
 from functools import partial
 from itertools import pairwise
@@ -45,12 +43,12 @@ import pyarrow as pa
 
 from vecache.digest import parse_digests
 from vecache.errors import DatasetError
-from vecache.files import open_regular
 from vecache.index.load import ExcludedLayer
 from vecache.sharing.content_table import ContentTable
 from vecache.sharing.contents import GRAINS, MAX_BYTES, ContentImage, ContentLayer, Contents, Grain
 from vecache.sharing.keys import content_keys, find_keys
 from vecache.sharing.occurrences import TAG_SCHEMA, TAG_TYPES, OccurrenceKind
+from vecache.sharing.parquet import exists, fitted, open_parquet, parse_rows, read_table
 from vecache.store.records import ImageRecord, LayerRecord
 
 if TYPE_CHECKING:
@@ -129,8 +127,6 @@ _COUNTED = pa.schema(
 _PATHS = pa.schema([TAG_TYPES.field(name) for name in ("digest", "layer", "kind", "path")])
 _LAYER = pa.schema([TAG_TYPES.field("layer")])
 
-_LATER_FLAGS = ("is_unread", "is_additional")  # null in data sets from before there were these
-
 _FILE_KIND = OccurrenceKind.FILE.name.lower()
 _TAGS_PER_BLOCK = 1 << 21
 
@@ -202,14 +198,14 @@ class _Folder:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self.layers = _read_table(path / LAYERS_FILE, LAYER_SCHEMA)
-        self.images = _read_table(path / IMAGES_FILE, IMAGE_SCHEMA)
+        self.layers = read_table(path / LAYERS_FILE, LAYER_SCHEMA)
+        self.images = read_table(path / IMAGES_FILE, IMAGE_SCHEMA)
 
     def read(self, schema: Any, layer_ids: Any = None, first_bytes: Any = None) -> Iterator[Any]:
         """Yield these columns of each part that can have tags of these layers and first bytes."""
         for first_byte in range(FIRST_BYTES) if first_bytes is None else first_bytes:  # files
             part = part_path(self._path, first_byte)
-            yield _read_table(part, schema) if part.is_file() else schema.empty_table()
+            yield read_table(part, schema) if exists(part) else schema.empty_table()
 
 
 class _File:
@@ -217,21 +213,21 @@ class _File:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        with _open_parquet(path, FILE_VERSION) as file:
+        with open_parquet(path, FILE_VERSION) as file:
             metadata = file.metadata.metadata
             self.n_parts: int = file.num_row_groups
-            self.layers = _parse_rows(metadata.get(LAYERS_KEY, b"null"), LAYER_SCHEMA)
-            self.images = _parse_rows(metadata.get(IMAGES_KEY, b"null"), IMAGE_SCHEMA)
+            self.layers = parse_rows(metadata.get(LAYERS_KEY, b"null"), LAYER_SCHEMA)
+            self.images = parse_rows(metadata.get(IMAGES_KEY, b"null"), IMAGE_SCHEMA)
 
     def read(self, schema: Any, layer_ids: Any = None, first_bytes: Any = None) -> Iterator[Any]:
         """Yield these columns of each part that can have tags of these layers and first bytes."""
-        with _open_parquet(self._path, FILE_VERSION) as file:
+        with open_parquet(self._path, FILE_VERSION) as file:
             for number in range(file.num_row_groups):  # any of them can have any first byte
                 if layer_ids is not None:  # quick, as a part usually has one layer
-                    layers = _fitted(file.read_row_group(number, _LAYER.names), _LAYER)
+                    layers = fitted(file.read_row_group(number, _LAYER.names), _LAYER)
                     if (_layer_numbers(layers, layer_ids) < 0).all():
                         continue
-                yield _fitted(file.read_row_group(number, schema.names), schema)
+                yield fitted(file.read_row_group(number, schema.names), schema)
 
 
 class _CountedTags:
@@ -347,57 +343,6 @@ def _rows_by_layer(layer_no: I64, n_layers: int) -> Iterator[I64]:
     edges = np.searchsorted(layer_no[order], np.arange(n_layers + 1))
     for low, high in pairwise(edges.tolist()):  # layers, not rows
         yield order[low:high]
-
-
-@contextmanager
-def _open_parquet(path: Path, version: Mapping[bytes, bytes]) -> Iterator[Any]:
-    """Open a Parquet file of a version, and raise DatasetError for all that is wrong with it."""
-    from pyarrow import parquet  # noqa: PLC0415 - 30 ms, and only data sets need it
-
-    try:
-        with open_regular(path) as (data, _), parquet.ParquetFile(data) as file:
-            _require_version(file.metadata.metadata or {}, version)
-            yield file
-    except FileNotFoundError:
-        raise DatasetError(f"{path}: no such file; copy or export the data set again") from None
-    except (OSError, pa.ArrowException, ValueError, OverflowError, RecursionError) as error:
-        raise DatasetError(f"{path}: damaged, or not of a data set: {error}") from error
-
-
-def _read_table(path: Path, schema: Any) -> Any:
-    with _open_parquet(path, schema.metadata or {}) as file:
-        return _fitted(file.read(schema.names), schema)
-
-
-def _require_version(metadata: Mapping[bytes, bytes], version: Mapping[bytes, bytes]) -> None:
-    for key, wanted in version.items():
-        found = metadata.get(key, b"none").decode(errors="replace")
-        if found != wanted.decode():
-            raise ValueError(f"found version {found}, wanted {wanted.decode()}; export it again")
-
-
-def _fitted(table: Any, schema: Any) -> Any:
-    """Return the columns of the schema, converted; ValueError if that loses anything."""
-    for name in _LATER_FLAGS:
-        if name in schema.names and name not in table.schema.names:
-            table = table.append_column(name, pa.nulls(len(table), pa.bool_()))
-    missing = [name for name in schema.names if name not in table.schema.names]
-    if missing:
-        raise ValueError(f"has no column {missing[0]}")
-    fitted = table.select(schema.names).cast(schema)
-    fitted.validate(full=True)
-    lists = [field.name for field in schema if pa.types.is_list(field.type)]
-    if any(fitted[name].combine_chunks().flatten().null_count for name in lists):
-        raise ValueError("found a null in a list")
-    return fitted
-
-
-def _parse_rows(text: bytes, schema: Any) -> Any:
-    """Parse a table of the metadata; ValueError if it does not have the schema."""
-    rows = json.loads(text)
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise ValueError("found metadata that is not a list of objects")
-    return _fitted(pa.Table.from_pylist(rows, schema), schema)
 
 
 _Record = TypeVar("_Record", LayerRecord, ImageRecord)

@@ -305,7 +305,10 @@ def _read_file(files: Mapping[str, Path], record: LayerRecord) -> Entries:
         data = read_bounded(path, MAX_TOC_BYTES)
     except OSError as error:
         raise TocError(f"{path}: {error.strerror}") from error
-    return Toc.parse(data, path=path).entries
+    toc = Toc.parse(data, path=path)
+    if toc.is_blank:
+        raise TocError(f"{path}: not a TOC: it has neither a version nor entries")
+    return toc.entries
 
 
 def _read_given(tocs: Mapping[str, Toc], record: LayerRecord) -> Entries:

@@ -105,6 +105,11 @@ class Toc:
         tar_split_digest = digests[-1].decode("ascii") if digests else None
         return cls(entries, parsed.version, tar_split_digest, len(data))
 
+    @property
+    def is_blank(self) -> bool:
+        """Whether it has neither a version nor entries, which no TOC is without but other JSON."""
+        return not (self.version or len(self.entries))
+
     def __repr__(self) -> str:
         return (
             f"<Toc: {len(self.entries):,} entries, {self.entries.n_files:,} files, "
