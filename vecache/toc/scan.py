@@ -18,7 +18,7 @@ with known names, each once an entry, and values of the right kind. It returns N
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -152,22 +152,24 @@ def _find_gaps(buffer: U8, start: I64, end: I64) -> _Gaps | None:
 def _classify(buffer: U8, start: I64, end: I64, is_name: Bool, rows: I64) -> _Gaps | None:
     """Classify the gaps in `rows`, which are not of one byte."""
     first, stop, is_before_value = start[rows], end[rows], is_name[rows]
-    second, tail = buffer[first + 1], buffer[stop - 1]
-    is_last = (tail == _OPEN) & (buffer[stop - 2] == _COMMA) & (buffer[stop - 3] == _CLOSE)
-    n_body = stop - first - np.where(is_last, 3, 1)  # bytes before `,` or `},{`
-    is_number = is_before_value & (n_body >= 2) & (second != _OPEN)
-    is_none = is_before_value & (n_body == 3) & (second == _OPEN) & (buffer[first + 2] == _CLOSE)
-    is_open = is_before_value & (stop - first == 2) & (second == _OPEN)
-    is_close = (buffer[first] == _CLOSE) & (n_body == 1)
-    is_ended = is_last | (tail == _COMMA)
+    words = _words(buffer, np.uint32)
+    head, tail = words[first], words[stop - 4]
+    is_last = tail >> np.uint32(8) == _word(b"},{")
+    n_body = stop - first - 1  # bytes before `,` or `},{`
+    n_body -= 2 * is_last
+    is_object = is_before_value & (head >> np.uint32(8) & np.uint32(0xFF) == _OPEN)
+    is_number = is_before_value & ~is_object & (n_body >= 2)
+    is_none = (n_body == 3) & (head & np.uint32(0xFFFFFF) == _word(b":{}"))
+    is_open = is_object & (n_body == 1)
+    is_close = (n_body == 1) & (head & np.uint32(0xFF) == _CLOSE)
+    is_ended = is_last | (tail >> np.uint32(24) == _COMMA)
     is_good = is_ended & (is_number | is_none | is_close | (n_body == 0)) | is_open
     # Between the begin of extended attributes and their end all gaps are of one byte.
     if not is_good.all() or is_close[0] or (is_open[:-1] != is_close[1:]).any() or not is_last[-1]:
         return None
     kind = np.zeros(len(start), np.uint8)
-    kind[rows[is_number]] = _INTEGER
-    kind[rows[is_open | is_none]] = _XATTRS
-    number_end, last = end - 1, rows[is_last]
+    kind[rows] = is_number * np.uint8(_INTEGER) + (is_open | is_none) * np.uint8(_XATTRS)
+    number_end, last = end - 1, rows[np.flatnonzero(is_last)]
     number_end[last] -= 2
     return _Gaps(start, number_end, is_name, kind, last, rows[is_open], rows[is_close])
 
@@ -217,32 +219,43 @@ def _sort_fields(buffer: U8, start: I64, end: I64, gaps: _Gaps) -> Fields | None
     )
 
 
-def _words(buffer: U8) -> npt.NDArray[np.uint64]:
-    """View the 8 bytes at each position as one number, the first byte the lowest."""
-    return np.ndarray((len(buffer) - _WORD_BYTES + 1,), "<u8", buffer, strides=(1,))
+def _words(buffer: U8, dtype: type[np.unsignedinteger[Any]] = np.uint64) -> npt.NDArray[Any]:
+    """View the bytes from each position on as a number, the first byte the lowest."""
+    kind = np.dtype(dtype).newbyteorder("<")
+    return np.ndarray((len(buffer) - kind.itemsize + 1,), kind, buffer, strides=(1,))
 
 
-# Names are at most 16 bytes, so their first and last 8 bytes and their length are all of them.
+def _word(text: bytes) -> int:
+    return int.from_bytes(text, "little")
+
+
+# A name is known by its first 8 bytes, into the last of which the length of the name is mixed. That
+# is all of a name of up to 7 bytes. Of others, which are at most 16, the last 8 are compared too.
 _NAMES = [name.encode() for name in FIELDS]
 _LENGTH = np.array([len(name) for name in _NAMES])
-_FIRST_WORD = np.array([int.from_bytes(name[:8], "little") for name in _NAMES], np.uint64)
-_LAST_WORD = np.array([int.from_bytes(name[-8:], "little") for name in _NAMES], np.uint64)
-_MASK = np.array([256**n - 1 for n in range(_WORD_BYTES + 1)], np.uint64)  # n low bytes
-_MULTIPLIER = np.uint64(0x8287503E66A1A567)  # gives each name a slot of its own
+_FIRST_WORD = np.array([_word(name[:8]) ^ len(name) << 56 for name in _NAMES], np.uint64)
+_LAST_WORD = np.array([_word(name[-8:]) for name in _NAMES], np.uint64)
+_MULTIPLIER = np.uint64(0x6583D61435BB5C11)  # gives each name a slot of its own
 _SLOT_SHIFT = np.uint64(64 - 6)
 _SLOT_CODE = np.zeros(1 << 6, np.uint8)
 _SLOT_CODE[_FIRST_WORD * _MULTIPLIER >> _SLOT_SHIFT] = np.arange(len(FIELDS))
+_SLOT_WORD = _FIRST_WORD[_SLOT_CODE]
 
 
 def _find_codes(buffer: U8, start: I64, end: I64) -> U8 | None:
     """(n,) uint8: the code of each name; None if there is another name."""
     words = _words(buffer)
     length = end - start
-    word = words[start] & _MASK[np.minimum(length, _WORD_BYTES)]
-    code: U8 = _SLOT_CODE[word * _MULTIPLIER >> _SLOT_SHIFT]
-    long = np.flatnonzero(length > _WORD_BYTES)
-    is_known = (_FIRST_WORD[code] == word) & (_LENGTH[code] == length)
-    is_known[long] &= words[end[long] - _WORD_BYTES] == _LAST_WORD[code[long]]
+    unused = (_WORD_BYTES * (_WORD_BYTES - np.minimum(length, _WORD_BYTES))).view(np.uint64)
+    word = words[start] << unused >> unused ^ length.view(np.uint64) << np.uint64(56)
+    slot = word * _MULTIPLIER >> _SLOT_SHIFT
+    if not length.all() or (_SLOT_WORD[slot] != word).any():
+        return None
+    code: U8 = _SLOT_CODE[slot]
+    long = np.flatnonzero(length >= _WORD_BYTES)
+    code_of_long = code[long]
+    is_known = _LENGTH[code_of_long] == length[long]
+    is_known &= _LAST_WORD[code_of_long] == words[end[long] - _WORD_BYTES]
     return code if is_known.all() else None
 
 
