@@ -165,8 +165,11 @@ class Digests:
             Name, colon, raw bytes.
         """
         rows = np.flatnonzero(self.algorithm == algorithm)
-        raw = self.raw[rows] if algorithm is Algorithm.SHA256 else self._decode(rows, algorithm)
-        return rows, np.hstack([np.broadcast_to(algorithm.prefix, (len(rows), PREFIX_BYTES)), raw])
+        packed = np.empty((len(rows), PREFIX_BYTES + RAW_BYTES[algorithm]), np.uint8)
+        packed[:, :PREFIX_BYTES] = algorithm.prefix
+        is_given = algorithm is Algorithm.SHA256
+        packed[:, PREFIX_BYTES:] = self.raw[rows] if is_given else self._decode(rows, algorithm)
+        return rows, packed
 
     def to_text(self) -> BinaryColumn:
         """Return the column as an Arrow binary array of texts."""
@@ -215,10 +218,13 @@ def parse_digests(texts: Sequence[str | bytes | None] | BinaryColumn) -> Digests
             continue
         text = _fixed_width(data, starts[rows], n_text)
         values = _read_hex(text)
-        good = (text[:, :PREFIX_BYTES] == which.prefix).all(axis=1) & (values < _BAD).all(axis=1)
-        algorithm[rows[good]] = which
+        if values.max() >= _BAD or (text[:, :PREFIX_BYTES] != which.prefix).any():
+            is_good = (values < _BAD).all(axis=1)
+            is_good &= (text[:, :PREFIX_BYTES] == which.prefix).all(axis=1)
+            rows, values = rows[is_good], values[is_good]
+        algorithm[rows] = which
         if which is Algorithm.SHA256:
-            raw[rows[good]] = values[good]
+            raw[rows] = values
     return Digests(frozen(algorithm), frozen(raw), array)
 
 

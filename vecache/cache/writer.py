@@ -23,7 +23,7 @@ from vecache.arrays import binary_buffers
 from vecache.cache.bloom import BloomFilter
 from vecache.cache.format import N_HASHES, NAME_HEAD_BYTES, VERSION, Header
 from vecache.cache.locations import pack_locations
-from vecache.digest import WANTED_DIGEST, Algorithm, Digests
+from vecache.digest import PREFIX_BYTES, WANTED_DIGEST, Algorithm, Digests
 from vecache.errors import DigestError
 from vecache.text import quoted
 from vecache.toc.fingerprint import fingerprints
@@ -162,17 +162,26 @@ def _pack_locations(
 
 def _pack_digests(entries: Entries, file_row: I64, chunk_row: I64, algorithm: Algorithm) -> U8:
     """(n_tags, digest_len) uint8: file digests, fingerprints, chunk digests."""
-    parts = [entries.chunk_digest.take(chunk_row)]
-    if len(file_row):
-        parts.insert(0, entries.digest.take(file_row))
-        parts.insert(1, Digests.from_raw(fingerprints(entries, file_row)))
-    return np.vstack([part.packed(algorithm)[1] for part in parts])
+    if algorithm is not Algorithm.SHA256:  # then there are only chunk digests
+        return entries.chunk_digest.take(chunk_row).packed(algorithm)[1]
+    found = fingerprints(entries, file_row)
+    raw = [entries.digest.raw[file_row], found, entries.chunk_digest.raw[chunk_row]]
+    return Digests.from_raw(np.concatenate(raw)).packed(algorithm)[1]
 
 
 def _pack_tags(packed: U8, offset: I64, length: I64) -> U8:
     """(n_tags, tag_len) uint8, sorted by all bytes of a tag."""
-    tags = np.hstack(
-        [packed, *(n.astype("<u8").view(np.uint8).reshape(-1, 8) for n in (offset, length))]
-    )
-    tags.view(f"S{tags.shape[1]}").sort(axis=0)
-    return tags
+    tags = np.empty((len(packed), packed.shape[1] + 16), np.uint8)
+    tags[:, :-16] = packed
+    tags[:, -16:] = np.column_stack([offset, length]).astype("<i8", copy=False).view(np.uint8)
+    if not len(tags):
+        return tags
+    # Most digests differ in their first 8 raw bytes, which sort ten times as fast as whole tags.
+    key = np.ascontiguousarray(packed[:, PREFIX_BYTES:][:, :8]).view(">u8")[:, 0].astype(np.uint64)
+    order = np.argsort(key)
+    tags, key = tags.view(f"S{tags.shape[1]}")[order, 0], key[order]
+    is_equal = key[1:] == key[:-1]
+    rows = np.flatnonzero(np.append(is_equal, False) | np.append(False, is_equal))
+    tags[rows] = np.sort(tags[rows])
+    packed_tags: U8 = tags.view(np.uint8).reshape(len(tags), -1)
+    return packed_tags
