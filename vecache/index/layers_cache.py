@@ -2,7 +2,8 @@
 
 1. `load` goes through the store's layers in order: it maps what is on disk, builds what is missing
    or broken, and excludes what has no TOC, with the reason.
-2. The first look-up builds the index over all of them; see `lookup.py`.
+2. The first look-up builds the index over all of them; see `lookup.py`. That of a large store is
+   kept on disk; see `disk_folder.py`.
 3. A set is a value. `refresh` returns another where the store has changed: it takes over the layers
    whose record and cache file are the same, and opens the others. `append` returns the set with
    one more layer at the end, as the next layer of a plan meets it; `with_all_chunks` the set that
@@ -27,6 +28,7 @@ import numpy as np
 
 from vecache.digest import Digests, parse_digests
 from vecache.files import allow_open_files
+from vecache.index.disk_folder import IndexFolder
 from vecache.index.load import Build, BuildCache, CachedLayer, ExcludedLayer, LayerSource
 from vecache.index.lookup import LayerIndex
 from vecache.index.result import LookupResult, Matches
@@ -65,6 +67,8 @@ class LayersCache:
         What the set was loaded from.
     index : LayerIndex, optional
         The index over `layers`, where there is one already.
+    index_folder : IndexFolder, optional
+        Where the index of the store is kept on disk.
     blob_info : BlobInfo, optional
         Which blobs and TOCs Podman knows the uncompressed digest of; the store's by default.
     images : sequence of ImageRecord
@@ -86,6 +90,7 @@ class LayersCache:
         *,
         store: Store | None = None,
         index: LayerIndex | None = None,
+        index_folder: IndexFolder | None = None,
         blob_info: BlobInfo | None = None,
         images: Sequence[ImageRecord] = (),
     ) -> None:
@@ -95,6 +100,7 @@ class LayersCache:
         self.images = tuple(images)
         self.store = store
         self._index = index
+        self._index_folder = index_folder
         self._blob_info = blob_info
         self._index_lock = Lock()
         self._source: LayerSource | None = None
@@ -122,7 +128,8 @@ class LayersCache:
         present : collection of str, optional
             Ids of the layers that count as present, or beginnings of ids; all by default.
         build_cache : path, optional
-            Folder for what is built in memory, to find it there the next time.
+            Folder for what is built in memory, to find it there the next time: caches of layers,
+            and the index of a store of more than two million tags.
         progress : callable, optional
             Called after each layer.
 
@@ -199,15 +206,18 @@ class LayersCache:
             [layer for layer in found if isinstance(layer, CachedLayer)],
             [layer for layer in found if isinstance(layer, ExcludedLayer)],
             store=source.store,
+            index_folder=_index_folder(source),
         )
         new._source, new._states = source, states
         return new
 
     @property
     def index(self) -> LayerIndex:
-        """The index over all layers, built when it is first needed."""
+        """The index over all layers, opened or built when it is first needed."""
         with self._index_lock:  # of several threads one builds it, and the others wait
-            if self._index is None:
+            if self._index is None and self._index_folder is not None:
+                self._index = self._index_folder.open(self.layers)
+            elif self._index is None:
                 self._index = LayerIndex.build([layer.cache for layer in self.layers])
             return self._index
 
@@ -419,7 +429,7 @@ class LayersCache:
         layers = [layer.with_all_chunks for layer in self.layers]
         if all(new is old for new, old in zip(layers, self.layers, strict=True)):
             return self
-        return self._replaced(layers=layers, index=None)
+        return self._replaced(layers=layers, index=None, index_folder=None)
 
     def _replaced(self, **changes: Any) -> LayersCache:
         """Return a set with other arguments, which the other ones are shared with."""
@@ -429,6 +439,7 @@ class LayersCache:
             "excluded": self.excluded,
             "store": self.store,
             "index": self._index,
+            "index_folder": self._index_folder,
             "blob_info": self._blob_info,
             "images": self.images,
         }
@@ -448,6 +459,14 @@ class LayersCache:
             ((item.id, None, None, item.reason) for item in self.excluded),
         )
         return html_table(repr(self)[1:-1], titles, rows, n_rows=len(self.records))
+
+
+def _index_folder(source: LayerSource) -> IndexFolder | None:
+    """Return where the index is kept; of a part of the layers none is written."""
+    if source.build_cache is None:
+        return None
+    folder = source.build_cache.folder / "index"
+    return IndexFolder(folder, source.store.root, is_read_only=source.present is not None)
 
 
 def _find_ids(store: Store, present: Collection[str]) -> frozenset[str]:

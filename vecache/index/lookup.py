@@ -184,6 +184,8 @@ class LayerIndex:
     def _rebuild_mapped(self) -> None:
         """Replace the mapped runs, one of which is damaged, by one that is built from the files."""
         mapped = [run.layer_of for run in self.runs if run.guard is not None]
+        if not mapped:  # another thread has done it
+            return
         layer_of = np.sort(np.concatenate(mapped))
         layer_of = layer_of[layer_of >= 0]
         run = build_run([self.files[number] for number in layer_of.tolist()], layer_of)
