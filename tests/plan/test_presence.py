@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from tests.golden import GOLDEN_SMALL, layer_ids
 from tests.oracle import read_cache
 from tests.plan.oracle import OraclePull, file_list, replay
-from tests.plan.sparse import digest_of, open_sparse
+from tests.plan.sparse import TocBytes, digest_of, open_sparse
+from tests.plan.store_oracle import OracleLayer, OracleStore
 from tests.plan.strategies import (
     OPTIONS,
     StoredLayer,
@@ -24,17 +25,18 @@ from tests.plan.strategies import (
     stored_layers,
     tocs,
 )
-from vecache.image.model import Image
+from vecache.image.model import Image, ImageLayer
 from vecache.image.open import open_image
 from vecache.index.layers_cache import LayersCache
 from vecache.plan.options import PlanOptions
 from vecache.plan.pull import Planner, plan_images
 from vecache.plan.schedule import Transfer, visible_in_waves, visible_over_network
 from vecache.store.blob_info import BlobInfo
+from vecache.toc.files import TocFormat
 
 if TYPE_CHECKING:
-    from vecache.image.model import ImageLayer
     from vecache.plan.image_plan import ImagePlan
+    from vecache.store.records import LayerRecord
 
 IMAGES = ("base", "app1", "other", "dirs", "app2")  # in the order in which they were pulled
 
@@ -251,3 +253,89 @@ def scattered(name: str, n_files: int, shared: set[int]) -> bytes:
     ]
     more = {"tarSplitDigest": digest_of(b"split")}
     return json.dumps({"version": 1, "entries": entries, **more}).encode()
+
+
+def variants(content: str) -> list[ImageLayer]:
+    """One tar in all forms in which a registry may have it, two of them with the same TOC."""
+    diff_id = digest_of(content.encode())
+
+    def layer(form: str, toc: TocBytes | None = None) -> ImageLayer:
+        return ImageLayer(digest_of(f"{form} of {content}".encode()), 900, diff_id, toc)
+
+    split, no_split = (toc_of(content, has_tar_split=has) for has in (True, False))
+    return [
+        ImageLayer(diff_id, 1_000, diff_id),
+        layer("gzip -1"),
+        layer("gzip -9"),
+        layer("zstd:chunked", TocBytes(split, 100)),
+        layer("zstd:chunked again", TocBytes(split, 100)),
+        layer("zstd:chunked -9", TocBytes(split + b" ", 100)),
+        layer("zstd:chunked of old", TocBytes(no_split, 100)),
+        layer("estargz", TocBytes(no_split + b" ", 100, TocFormat.ESTARGZ)),
+    ]
+
+
+FORMS = [form for content in "abc" for form in variants(content)]
+
+
+def as_dict(layer: ImageLayer) -> dict[str, Any]:
+    """A layer as the oracle takes it."""
+    found: dict[str, Any] = {"blob": layer.blob, "diff_id": layer.diff_id}
+    if layer.toc_format is not None:
+        has_split = layer.toc.tar_split_digest is not None
+        kind = str(layer.toc_format)
+        found |= {"toc": layer.toc_digest, "kind": kind, "has_split": has_split}
+    return found
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.lists(st.sampled_from(FORMS), min_size=1, max_size=4),
+        st.sets(st.integers(0, 8), min_size=1, max_size=3),
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+@given(STEPS, st.booleans(), st.booleans(), st.booleans())
+def test_any_pulls_leave_the_layers_that_podman_leaves(
+    steps: list[list[ImageLayer] | set[int]], partial: bool, insecure: bool, convert: bool
+) -> None:
+    """Images of the same contents in many forms, one after the other, and layers removed."""
+    store = OracleStore(partial=partial, insecure=insecure, convert=convert)
+    options = PlanOptions(
+        partial=partial, estargz=insecure, unpredictable=insecure, convert=convert, parallel=1
+    )
+    planner, cache = Planner(options), LayersCache()
+    for step in steps:
+        if isinstance(step, set):
+            store.layers = [layer for n, layer in enumerate(store.layers) if n not in step]
+            ids = {layer.id for layer in store.layers}
+            cache = LayersCache(
+                [record for record in cache.records if record.id in ids],
+                [layer for layer in cache.layers if layer.id in ids],
+                blob_info=cache.blob_info,
+            )
+            continue
+        image = Image("image", "image", digest_of(b"image"), tuple(step))
+        found = planner.plan(image, cache)
+        cache = found.cache_after
+        assert states(found) == store.pull([as_dict(layer) for layer in step])
+        assert [as_oracle(record, cache) for record in cache.records] == [
+            replace(layer, has_toc=layer.has_toc and bool(layer.toc)) for layer in store.layers
+        ]
+        assert dict(cache.blob_info.tocs) == store.toc_pairs
+        assert dict(cache.blob_info.blobs) == store.blob_pairs
+
+
+def as_oracle(record: LayerRecord, cache: LayersCache) -> OracleLayer:
+    """A record in the oracle's terms; a converted layer has a TOC that nobody knows."""
+    return OracleLayer(
+        record.id,
+        record.parent or "",
+        record.diff_digest or "",
+        record.compressed_diff_digest or "",
+        record.toc_digest or "",
+        has_toc=record.id in {layer.id for layer in cache.layers},
+    )

@@ -50,14 +50,21 @@ class Commits:
         self.caches = [cache]
         self._options = options
         self._top = ""  # id of the last layer
+        self._files: set[str] = set()  # blobs that this pull has in a temporary file
 
     def add_present(self, layer: ImageLayer, *, may_be_pulled: bool) -> None:
         """Commit a layer that is present; it may be pulled where its own image makes it so."""
         by_toc = not self.present.knows_diff_id(layer, len(self.caches) - 1)
         if may_be_pulled:
             self.caches.append(self.caches[-1])
+        comes_from_blob = layer.blob in self._files or self.present.comes_from_blob(layer)
         # Of unpredictable contents Podman makes a tar of its own, with a diff-id of its own.
-        record = LayerRecord("", diff_digest=None if by_toc else layer.diff_id, is_read_only=False)
+        record = LayerRecord(
+            "",
+            diff_digest=None if by_toc else layer.diff_id,
+            compressed_diff_digest=layer.blob if comes_from_blob else None,
+            is_read_only=False,
+        )
         made = ExcludedLayer(record, "no TOC: made from a local layer")
         self._append(layer, made, by_toc=by_toc)
 
@@ -70,6 +77,8 @@ class Commits:
         if self._options.convert and self._options.partial:
             reason = "converted: its TOC is not known before the pull"
             new = ExcludedLayer(record, reason, is_unread=True)
+        else:
+            self._files.add(layer.blob)
         self.caches.append(self.caches[-1])
         self._append(layer, new, by_toc=False)
         self.present.learn_blob(layer, len(self.caches) - 1)

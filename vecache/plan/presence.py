@@ -59,6 +59,7 @@ class PresentLayers:
         self._diff_digests: dict[str | None, int] = {}
         self._compressed: dict[str | None, int] = {}
         self._tocs: dict[str | None, int] = {}
+        self._compressed_of: dict[str | None, str | None] = {}  # by diff-id, of the first layer
         self._tocs_with_diff_id: set[str | None] = set()  # of the first layer that has the TOC
         self._known_blobs: dict[str, tuple[str, int]] = {}
         self._known_tocs: dict[str, tuple[str, int]] = {}
@@ -74,6 +75,7 @@ class PresentLayers:
         self.ids.add(record.id)
         self._diff_digests.setdefault(record.diff_digest, number)
         self._compressed.setdefault(record.compressed_diff_digest, number)
+        self._compressed_of.setdefault(record.diff_digest, record.compressed_diff_digest)
         if record.toc_digest not in self._tocs and record.diff_digest is not None:
             self._tocs_with_diff_id.add(record.toc_digest)
         self._tocs.setdefault(record.toc_digest, number)
@@ -110,6 +112,10 @@ class PresentLayers:
             or layer.toc_digest in self._tocs_with_diff_id
             or self.knows_toc(layer, n_committed)
         )
+
+    def comes_from_blob(self, layer: ImageLayer) -> bool:
+        """Return whether the first local layer with a layer's diff-id came from its blob."""
+        return self._compressed_of.get(layer.diff_id) == layer.blob
 
     def knows_toc(self, layer: ImageLayer, n_committed: int) -> bool:
         """Return whether Podman knows the diff-id of a layer's TOC."""
