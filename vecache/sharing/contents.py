@@ -225,7 +225,13 @@ class Contents:
         )
 
     def without_additional(self) -> Contents:
-        """Return the contents that a pull can reuse: layers of additional stores are excluded."""
+        """Return the contents that a pull can reuse.
+
+        Returns
+        -------
+        Contents
+            The same, with the layers of additional stores excluded.
+        """
         others = (layer.record for layer in self.layers if layer.id in self.additional_ids)
         reason = "in an additional store: a pull never reuses its files"
         return replace(
