@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import resource
 import stat
 import subprocess
 import sys
@@ -210,6 +211,16 @@ def test_a_sweep_leaves_what_another_process_uses(folder: Path) -> None:
         process.communicate()
     sweep_folder(folder, 0)
     assert names(folder) == set()
+
+
+def test_many_folders_are_used_at_the_same_time(folder: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (128, limits[1]))
+    try:
+        locks = [FolderLock(folder) for _ in range(500)]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert len(locks) == 500
 
 
 def test_a_folder_that_is_being_removed_is_not_used(tmp_path: Path) -> None:

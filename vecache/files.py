@@ -260,6 +260,7 @@ class FolderLock:
         """Lock it; FileNotFoundError where it has gone, or is just going."""
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         self._close = weakref.finalize(self, os.close, descriptor)
+        allow_open_files(descriptor)  # one may use many folders at the same time
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -36,7 +36,7 @@ VERBS = {
     "gather": ([APP2, "--reflink", "no"], "what is LEFT is an upper bound"),
     "layers": ([], "the figures of plans are upper bounds"),
     "lookup": ([DIGEST], "a digest may be in one of them"),
-    "overlap": ([], "exclusive and unique bytes are upper bounds"),
+    "overlap": ([], "exclusive bytes are upper bounds"),
     "rm": (["app2", "--reflink", "no"], "upper bounds"),
     "export": ([], "upper bounds"),
 }
@@ -139,6 +139,25 @@ def test_a_layout_that_cannot_be_read_leaves_no_layer_out_silently(
     assert main(command("rm", root, "--json")) == 3
     (excluded,) = json.loads(capsys.readouterr().out)["excluded"]
     assert excluded["layer"] == BASE
+
+
+def test_an_image_of_which_a_layer_is_unread_has_no_bounds(
+    damaged: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["overlap", "--by", "image", "--store", str(damaged)]) == 3
+    assert "images are counted without them" in warnings(capsys.readouterr().err)[0]
+
+
+def test_reasons_name_the_files_on_the_machine_of_a_snapshot(
+    damaged: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["snapshot", "--store", str(damaged), "-o", str(tmp_path / "node")]) == 0
+    capsys.readouterr()
+    for verb in ("plan", "layers", "overlap", "gather", "rm"):
+        assert main(command(verb, tmp_path / "node", "--json")) == 3
+        (excluded,) = json.loads(capsys.readouterr().out)["excluded"]
+        assert str(damaged / "overlay-layers" / BASE) in excluded["reason"], verb
+        assert str(tmp_path / "home") not in excluded["reason"], verb
 
 
 def test_figures_of_a_removal_are_no_bounds_where_what_goes_is_unread(

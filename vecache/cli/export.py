@@ -62,5 +62,5 @@ def run(args: argparse.Namespace) -> int:
     notes = excluded_notes(contents)
     if notes:
         print(render_facts(notes, Screen()))
-    effect = "their tags are left out, so figures of what is unique are upper bounds"
+    effect = "their tags are left out, so figures of what one layer alone has are upper bounds"
     return warn_of_unread(args, contents.excluded, len(contents.records), effect)

@@ -96,7 +96,9 @@ def run(args: argparse.Namespace) -> int:
         ),
         args,
     )
-    effect = "exclusive and unique bytes are upper bounds, what is shared are lower bounds"
+    effect = "exclusive bytes are upper bounds, shared bytes and sums are lower bounds"
+    if args.by == "image":
+        effect = "images are counted without them, so no figure of an image that has one is a bound"
     return warn_of_unread(args, contents.excluded, len(contents.records), effect)
 
 

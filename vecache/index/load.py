@@ -173,11 +173,13 @@ class LayerSource:
         try:
             return CachedLayer(record, CacheFile.open(_cache_path(record)), CacheSource.MAPPED)
         except (FormatError, VersionError, StoreError) as error:
-            problem = "" if isinstance(error.__cause__, FileNotFoundError) else str(error)
+            is_missing = isinstance(error.__cause__, FileNotFoundError)
+            problem = "" if is_missing else self.store.on_machine(str(error))
         try:
             return self._build_layer(record, problem)
         except VecacheError as error:
-            reason = f"{error}; {problem}" if problem else str(error)
+            reason = self.store.on_machine(str(error))
+            reason = f"{reason}; {problem}" if problem else reason
             return ExcludedLayer(record, reason, is_unread=True)
 
     def _build_layer(self, record: LayerRecord, problem: str) -> CachedLayer | ExcludedLayer:

@@ -229,7 +229,8 @@ def _read_layer(
             return ExcludedLayer(record, "no TOC")
         occurrences = find_occurrences(entries)
     except VecacheError as error:
-        return ExcludedLayer(record, str(error), not source.is_additional(record))
+        reason = source.on_machine(str(error))
+        return ExcludedLayer(record, reason, not source.is_additional(record))
     files, chunks = (
         ContentTable.from_rows(occurrences.key[mask], occurrences.size[mask])
         for mask in (occurrences.is_in_files, occurrences.is_in_chunks)
@@ -257,9 +258,10 @@ class _TocSource:
         return self._store is not None and record.store_root in self._store.additional_stores
 
     def store_root(self, record: LayerRecord | ImageRecord) -> Path:
-        roots = self._store.snapshot.roots if self._store and self._store.snapshot else ()
-        paths = {each.folder: each.path for each in roots}
-        return paths.get(record.store_root, record.store_root)
+        return Path(self.on_machine(str(record.store_root)))
+
+    def on_machine(self, text: str) -> str:
+        return text if self._store is None else self._store.on_machine(text)
 
     def tags(self, records: Sequence[LayerRecord]) -> Iterator[tuple[Any, U8]]:
         for record in records:  # layers, not rows
