@@ -68,11 +68,9 @@ KINDS = {
     ),
     "pandas": Kind("pandas get_indexer", "joins:Pandas", max_tags=2 * 10**7, colour="#636363"),
     "dict": Kind("dict of bytes", "joins:Dict", max_tags=2 * 10**7, colour="#bcbd22"),
-    "layers": Kind(
-        "layer by layer, numpy", "own:LayerByLayer", scanned=2 * 10**7, colour="#e377c2"
-    ),
-    "go": Kind("Go original", "go", locates=True, scanned=2 * 10**7, colour="#00add8"),
-    "go-2": Kind("Go original, 2 goroutines", "go", 2, locates=True, scanned=2 * 10**7),
+    "layers": Kind("layer by layer, numpy", "own:LayerByLayer", scanned=10**7, colour="#e377c2"),
+    "go": Kind("Go original", "go", locates=True, scanned=10**7, colour="#00add8"),
+    "go-2": Kind("Go original, 2 goroutines", "go", 2, locates=True, scanned=10**7),
     "reads": Kind("random reads alone", "own:RandomReads"),
     "reads-2": Kind("random reads alone, 2 threads", "own:RandomReads", 2, colour="#000000"),
 }

@@ -27,6 +27,7 @@ class Vecache:
 
     def __init__(self, case: Case, threads: int) -> None:
         self.paths, self.starts = case.layer_paths(), case.starts()
+        self.threads = threads
         LayersCache().lookup([])  # imports
 
     def prepare(self, raw: U8) -> U8:
@@ -43,7 +44,7 @@ class Vecache:
         self.cache.lookup([])  # the first look-up builds the index
 
     def ask(self, prepared: U8) -> LookupResult:
-        return self.cache.lookup(prepared)
+        return self.cache.lookup(prepared, threads=self.threads)
 
     def positions(self, answers: LookupResult) -> I64:
         return np.where(answers.layer >= 0, self.starts[answers.layer] + answers.tag, -1)
@@ -53,7 +54,7 @@ class VecacheLocations(Vecache):
     """The same, and where the content is."""
 
     def ask(self, prepared: U8) -> LookupResult:
-        hits = self.cache.lookup(prepared)
+        hits = super().ask(prepared)
         self.located = hits.offset, hits.length
         return hits
 

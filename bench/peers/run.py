@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Plan", "Size", "run_all"]
 
-_RUNS = 5
+_RUNS = 7
 _PACKAGES = ("vecache", "numpy", "pyarrow", "duckdb", "polars", "pandas")
 _ROOT = Path(__file__).parents[2]
 
@@ -127,11 +127,9 @@ def _spawn(
     case: Case, name: str, n_queries: int, runs: int, seconds: float, sets: Sequence[str]
 ) -> dict[str, Any]:
     """Measure in a process of its own, whose cache folder is empty."""
-    threads = str(KINDS[name].threads)
     with tempfile.TemporaryDirectory(dir=case.folder) as home:
         environment = os.environ | {
-            "VECACHE_THREADS": threads,
-            "POLARS_MAX_THREADS": threads,
+            "POLARS_MAX_THREADS": str(KINDS[name].threads),
             "XDG_CACHE_HOME": home,
         }
         numbers = [str(n_queries), str(runs), str(seconds)]
