@@ -23,6 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.oracle import pack_rows
+from tests.stores import nobody, readable_folder
 from tests.strategies import POOL, POOLS, as_text, cache_files
 from vecache import files
 from vecache.cache.reader import CacheFile
@@ -408,25 +409,31 @@ def test_a_limit_on_file_sizes_leaves_no_file_and_the_right_answers(tmp_path: Pa
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 
-@pytest.mark.parametrize("kind", ["file", "link to nothing", "no rights"])
-def test_a_folder_that_cannot_be_written_leaves_the_answers_to_memory(
-    store: StoreOfLayers, kind: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("kind", ["file", "link to nothing"])
+def test_what_is_no_folder_leaves_the_answers_to_memory(store: StoreOfLayers, kind: str) -> None:
     store.index.parent.mkdir()
     if kind == "file":
         store.index.write_bytes(b"not a folder")
-    elif kind == "link to nothing":
-        store.index.symlink_to("nowhere")
     else:
-
-        def forbidden(*_: object, **__: object) -> None:
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-
-        monkeypatch.setattr(os, "makedirs", forbidden)
+        store.index.symlink_to("nowhere")
     layers = [store.put("a", rows_of(range(24)))]
     assert not are_mapped(store.check(layers))
     with pytest.raises(OSError):  # noqa: PT011 - several, and their texts are the system's
         store.folder.open(layers, always=True)
+
+
+def test_a_folder_of_another_user_leaves_the_answers_to_memory() -> None:
+    with readable_folder() as folder:
+        store = StoreOfLayers(folder)
+        layers = [store.put("a", rows_of(range(24)))]
+        store.index.mkdir(parents=True)
+        os.chmod(store.index, 0o555)
+        with nobody():
+            assert not are_mapped(store.check(layers))
+            with pytest.raises(PermissionError):
+                store.folder.open(layers, always=True)
+        store.check(layers)
+        assert len(store.files()) == (os.geteuid() == 0)
 
 
 def test_a_link_in_the_folder_is_not_followed_for_writing(

@@ -44,7 +44,10 @@ if TYPE_CHECKING:
     from vecache.index.disk import Layers
     from vecache.index.load import CachedLayer
 
-__all__ = ["MAX_INDEX_BYTES", "IndexFolder", "Selection", "identify", "select_runs"]
+__all__ = ["FOLDER_NAME", "MAX_INDEX_BYTES", "IndexFolder", "Selection", "identify", "select_runs"]
+
+FOLDER_NAME: Final = "index"
+"""The indexes of all stores, in the user's cache folder."""
 
 MAX_INDEX_BYTES: Final = 4 << 30
 """Most that the indexes of all stores take of the user's cache folder, by default."""
@@ -175,22 +178,22 @@ class IndexFolder:
         OSError
             Only if `always`: if it cannot be written.
         """
-        wanted = identify(layers)
         try:
-            found = self.refresh(layers, wanted, always=always)
+            found = self.refresh(layers, always=always)
         except OSError:
             if always:
                 raise
-            found = select_runs(self.find_runs(), wanted)
+            found = select_runs(self.find_runs(), identify(layers))
         for run in found.runs:
             with contextlib.suppress(OSError):
                 os.utime(run.path)  # what is used is not what `sweep_folder` removes first
         return _open_selection([layer.cache for layer in layers], found)
 
     def refresh(
-        self, layers: Sequence[CachedLayer], wanted: Layers, *, always: bool, anew: bool = False
+        self, layers: Sequence[CachedLayer], *, always: bool = False, anew: bool = False
     ) -> Selection:
-        """Write what the runs lack, if that is worth it, and select from them."""
+        """Write what the runs lack, or all (`anew`), if that is worth it; return what is there."""
+        wanted = identify(layers)
         found = select_runs(self.find_runs(), wanted)
         paths = self._paths()
         is_large = int(wanted["n_tags"].sum()) >= _LARGE_STORE_TAGS
@@ -203,6 +206,13 @@ class IndexFolder:
             runs = [] if anew else self.find_runs()
             self._write([layer.cache for layer in layers], select_runs(runs, wanted))
         return select_runs(self.find_runs(), wanted)
+
+    def sweep(self) -> None:
+        """Remove the indexes that were not used for longest, this one last."""
+        for path in self._paths():
+            with contextlib.suppress(OSError):
+                os.utime(path)
+        sweep_folder(self.folder, self.max_bytes)
 
     def remove(self) -> int:
         """Remove the files of the store, and return how many these were."""
@@ -237,9 +247,10 @@ class IndexFolder:
             write_run(path, self.key, table, [files[number] for number in numbers.tolist()])
             paths.add(path)
         for path in self._paths():
-            with contextlib.suppress(OSError):
-                os.utime(path) if path in paths else os.unlink(path)
-        sweep_folder(self.folder, self.max_bytes)
+            if path not in paths:
+                with contextlib.suppress(OSError):
+                    os.unlink(path)
+        self.sweep()
 
     def _require_room(self, kept: Sequence[StoredRun], table: Layers) -> None:
         """Raise unless there is room for one more run, beside those that are kept."""

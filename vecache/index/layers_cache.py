@@ -28,7 +28,7 @@ import numpy as np
 
 from vecache.digest import Digests, parse_digests
 from vecache.files import allow_open_files
-from vecache.index.disk_folder import IndexFolder
+from vecache.index.disk_folder import FOLDER_NAME, IndexFolder
 from vecache.index.load import Build, BuildCache, CachedLayer, ExcludedLayer, LayerSource
 from vecache.index.lookup import LayerIndex
 from vecache.index.result import LookupResult, Matches
@@ -465,7 +465,7 @@ def _index_folder(source: LayerSource) -> IndexFolder | None:
     """Return where the index is kept; of a part of the layers none is written."""
     if source.build_cache is None:
         return None
-    folder = source.build_cache.folder / "index"
+    folder = source.build_cache.folder / FOLDER_NAME
     return IndexFolder(folder, source.store.root, is_read_only=source.present is not None)
 
 
