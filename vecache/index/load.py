@@ -174,13 +174,17 @@ class LayerSource:
             return CachedLayer(record, CacheFile.open(_cache_path(record)), CacheSource.MAPPED)
         except (FormatError, VersionError, StoreError) as error:
             is_missing = isinstance(error.__cause__, FileNotFoundError)
-            problem = "" if is_missing else self.store.on_machine(str(error))
+            problem = "" if is_missing else self._reason(error)
         try:
             return self._build_layer(record, problem)
         except VecacheError as error:
-            reason = self.store.on_machine(str(error))
+            reason = self._reason(error)
             reason = f"{reason}; {problem}" if problem else reason
             return ExcludedLayer(record, reason, is_unread=True)
+
+    def _reason(self, error: VecacheError) -> str:
+        snapshot = self.store.snapshot
+        return str(error) if snapshot is None else snapshot.on_machine(str(error))
 
     def _build_layer(self, record: LayerRecord, problem: str) -> CachedLayer | ExcludedLayer:
         missing = problem or "no cache file"

@@ -261,7 +261,8 @@ class _TocSource:
         return Path(self.on_machine(str(record.store_root)))
 
     def on_machine(self, text: str) -> str:
-        return text if self._store is None else self._store.on_machine(text)
+        snapshot = None if self._store is None else self._store.snapshot
+        return text if snapshot is None else snapshot.on_machine(text)
 
     def tags(self, records: Sequence[LayerRecord]) -> Iterator[tuple[Any, U8]]:
         for record in records:  # layers, not rows

@@ -84,24 +84,6 @@ class Store:
             return self.snapshot.is_own
         return os.path.realpath(self.root) == os.path.realpath(self.config.graph_root)
 
-    def on_machine(self, text: str) -> str:
-        """Return a text with the paths of the store's machine, where a snapshot was unpacked here.
-
-        Parameters
-        ----------
-        text : str
-            A path, or the message of an error.
-
-        Returns
-        -------
-        str
-            The text as it is for a store of this machine.
-        """
-        roots = () if self.snapshot is None else self.snapshot.roots
-        for root in reversed(roots):  # those of additional stores are within the first
-            text = text.replace(str(root.folder), str(root.path))
-        return text
-
     def pull_settings(self, *, reflink: bool | None = None) -> PullSettings:
         """Return how Podman pulls into this store.
 

@@ -157,6 +157,12 @@ class Snapshot:
             path=Path(self.storage_conf) if self.storage_conf else None,
         )
 
+    def on_machine(self, text: str) -> str:
+        """Return a path or a message with the paths of the snapshot's machine, not of this one."""
+        for root in reversed(self.roots):  # folders of additional stores are within the first
+            text = text.replace(str(root.folder), str(root.path))
+        return text
+
 
 def additional_folder(number: int) -> str:
     """Return the folder of an additional store in the archive."""
