@@ -104,7 +104,8 @@ class StoreImage:
             return None
         if found[0] == TOC_DIGEST:
             return StoredEstargzToc(layer, descriptor.n_bytes, found[1])
-        return StoredZstdChunkedToc(layer, found[1], parse_position(descriptor))
+        position = parse_position(descriptor)
+        return None if position.is_too_large else StoredZstdChunkedToc(layer, found[1], position)
 
     def _manifest_digests(self) -> list[str]:
         """List the digests that the record allows the manifest to have, the likeliest first."""

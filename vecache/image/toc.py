@@ -1,7 +1,8 @@
 """Find, read and check the TOC of a layer, in either of two formats.
 
 A layer's annotations in the manifest say which format it has. A layer without them has no TOC and
-is pulled whole; both kinds of annotation at once are an error, as they are upstream.
+is pulled whole, and so is one whose zstd:chunked TOC is too large; both kinds of annotation at once
+are an error, as they are upstream.
 
 zstd:chunked: one zstd frame, at an offset that annotations give.
 
@@ -117,14 +118,15 @@ def read_toc(reader: TocReader) -> bytes:
 
 
 def find_toc(descriptor: Descriptor, blob: Blob) -> TocReader | None:
-    """Find a layer's TOC, without reading anything of the blob; None if it has none."""
+    """Find a layer's TOC, without reading anything of the blob; None if Podman uses none."""
     found = find_toc_digest(descriptor)
     if found is None:
         return None
     name, digest = found
     if name == TOC_DIGEST:
         return EstargzToc(blob, digest)
-    return ZstdChunkedToc(blob, digest, parse_position(descriptor))
+    position = parse_position(descriptor)
+    return None if position.is_too_large else ZstdChunkedToc(blob, digest, position)
 
 
 def find_toc_digest(descriptor: Descriptor) -> tuple[str, str] | None:
@@ -153,6 +155,11 @@ class TocPosition:
     def wire_bytes(self) -> int:
         """What Podman fetches: the TOC and the tar-split."""
         return self.compressed_bytes + self.tar_split_bytes
+
+    @property
+    def is_too_large(self) -> bool:
+        """Whether Podman does not read the TOC, and takes the layer as one without."""
+        return max(self.compressed_bytes, self.uncompressed_bytes) > MAX_TOC_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,10 +197,9 @@ def parse_position(descriptor: Descriptor) -> TocPosition:
     where = f"{descriptor.where}: {MANIFEST_POSITION}"
     if kind != _TOC_TYPE:
         raise ImageError(f"{where}: a TOC of type {kind}, only type {_TOC_TYPE} is known")
-    if not (0 < length <= MAX_TOC_BYTES and 0 < uncompressed <= MAX_TOC_BYTES):
+    if not (length and uncompressed):
         raise ImageError(
-            f"{where}: a TOC of {length:,} bytes, {uncompressed:,} uncompressed; "
-            f"wanted 1 to {MAX_TOC_BYTES:,}"
+            f"{where}: a TOC of {length:,} bytes, {uncompressed:,} uncompressed; wanted at least 1"
         )
     split_offset, split_length = 0, 0
     if TAR_SPLIT_POSITION in descriptor.annotations:
