@@ -15,6 +15,7 @@ from vecache.errors import TocError
 from vecache.index.layers_cache import LayersCache
 from vecache.plan.curve import curve_by_gap, curve_by_ranges
 from vecache.plan.options import PlanOptions
+from vecache.plan.pull import Planner
 from vecache.report.documents import plan_document
 from vecache.report.output import json_text
 
@@ -74,3 +75,15 @@ def test_layers_that_exceed_64_bits_together_still_have_a_curve(limit: Any) -> N
     image = open_sparse((tocs[0], 100), (tocs[1], 100))
     curve = limit(plan_with(image, LayersCache(), PlanOptions()).layers)
     assert curve.fetch_bytes.tolist() == [wrapped(2 * (2**63 - 1))] * len(curve)
+
+
+def test_bounds_and_causes_hold_where_chunks_are_larger_than_their_file() -> None:
+    """A layer that finds its file misses nothing; one that does not misses less than that."""
+    found = {"type": "reg", "name": "a", "size": 3, "digest": digest_of(b"a"), "endOffset": 9}
+    hole = {**found, "chunkType": "zeros", "chunkSize": 500}
+    image = open_sparse((toc([found]), 100), (toc([hole]), 100))
+    plan = Planner(PlanOptions(parallel=2)).plan(image, LayersCache())
+    assert plan.missing_bytes == 3 - 497
+    assert plan.missing_bounds == (3 - 497, 3)
+    assert all(n_bytes >= 0 for n_bytes in plan.best.excess.values())
+    assert plan.best.missing_bytes + sum(plan.best.excess.values()) == plan.missing_bytes

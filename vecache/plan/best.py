@@ -95,11 +95,13 @@ class Best:
 
     def with_parallel(self, plans: Sequence[LayerPlan]) -> Best:
         """Return the same least, with what the expected plans of the layers miss beyond it."""
-        layers = tuple(
-            replace(each, excess={**each.excess, str(Cause.PARALLEL): more})
-            for each, plan in zip(self.layers, plans, strict=True)
-            for more in [(plan.missing_bytes or 0) - each.missing_bytes - sum(each.excess.values())]
-        )
+        layers = []
+        for each, plan in zip(self.layers, plans, strict=True):
+            more = (plan.missing_bytes or 0) - each.missing_bytes - sum(each.excess.values())
+            # With chunks larger than their file a layer that finds fewer may miss less.
+            least = each.missing_bytes + min(more, 0)
+            excess = {**each.excess, str(Cause.PARALLEL): max(more, 0)}
+            layers.append(replace(each, missing_bytes=least, excess=excess))
         return Best.sum(layers)
 
     def __repr__(self) -> str:

@@ -80,15 +80,18 @@ class ImagePlan(ArrowExport):
     @property
     def missing_by_timing(self) -> tuple[int, int]:
         """Least and most of `missing_bytes`, whatever the timing of the layers."""
-        return _missing_bytes(self.least), _missing_bytes(self.most)
+        # With chunks larger than their file a layer that finds more may miss more.
+        found = [_missing_bytes(layers) for layers in (self.least, self.layers, self.most)]
+        return min(found), max(found)
 
     @property
     def fetch_by_timing(self) -> tuple[int, int]:
         """Least and most of `fetch_bytes`, whatever the timing of the layers."""
         if self.refused_bounds is not None:
             return self.refused_bounds
-        least, most = (sum(layer.fetch_bytes for layer in each) for each in (self.least, self.most))
-        return least, most
+        tried = (self.least, self.layers, self.most)  # parts that overlap make the least uncertain
+        found = [sum(layer.fetch_bytes for layer in layers) for layers in tried]
+        return min(found), max(found)
 
     @property
     def whole_layers(self) -> int:
