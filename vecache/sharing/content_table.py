@@ -24,10 +24,13 @@ from vecache.sharing.keys import KEY_BYTES, order_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from typing import TypeAlias
 
     from vecache.arrays import I64, U8
 
-__all__ = ["ContentTable", "MergedContents", "merge_tables"]
+    _Parts: TypeAlias = "tuple[tuple[ContentTable, slice], ...]"
+
+__all__ = ["ContentTable", "MergedContents", "merge_block", "merge_tables", "table_blocks"]
 
 _ROWS_PER_BLOCK = 1 << 20
 
@@ -109,11 +112,11 @@ class MergedContents:
     member : (n_rows,) int64
         Indices into the merged sequence of tables, ascending for each content.
     order : (n_rows,) int64
-        Where each of these rows is in `row_key` and `row_copies`.
+        Where each of these rows is in `row_key` and in the parts of the tables.
     row_key : (n_rows, 32) uint8
         Keys before the sort.
-    row_copies : (n_rows,) int64
-        Copies in each member, before the sort.
+    parts : tuple of (ContentTable, slice)
+        The tables, and the rows of them that are merged.
     """
 
     size: I64
@@ -121,7 +124,7 @@ class MergedContents:
     member: I64
     order: I64
     row_key: U8
-    row_copies: I64
+    parts: _Parts
 
     @property
     def key(self) -> U8:
@@ -131,7 +134,8 @@ class MergedContents:
     @property
     def n_copies(self) -> I64:
         """(n,) int64, copies in all members."""
-        summed: I64 = np.add.reduceat(self.row_copies[self.order], self.member_start[:-1])
+        row_copies = np.concatenate([table.n_copies[rows] for table, rows in self.parts])
+        summed: I64 = np.add.reduceat(row_copies[self.order], self.member_start[:-1])
         return summed
 
     def __len__(self) -> int:
@@ -140,31 +144,38 @@ class MergedContents:
 
 def merge_tables(tables: Sequence[ContentTable]) -> Iterator[MergedContents]:
     """Merge the tables of several members, block by block; no block is empty."""
+    return map(merge_block, table_blocks(tables))
+
+
+def table_blocks(tables: Sequence[ContentTable]) -> list[_Parts]:
+    """Cut tables into blocks of about a million rows; each content is in one block of them."""
     n_rows = sum(map(len, tables))
     n_blocks = min(256, n_rows // _ROWS_PER_BLOCK + 1)
-    first_byte = np.linspace(0, 256, n_blocks + 1).astype(np.int64)
-    bounds = np.zeros((len(tables), len(first_byte)), np.int64)
-    for row, table in zip(bounds, tables, strict=True):  # layers, not rows
-        row[:] = np.searchsorted(table.key[:, 0].astype(np.int64), first_byte)
-    for starts, ends in zip(bounds.T[:-1], bounds.T[1:], strict=True):
-        if (ends > starts).any():
-            yield _merge_block(tables, starts, ends)
+    first_byte = np.linspace(0, 256, n_blocks + 1)[:-1].astype(np.uint8)
+    cuts = [  # layers, not rows
+        [*np.searchsorted(table.key[:, 0], first_byte).tolist(), len(table)] for table in tables
+    ]
+    blocks = (
+        tuple((table, slice(*cut[n : n + 2])) for table, cut in zip(tables, cuts, strict=True))
+        for n in range(n_blocks)
+    )
+    return [parts for parts in blocks if any(rows.start < rows.stop for _, rows in parts)]
 
 
-def _merge_block(tables: Sequence[ContentTable], starts: I64, ends: I64) -> MergedContents:
-    """Merge the rows from `starts[i]` up to `ends[i]` of table i."""
-    parts = list(zip(tables, map(slice, starts.tolist(), ends.tolist()), strict=True))
+def merge_block(parts: _Parts) -> MergedContents:
+    """Merge the parts of tables that make up one block."""
     key = np.concatenate([table.key[rows] for table, rows in parts])
     size = np.concatenate([table.size[rows] for table, rows in parts])
     order, is_first = order_keys(key)
     first = np.flatnonzero(is_first)
+    n_rows = [rows.stop - rows.start for _, rows in parts]
     return MergedContents(
-        size=np.minimum.reduceat(size[order], first),
+        size=np.minimum.reduceat(size.take(order), first),
         member_start=np.append(first, len(order)),
-        member=np.repeat(np.arange(len(tables)), ends - starts)[order],
+        member=np.repeat(np.arange(len(parts)), n_rows).take(order),
         order=order,
         row_key=key,
-        row_copies=np.concatenate([table.n_copies[rows] for table, rows in parts]),
+        parts=parts,
     )
 
 

@@ -25,12 +25,13 @@ import numpy as np
 
 from vecache.arrays import column, ragged_arange
 from vecache.sharing.content_table import merge_tables
+from vecache.sharing.keys import order_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from vecache.arrays import I64, U64, Bool
-    from vecache.sharing.content_table import ContentTable
+    from vecache.sharing.content_table import ContentTable, MergedContents
 
 __all__ = ["Intersections"]
 
@@ -70,18 +71,19 @@ class Intersections:
     @classmethod
     def from_tables(cls, tables: Sequence[ContentTable]) -> Intersections:
         """Find the sets of the members that have these contents, one table a member."""
-        n_members = len(tables)
-        blocks = (
-            cls(
-                n_members,
-                merged.member_start,
-                merged.member,
-                np.ones(len(merged), np.int64),
-                merged.size,
-            )
-            for merged in merge_tables(tables)
+        blocks = map(cls.from_merged, merge_tables(tables))
+        return _combine(len(tables), (sets.unite_equal() for sets in blocks))
+
+    @classmethod
+    def from_merged(cls, merged: MergedContents) -> Intersections:
+        """Return the members of each content of a block, one set a content."""
+        return cls(
+            len(merged.parts),
+            merged.member_start,
+            merged.member,
+            np.ones(len(merged), np.int64),
+            merged.size,
         )
-        return _combine(n_members, map(_unite_equal, blocks))
 
     @property
     def set_sizes(self) -> I64:
@@ -178,7 +180,27 @@ class Intersections:
             _replace_members(self.take(sets), group_start, group, n_groups)
             for sets in _blocks(n_rows)
         )
-        return _combine(n_groups, map(_unite_equal, blocks))
+        return _combine(n_groups, (sets.unite_equal() for sets in blocks))
+
+    def unite_equal(self) -> Intersections:
+        """Make equal sets one row."""
+        if not len(self):
+            return self
+        hashes = _member_hashes(self.n_members)
+        set_hash = np.add.reduceat(hashes.take(self.member), self.start[:-1])
+        order, is_first = order_words(set_hash)
+        if is_first.all():
+            return self
+        ordered = self.take(order)
+        first = np.flatnonzero(_differs_from_previous(ordered, is_first))
+        united = ordered.take(first)
+        return Intersections(
+            self.n_members,
+            united.start,
+            united.member,
+            np.add.reduceat(ordered.n_contents, first),
+            np.add.reduceat(ordered.n_bytes, first),
+        )
 
     def _reduce(self, how: np.ufunc, is_chosen: Bool) -> Bool:
         if not len(self):
@@ -230,39 +252,20 @@ def _combine(n_members: int, parts: Iterable[Intersections]) -> Intersections:
     """Concatenate sets of the same members, and make equal sets one row."""
     listed = list(parts)
     none = np.zeros(0, np.int64)
-    return _unite_equal(
-        Intersections(
-            n_members,
-            _starts(np.concatenate([none, *(part.set_sizes for part in listed)])),
-            np.concatenate([none, *(part.member for part in listed)]),
-            np.concatenate([none, *(part.n_contents for part in listed)]),
-            np.concatenate([none, *(part.n_bytes for part in listed)]),
-        )
-    )
-
-
-def _unite_equal(sets: Intersections) -> Intersections:
-    """Make equal sets one row, in the order of their hashes."""
-    if not len(sets):
-        return sets
-    set_hash = np.add.reduceat(_member_hashes(sets.n_members)[sets.member], sets.start[:-1])
-    ordered = sets.take(np.argsort(set_hash, kind="stable"))
-    first = np.flatnonzero(_differs_from_previous(ordered, np.sort(set_hash)))
-    united = ordered.take(first)
     return Intersections(
-        sets.n_members,
-        united.start,
-        united.member,
-        np.add.reduceat(ordered.n_contents, first),
-        np.add.reduceat(ordered.n_bytes, first),
-    )
+        n_members,
+        _starts(np.concatenate([none, *(part.set_sizes for part in listed)])),
+        np.concatenate([none, *(part.member for part in listed)]),
+        np.concatenate([none, *(part.n_contents for part in listed)]),
+        np.concatenate([none, *(part.n_bytes for part in listed)]),
+    ).unite_equal()
 
 
-def _differs_from_previous(sets: Intersections, set_hash: U64) -> Bool:
+def _differs_from_previous(sets: Intersections, has_other_hash: Bool) -> Bool:
     """(n_sets,) bool: False where a set has exactly the members of the one before."""
     sizes = sets.set_sizes
-    differs = np.ones(len(sets), np.bool_)
-    differs[1:] = (set_hash[1:] != set_hash[:-1]) | (sizes[1:] != sizes[:-1])
+    differs = has_other_hash.copy()
+    differs[1:] |= sizes[1:] != sizes[:-1]
     alike = np.flatnonzero(~differs)
     if len(alike):  # of equal size, so the set before ends where this one begins
         rows = ragged_arange(sets.start[alike], sizes[alike])

@@ -4,8 +4,9 @@ The key of a sha256 digest is its raw bytes. Digests of other algorithms are lon
 the sha256 of their text, so that they count too and equal ones stay equal. containers/storage
 itself never writes them.
 
-Keys are sorted by their first 8 bytes, as one native number. Only where two different keys have
-these in common do the other 24 bytes decide: with real digests that does not happen, and with
+Keys are sorted by their first bytes, packed with the number of the row into one native number.
+All 32 bytes of neighbours with the same first ones are compared. Only where two different keys have
+these in common do the other bytes decide their order: with real digests that is rare, and with
 forged ones it costs time, never correctness.
 """
 
@@ -22,9 +23,10 @@ if TYPE_CHECKING:
     from vecache.arrays import I64, U8, U64, Bool
     from vecache.digest import Digests
 
-__all__ = ["KEY_BYTES", "content_keys", "find_keys", "order_keys"]
+__all__ = ["KEY_BYTES", "content_keys", "find_keys", "order_keys", "order_words"]
 
 KEY_BYTES = RAW_BYTES[Algorithm.SHA256]
+_ROWS_PER_BLOCK = 1 << 15
 
 
 def content_keys(digests: Digests) -> tuple[U8, Bool]:
@@ -75,13 +77,44 @@ def order_keys(key: U8) -> tuple[I64, Bool]:
     >>> [column.tolist() for column in order_keys(key)]
     [[1, 2, 0], [True, False, True]]
     """
-    words = key.view(">u8")
-    first_word: U64 = words[:, 0].astype(np.uint64)
-    order = np.argsort(first_word, kind="stable")
-    is_first, has_other_word = _compare_neighbours(words, first_word, order)
-    if (is_first & ~has_other_word).any():
-        order = np.lexsort([words[:, word].astype(np.uint64) for word in (3, 2, 1, 0)])
-        is_first, _ = _compare_neighbours(words, first_word, order)
+    order, is_alike = _order_high_bits(_native_word(key, 0))
+    is_first = _differs_from_previous(key, order, is_alike)
+    rows = _rows_in_disorder(is_alike, is_first)
+    if len(rows):
+        there = order[rows]
+        words = [_native_word(key[there], word) for word in (3, 2, 1, 0)]
+        order[rows] = there[np.lexsort(words)]
+        is_first = _differs_from_previous(key, order, is_alike)
+    return order, is_first
+
+
+def order_words(word: U64) -> tuple[I64, Bool]:
+    """Sort numbers that are distributed like a hash; equal ones stay in the order of their rows.
+
+    Parameters
+    ----------
+    word : (n,) uint64
+        Any order.
+
+    Returns
+    -------
+    order : (n,) int64
+        Rows in ascending order of the number.
+    is_first : (n,) bool
+        Whether row `order[i]` has another number than row `order[i - 1]`.
+
+    Examples
+    --------
+    >>> [column.tolist() for column in order_words(np.array([9, 8, 9], np.uint64))]
+    [[1, 0, 2], [True, True, False]]
+    """
+    order, is_alike = _order_high_bits(word)
+    is_first = _changes(word.take(order))
+    rows = _rows_in_disorder(is_alike, is_first)
+    if len(rows):
+        there = order[rows]
+        order[rows] = there[np.argsort(word[there], kind="stable")]
+        is_first = _changes(word.take(order))
     return order, is_first
 
 
@@ -107,12 +140,56 @@ def find_keys(key: U8, queries: U8) -> I64:
     return row[len(key) :]
 
 
-def _compare_neighbours(words: U64, first_word: U64, order: I64) -> tuple[Bool, Bool]:
-    """Return which rows differ from the one before, in the whole key and in its first word."""
-    ordered = first_word[order]
-    has_other_word = np.ones(len(order), np.bool_)
-    has_other_word[1:] = ordered[1:] != ordered[:-1]
-    is_first = has_other_word.copy()
-    alike = np.flatnonzero(~has_other_word)
-    is_first[alike] = (words[order[alike], 1:] != words[order[alike - 1], 1:]).any(axis=1)
-    return is_first, has_other_word
+def _order_high_bits(word: U64) -> tuple[I64, Bool]:
+    """Sort by all but the lowest ``(n - 1).bit_length()`` bits, then by row.
+
+    Also return whether each row has the same high bits as the one before.
+    """
+    # The row's number takes the place of the low bits, so one column is sorted, by a plain sort: in
+    # all 9 ns a row, where a stable argsort takes 86.
+    row_bits = np.uint64(max(len(word) - 1, 0).bit_length())
+    packed = word >> row_bits
+    packed <<= row_bits
+    packed |= np.arange(len(word), dtype=np.uint64)
+    packed.sort()
+    order = (packed & ((np.uint64(1) << row_bits) - np.uint64(1))).view(np.int64)
+    packed >>= row_bits
+    return order, ~_changes(packed)
+
+
+def _rows_in_disorder(is_alike: Bool, is_first: Bool) -> I64:
+    """Find all positions of the runs of equal high bits in which not all numbers are equal."""
+    is_mixed = is_alike & is_first
+    if not is_mixed.any():
+        return np.empty(0, np.int64)
+    run_no = np.cumsum(~is_alike) - 1
+    is_in_run = np.zeros(run_no[-1] + 1, np.bool_)
+    is_in_run[run_no[is_mixed]] = True
+    return np.flatnonzero(is_in_run[run_no])
+
+
+def _changes(ordered: U64) -> Bool:
+    """(n,) bool: whether each row differs from the one before."""
+    changes = np.ones(len(ordered), np.bool_)
+    np.not_equal(ordered[1:], ordered[:-1], out=changes[1:])
+    return changes
+
+
+def _native_word(key: U8, number: int) -> U64:
+    """(n,) uint64: 8 bytes of each key, as a number that has their order."""
+    word: U64 = key.view(">u8")[:, number].astype(np.uint64)
+    return word
+
+
+def _differs_from_previous(key: U8, order: I64, is_alike: Bool) -> Bool:
+    """(n,) bool: whether row `order[i]` has another key than row `order[i - 1]`."""
+    words = key.view(np.uint64)
+    differs = ~is_alike
+    for start in range(0, len(order), _ROWS_PER_BLOCK):  # what a block needs stays in the cache
+        block = slice(max(start, 1), start + _ROWS_PER_BLOCK)
+        if not is_alike[block].any():
+            continue
+        there = words.take(order[block.start - 1 : block.stop], axis=0)
+        # Of four words each; `any(axis=1)` is ten times slower than one number of their four bytes.
+        differs[block] |= (there[1:] != there[:-1]).view(np.uint32)[:, 0] != 0
+    return differs
