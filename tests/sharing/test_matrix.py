@@ -16,7 +16,8 @@ from tests.sharing.strategies import LAYERS
 from vecache.sharing.exclusive import repeated_files, shares
 from vecache.sharing.gather import gather
 from vecache.sharing.intersections import Intersections
-from vecache.sharing.matrix import overlap, pair_sums
+from vecache.sharing.matrix import overlap
+from vecache.sharing.pairs import PairSums
 
 if TYPE_CHECKING:
     from tests.sharing.conftest import Golden
@@ -66,23 +67,33 @@ def test_random_images_are_unions_of_layers(tocs: list[bytes], data: st.DataObje
 @given(
     st.lists(st.sets(st.integers(0, 39), min_size=1, max_size=40), max_size=30),
     st.integers(1, 1000),
+    st.sampled_from([0, 7, 30]),
 )
-def test_pairs_and_products_give_equal_sums(members: list[set[int]], seed: int) -> None:
-    """Of 40 members small sets are expanded into pairs, and large ones multiplied."""
-    sizes = np.random.default_rng(seed).integers(1, 2**40, len(members))
+def test_pairs_and_products_give_equal_sums(
+    members: list[set[int]], seed: int, count_bits: int
+) -> None:
+    """Of 40 members small sets are expanded into pairs, and large ones multiplied.
+
+    The sums of some have more bits together than one number.
+    """
+    rng = np.random.default_rng(seed)
+    sizes = rng.integers(1, 2**40, len(members))
+    n_contents = rng.integers(1, 2**count_bits + 1, len(members))
     sets = Intersections(
         40,
         np.cumsum([0, *map(len, members)]),
         np.array([member for each in members for member in sorted(each)], np.int64),
-        np.ones(len(members), np.int64),
+        n_contents,
         sizes,
     )
-    counts, n_bytes = pair_sums(sets)
+    sums = PairSums(40, int(n_contents.sum()), int(sizes.sum()))
+    sums.add(sets)
+    counts, n_bytes = sums.matrices()
     member = np.array([[member in each for member in range(40)] for each in members]).reshape(
         -1, 40
     )
     as_numbers = member.astype(np.int64)
-    assert (counts == as_numbers.T @ as_numbers).all()
+    assert (counts == as_numbers.T @ (as_numbers * n_contents[:, None])).all()
     assert (n_bytes == as_numbers.T @ (as_numbers * sizes[:, None])).all()
 
 

@@ -1,28 +1,20 @@
 """Square matrices of what layers, or images, share with each other: every pair at once.
 
-1. Contents become sets of members (`intersections.py`): each pair of members of a set shares the
-   set's contents.
-2. Sets of few members are expanded into pairs, and their contents and bytes added to each pair.
-3. A set of more than a sixteenth of all members has too many pairs for that. Such sets become a
-   matrix of zeros and ones, one row a set and one column a member. Its transpose times itself, each
-   row weighted by the set's contents or bytes, is the sum for all pairs, at the speed of BLAS.
-
-The products are made in floats and are exact, since all sums stay below 2**53: see
-`contents.MAX_BYTES`. Each matrix takes 8 bytes a pair, and making it takes about 300 MB.
+`pairs.py` adds them up. Each matrix takes 8 bytes a pair.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 
-from vecache.arrays import ArrowExport, frozen, ragged_arange
+from vecache.arrays import ArrowExport
 from vecache.sharing.contents import check_by, check_grain
+from vecache.sharing.pairs import pair_sums
 from vecache.sharing.sources import read_contents
 from vecache.text import html_table
 
@@ -30,16 +22,11 @@ if TYPE_CHECKING:
     from vecache.arrays import F64, I64
     from vecache.draw.picture import Picture
     from vecache.sharing.contents import By, Contents, Grain
-    from vecache.sharing.intersections import Intersections
 
-__all__ = ["Metric", "Overlap", "overlap", "pair_sums"]
+__all__ = ["Metric", "Overlap", "overlap"]
 
 Metric: TypeAlias = Literal["bytes", "files", "chunks"]
 """What is counted."""
-
-_PAIRS_PER_BLOCK = 1 << 17  # stays in the processor's cache
-_SETS_PER_BLOCK = 1 << 11
-_DENSE_SHARE = 16
 
 
 def overlap(source: Any, by: By = "layer", grain: Grain = "file") -> Overlap:
@@ -232,11 +219,17 @@ class Overlap(ArrowExport):
 
     @cached_property
     def _of_files(self) -> tuple[I64, I64]:
-        return pair_sums(self.contents.intersections(self.by, "file"))
+        return self._pair_sums("file")
 
     @cached_property
     def _of_chunks(self) -> tuple[I64, I64]:
-        return pair_sums(self.contents.intersections(self.by, "chunk"))
+        return self._pair_sums("chunk")
+
+    def _pair_sums(self, grain: Grain) -> tuple[I64, I64]:
+        contents = self.contents
+        is_by_layer = self.by == "layer"
+        groups = None if is_by_layer else (*contents.image_numbers(), len(contents.images))
+        return pair_sums(contents.content_tables(grain), groups)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -260,58 +253,6 @@ class Overlap(ArrowExport):
             n_rows=len(self),
             n_shown=12,
         )
-
-
-def pair_sums(sets: Intersections) -> tuple[I64, I64]:
-    """Add up what each pair of members shares.
-
-    Parameters
-    ----------
-    sets : Intersections
-        Sets of members, with what they share.
-
-    Returns
-    -------
-    n_contents, n_bytes : (n_members, n_members) int64
-        Symmetric; the diagonal is the member itself.
-    """
-    n_members = sets.n_members
-    sums = np.zeros((2, n_members, n_members), np.int64)
-    is_dense = sets.set_sizes * _DENSE_SHARE > n_members
-    _add_pairs(sets.take(np.flatnonzero(~is_dense)), sums)
-    sums += np.triu(sums, 1).transpose(0, 2, 1)
-    _add_products(sets.take(np.flatnonzero(is_dense)), sums)
-    return frozen(sums[0]), frozen(sums[1])
-
-
-def _add_pairs(sets: Intersections, sums: I64) -> None:
-    """Add each pair of a set once, above the diagonal or on it."""
-    member = sets.member.astype(np.int32 if sets.n_members**2 < 1 << 31 else np.int64)
-    # Each row is paired with itself and with the later rows of its set.
-    n_pairs = sets.expand(sets.start[1:]) - np.arange(len(member))
-    weights = (sets.expand(sets.n_contents), sets.expand(sets.n_bytes))
-    ends = np.cumsum(n_pairs)
-    n_blocks = int(ends[-1]) // _PAIRS_PER_BLOCK + 1 if len(ends) else 0
-    edges = np.searchsorted(ends, np.arange(1, n_blocks + 1) * _PAIRS_PER_BLOCK, side="right")
-    for low, high in pairwise([0, *edges.tolist()]):
-        lengths = n_pairs[low:high]
-        other = member[ragged_arange(np.arange(low, high), lengths)]
-        pair = np.repeat(member[low:high] * sets.n_members, lengths) + other
-        index = pair.astype(np.intp)  # add.at is many times slower with any other dtype
-        for total, weight in zip(sums, weights, strict=True):
-            np.add.at(total.reshape(-1), index, np.repeat(weight[low:high], lengths))
-
-
-def _add_products(sets: Intersections, sums: I64) -> None:
-    """Add all pairs of all sets, as products of matrices."""
-    for low in range(0, len(sets), _SETS_PER_BLOCK):  # bounds the memory
-        block = sets.take(np.arange(low, min(low + _SETS_PER_BLOCK, len(sets))))
-        is_member = np.zeros((len(block), sets.n_members), np.float32)
-        is_member[block.expand(np.arange(len(block))), block.member] = 1
-        for total, weight in zip(sums, (block.n_contents, block.n_bytes), strict=True):
-            exact = np.float32 if weight.sum() < 1 << 24 else np.float64
-            left = is_member.astype(exact, copy=False)
-            total[:] += (left.T @ (left * weight[:, None].astype(exact))).astype(np.int64)
 
 
 def _ratio(part: I64, whole: I64) -> F64:
