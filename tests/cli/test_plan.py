@@ -273,10 +273,15 @@ def test_a_platform_is_said_to_choose_nothing_where_there_is_one_only(
     assert "--platform" not in capsys.readouterr().err
 
 
-def test_the_demo_is_the_same_every_time(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_demo_is_the_same_every_time(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "containers.conf").write_text("[engine]\nimage_parallel_copies = 1\n")
+    monkeypatch.setenv("CONTAINERS_CONF", str(tmp_path / "containers.conf"))
     assert main(["demo"]) == 0
     text = capsys.readouterr().out
     assert "Here already: 640 kB of 2.32 MB (27.5 %)" in text
+    assert "at a time" not in text
     assert "vecache plan docker://" in text
     assert main(["demo", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["missing_bytes"] == 1_683_870

@@ -221,6 +221,12 @@ def test_a_data_set_does_not_say_how_its_store_shares(
     assert "assumed" not in capsys.readouterr().err
 
 
+def test_rm_says_that_present_limits_images_too(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["rm", "app2", "--store", STORE, "--present", layer_ids("dir")[2]]
+    assert main(words) == 1
+    assert "only those count whose layers --present names all" in capsys.readouterr().err
+
+
 def test_rm_counts_layers_without_a_toc(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = copy_store("dir", tmp_path)
     toc_path(root, layer_ids("dir")[4]).unlink()

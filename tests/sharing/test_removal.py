@@ -134,8 +134,12 @@ def test_copies_count_as_stored_and_not_as_freed() -> None:
 def test_an_unknown_name_is_not_found(golden: Golden) -> None:
     with pytest.raises(LayerNotFoundError, match="no layer has that id either"):
         what_if(golden.contents, ["nothing-like-it"])
-    with pytest.raises(TypeError, match="wanted an iterable"):
-        what_if(golden.contents, "app2")
+
+
+@pytest.mark.parametrize("names", ["app2", None, 3, [3], ["app2", None], [b"app2"]])
+def test_what_is_not_a_list_of_names_is_refused(names: Any) -> None:
+    with pytest.raises(TypeError, match=r"remove: found .*, wanted (a list of names|names or ids)"):
+        what_if(contents_of([]), names)
 
 
 def n_steps(contents: Contents, remove: list[str]) -> int:

@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
     plan.add_arguments(parser)
     with as_file(files("vecache") / "sample" / "store") as store:
         words = [_IMAGE, "--store", str(store), "--reflink", "no", "--no-hard-links"]
-        words += ["--layout", "dir", "--present", *_PRESENT]
+        words += ["--layout", "dir", "--parallel", "6", "--present", *_PRESENT]
         wanted = parser.parse_args(words)
         for name in ("json", "jsonl", "output"):
             setattr(wanted, name, getattr(args, name))

@@ -32,7 +32,7 @@ from vecache.cli.options import (
     show,
     warn_of_unread,
 )
-from vecache.errors import VecacheError
+from vecache.errors import LayerNotFoundError, VecacheError
 from vecache.report.excluded import unread_documents
 from vecache.report.output import Report
 from vecache.report.terminal import Column, count, human_bytes, render_facts, render_table
@@ -67,7 +67,13 @@ def run(args: argparse.Namespace) -> int:
     contents, store = load_contents(args.store)
     contents = limit_to_present(contents, args)
     grain, shares = pull_sharing(args, store)
-    removal = what_if(contents, args.names, grain)
+    try:
+        removal = what_if(contents, args.names, grain)
+    except LayerNotFoundError as error:
+        if args.present is None:
+            raise
+        hint = "of the images, only those count whose layers --present names all"
+        raise LayerNotFoundError(f"{error}; {hint}") from None
     fetch, not_planned = _plan_fetch(removal, store, args)
     # What is freed is read from TOCs, the pulls are planned with caches.
     unread = {each.id: each for each in (*not_planned, *contents.excluded) if each.is_unread}

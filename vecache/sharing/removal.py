@@ -23,6 +23,7 @@ lower bound: `vecache plan` computes what Podman fetches. The sum of `in_turn_by
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +38,7 @@ from vecache.store.find import find_image, find_layer
 from vecache.text import html_table
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Mapping
 
     from vecache.arrays import I64
     from vecache.sharing.contents import ContentImage, Contents, Grain
@@ -180,11 +181,10 @@ def what_if(source: Any, remove: Iterable[str], grain: Grain = "file") -> Remova
     >>> what_if(files("vecache") / "sample" / "store", ["app2", "dirs"])
     <Removal: 2 layers, 2 images, 983,345 bytes stored, 886,060 bytes freed>
     """
-    if isinstance(remove, str):
-        raise TypeError("remove: found one str, wanted an iterable of them")
+    names = _names(remove)
     check_grain(grain)
     contents = read_contents(source).without_additional()
-    gone, images, remaining = _find_removed(contents, remove)
+    gone, images, remaining = _find_removed(contents, names)
     is_gone = np.array([layer.id in gone for layer in contents.layers], np.bool_)
     sets = contents.intersections("layer", grain)
     freed = sets.take(np.flatnonzero(sets.all_in(is_gone)))
@@ -211,6 +211,17 @@ def what_if(source: Any, remove: Iterable[str], grain: Grain = "file") -> Remova
         in_turn_bytes=in_turn_bytes,
         orphaned_bytes=freed_bytes - int(in_turn_bytes.sum()),
     )
+
+
+def _names(remove: object) -> list[str]:
+    """Return a list of names; a TypeError for a single one, and for what is no text."""
+    if isinstance(remove, str) or not isinstance(remove, Iterable):
+        raise TypeError(f"remove: found {remove!r:.80}, wanted a list of names or ids")
+    names = list(remove)
+    for name in names:
+        if not isinstance(name, str):
+            raise TypeError(f"remove: found {name!r:.80} in the list, wanted names or ids as text")
+    return names
 
 
 def _find_removed(
