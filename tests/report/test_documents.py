@@ -70,6 +70,8 @@ def test_what_is_in_a_layer_that_comes_whole_is_not_known() -> None:
     assert layer["files"] == dict.fromkeys(("reused", "fetched", "empty"))
     assert layer["chunks"] == dict.fromkeys(("reused", "fetched", "holes"))
     assert layer["fetch_bytes"] == plan.fetch_bytes > 0
+    assert repr(plan.layers[0]).endswith(f": whole, {plan.fetch_bytes:,} bytes to fetch>")
+    assert "<td>files reused</td><td></td>" in plan.layers[0]._repr_html_()
 
 
 def test_a_layer_that_an_earlier_pull_converts_is_no_unreadable_one() -> None:

@@ -178,16 +178,17 @@ class LayerPlan:
         return self.replay.count_chunks(action) if self.replay else 0
 
     def __repr__(self) -> str:
-        return (
-            f"<LayerPlan {self.blob[:19]}: {self.state}, "
-            f"{self.missing_bytes or 0:,} of {self.total_bytes or 0:,} bytes missing>"
-        )
+        figures = f"{self.fetch_bytes:,} bytes to fetch"
+        if self.state is not LayerState.WHOLE:
+            figures = f"{self.missing_bytes:,} of {self.total_bytes:,} bytes missing"
+        return f"<LayerPlan {self.blob[:19]}: {self.state}, {figures}>"
 
     def _repr_html_(self) -> str:
+        is_known = self.state is not LayerState.WHOLE
         rows = (
             ("state", str(self.state)),
-            ("files reused", self.count_files(Action.REUSED)),
-            ("files fetched", self.count_files(Action.FETCHED)),
+            ("files reused", self.count_files(Action.REUSED) if is_known else None),
+            ("files fetched", self.count_files(Action.FETCHED) if is_known else None),
             ("bytes of files", self.total_bytes),
             ("bytes missing", self.missing_bytes),
             ("bytes to fetch", self.fetch_bytes),
