@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["BloomFilter", "crc32_rows"]
 
 _BITS_PER_TAG = 10  # upstream: bloomFilterScale
+_POLYNOMIAL = 0xEDB88320  # of CRC-32 (IEEE), the lowest power in the highest bit
 _ROWS_PER_BLOCK = 1 << 13  # 8,192 rows of 55 bytes stay in the second-level cache
 
 
@@ -170,11 +171,14 @@ def crc32_rows(rows: U8, n_shared: int = 0) -> U32:
 
 def _tables(n_columns: int) -> U32:
     """(n_columns, 256) uint32: what each byte adds to the CRC in each column."""
-    zero = zlib.crc32(b"\0")
-    last = np.array([zlib.crc32(bytes([byte])) ^ zero for byte in range(256)], np.uint32)
-    tables = np.empty((n_columns, 256), np.uint32)
-    tables[-1:] = last  # no bytes behind it
-    for column in range(n_columns - 2, -1, -1):  # one more byte behind each
-        after = tables[column + 1]
-        tables[column] = (after >> np.uint32(8)) ^ last[after & np.uint32(0xFF)]
+    # What one bit adds, from the last bit of a row to the first: each is a shift further.
+    changes, change = [], _POLYNOMIAL
+    for _ in range(8 * n_columns):
+        changes.append(change)
+        change = change >> 1 ^ (_POLYNOMIAL if change & 1 else 0)
+    bits = np.array(changes, np.uint32).reshape(n_columns, 8)[::-1, ::-1]
+    tables = np.zeros((n_columns, 256), np.uint32)
+    for bit in range(8):
+        half = 1 << bit
+        tables[:, half : 2 * half] = tables[:, :half] ^ bits[:, bit : bit + 1]
     return tables

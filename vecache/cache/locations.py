@@ -216,7 +216,12 @@ def pack_locations(name_offset: U64, offset: U64, length: U64) -> tuple[U8, I64]
         Offset in `vdata` of each location, and the end of the last.
     """
     value = np.column_stack([name_offset, offset, length]).reshape(-1)
-    n_bytes = 1 + np.searchsorted(_VARINT_STEPS, value, side="right")
+    n_bytes = np.ones(len(value), np.int64)
+    for step in _VARINT_STEPS:  # nine at most, most numbers have up to four bytes
+        is_longer = value >= step
+        if not is_longer.any():
+            break
+        n_bytes += is_longer
     starts = np.zeros(len(value) + 1, np.int64)
     np.cumsum(n_bytes, out=starts[1:])
     vdata = np.empty(starts[-1], np.uint8)
@@ -226,4 +231,6 @@ def pack_locations(name_offset: U64, offset: U64, length: U64) -> tuple[U8, I64]
         has_more = n_bytes[rows] > i + 1
         vdata[starts[rows] + i] = payload | has_more.astype(np.uint8) << 7
         rows = rows[has_more]
+        if not len(rows):
+            break
     return vdata, starts[::3]

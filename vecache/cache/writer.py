@@ -18,12 +18,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
+import pyarrow as pa
 
 from vecache.arrays import binary_buffers
 from vecache.cache.bloom import BloomFilter
 from vecache.cache.format import N_HASHES, NAME_HEAD_BYTES, VERSION, Header
 from vecache.cache.locations import pack_locations
-from vecache.digest import PREFIX_BYTES, WANTED_DIGEST, Algorithm, Digests
+from vecache.digest import PREFIX_BYTES, RAW_BYTES, WANTED_DIGEST, Algorithm
 from vecache.errors import DigestError
 from vecache.text import quoted
 from vecache.toc.fingerprint import fingerprints
@@ -32,6 +33,7 @@ from vecache.toc.parse import Toc
 
 if TYPE_CHECKING:
     from vecache.arrays import I64, U8, BinaryColumn, Bool
+    from vecache.digest import Digests
     from vecache.toc.entries import Entries
     from vecache.toc.layout import RetainedEntries
 
@@ -132,16 +134,16 @@ def _refuse(entries: Entries, row: int, digests: Digests, first: Algorithm) -> N
 
 def _pack_names(names: BinaryColumn) -> tuple[I64, U8]:
     """(m,) int64 offset of each name in fnames, and fnames: each distinct name once."""
+    import pyarrow.compute as pc  # noqa: PLC0415 - 25 ms, and only building needs it
+
     encoded = names.dictionary_encode()  # numbered as they first appear
-    starts, lengths, data = binary_buffers(encoded.dictionary)
-    ends = np.cumsum(lengths + NAME_HEAD_BYTES)
-    begins = ends - lengths - NAME_HEAD_BYTES
-    fnames = np.empty(int(ends[-1]) if len(ends) else 0, np.uint8)
-    is_length = np.zeros(len(fnames), np.bool_)
-    is_length[begins[:, None] + np.arange(NAME_HEAD_BYTES)] = True
-    fnames[is_length] = lengths.astype("<u4").view(np.uint8)
-    fnames[~is_length] = data[starts[0] : starts[-1] + lengths[-1]] if len(starts) else data
-    return begins[encoded.indices.to_numpy()], fnames
+    _, lengths, _ = binary_buffers(encoded.dictionary)
+    heads = pa.FixedSizeBinaryArray.from_buffers(
+        pa.binary(NAME_HEAD_BYTES), len(lengths), [None, pa.py_buffer(lengths.astype("<u4"))]
+    ).cast(pa.binary())
+    packed = pc.binary_join_element_wise(heads, encoded.dictionary, b"")
+    begins, sizes, fnames = binary_buffers(packed)
+    return begins[encoded.indices.to_numpy()], fnames[: int(sizes.sum())]
 
 
 def _pack_locations(
@@ -166,7 +168,10 @@ def _pack_digests(entries: Entries, file_row: I64, chunk_row: I64, algorithm: Al
         return entries.chunk_digest.take(chunk_row).packed(algorithm)[1]
     found = fingerprints(entries, file_row)
     raw = [entries.digest.raw[file_row], found, entries.chunk_digest.raw[chunk_row]]
-    return Digests.from_raw(np.concatenate(raw)).packed(algorithm)[1]
+    packed = np.empty((sum(map(len, raw)), PREFIX_BYTES + RAW_BYTES[algorithm]), np.uint8)
+    packed[:, :PREFIX_BYTES] = algorithm.prefix
+    np.concatenate(raw, out=packed[:, PREFIX_BYTES:])
+    return packed
 
 
 def _pack_tags(packed: U8, offset: I64, length: I64) -> U8:

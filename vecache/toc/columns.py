@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from vecache.arrays import frozen
-from vecache.digest import EMPTY_SHA256, RAW_BYTES, parse_digests
+from vecache.digest import EMPTY_SHA256, is_digest, parse_digests
 from vecache.errors import TocError
 from vecache.text import quoted
 from vecache.toc.entries import ChunkKind, Entries, EntryKind
@@ -65,12 +65,9 @@ class ParsedToc:
 
 def build_entries(parsed: ParsedToc) -> Entries:
     """Convert the fields of a document to entries; raise a `TocError` for a bad time or digest."""
-    digests = parse_digests(parsed.tar_split_digests)
-    bad = np.flatnonzero(~np.isin(digests.algorithm, list(RAW_BYTES)))
-    if len(bad):
-        raise TocError(
-            f"tarSplitDigest: {quoted(parsed.tar_split_digests[bad[0]])} is not a digest"
-        )
+    for text in parsed.tar_split_digests:  # one or none
+        if not is_digest(text.decode("latin-1")):
+            raise TocError(f"tarSplitDigest: {quoted(text)} is not a digest")
     row = find_bad_time(parsed.times)
     if row >= 0:
         raise TocError(f"{quoted(parsed.times[row].as_py())} is not an RFC 3339 time")

@@ -204,6 +204,8 @@ def _sort_xattrs(pieces: Sequence[_Columns]) -> Xattrs | None:
     entry = np.concatenate(
         [piece.xattr_entry + n for piece, n in zip(pieces, first[:-1], strict=True)]
     )
+    if not len(entry):
+        return Xattrs(frozen(entry), names, values)
     encoded = names.dictionary_encode()
     distinct = encoded.dictionary.to_pylist()
     rank = np.empty(len(distinct), np.int64)

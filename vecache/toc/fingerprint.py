@@ -62,16 +62,14 @@ def _messages(entries: Entries, rows: I64) -> BinaryColumn:
 
 def _owner_texts(entries: Entries, rows: I64) -> BinaryColumn:
     """Return `uid:gid:mode` of each row, formatted once for each of the few distinct triples."""
-    columns = [pa.array(column[rows]) for column in (entries.uid, entries.gid, entries.mode)]
-    which = np.zeros(len(rows), np.int64)
-    for column in columns:  # numbers the distinct combinations of the columns so far
-        codes = column.dictionary_encode()
-        pair = pa.array(which * len(codes.dictionary) + codes.indices.to_numpy())
-        which = pair.dictionary_encode().indices.to_numpy().astype(np.int64)
-    first = pa.array(np.unique(which, return_index=True)[1])
-    distinct = (column.take(first).to_pylist() for column in columns)
-    texts = [f"{uid}:{gid}:{mode:o}".encode() for uid, gid, mode in zip(*distinct, strict=True)]
-    return pa.array(texts, pa.binary()).take(pa.array(which))
+    owners = np.column_stack([column[rows] for column in (entries.uid, entries.gid, entries.mode)])
+    triples = pa.FixedSizeBinaryArray.from_buffers(
+        pa.binary(owners.itemsize * 3), len(owners), [None, pa.py_buffer(owners)]
+    )
+    encoded = triples.dictionary_encode()
+    distinct = np.frombuffer(encoded.dictionary.buffers()[1] or b"", np.int64).reshape(-1, 3)
+    texts = [f"{uid}:{gid}:{mode:o}".encode() for uid, gid, mode in distinct.tolist()]
+    return pa.array(texts, pa.binary()).take(encoded.indices)
 
 
 def _xattr_texts(xattrs: Xattrs, rows: I64, n_entries: int) -> BinaryColumn:
