@@ -276,9 +276,8 @@ def _as_binary(texts: Any) -> BinaryColumn:
 
 def _read_hex(text: U8) -> npt.NDArray[np.uint16]:
     """(n, n_raw) uint16: the bytes that the hex after the prefix stands for, _BAD where not hex."""
-    values: npt.NDArray[np.uint16] = _BYTE[
-        np.ascontiguousarray(text[:, PREFIX_BYTES:]).view(np.uint16)
-    ]
+    digits = np.ascontiguousarray(text[:, PREFIX_BYTES:]).view(np.uint16)
+    values: npt.NDArray[np.uint16] = _BYTE.take(digits)  # half the time of indexing
     return values
 
 

@@ -88,7 +88,7 @@ def pack_cache(entries: Entries, layout: Layout) -> bytes:
     )
     of_file = file_location[is_file]  # two tags on each: the digest and the fingerprint
     location = np.concatenate([of_file, of_file, chunk_location[is_chunk]])
-    tags = _pack_tags(packed, starts[location], np.diff(starts)[location])
+    tags = _pack_tags(packed, starts.take(location), np.diff(starts).take(location))
     bloom = BloomFilter.build(packed)
     start, sizes = Header(
         version=VERSION,
@@ -143,7 +143,7 @@ def _pack_names(names: BinaryColumn) -> tuple[I64, U8]:
     ).cast(pa.binary())
     packed = pc.binary_join_element_wise(heads, encoded.dictionary, b"")
     begins, sizes, fnames = binary_buffers(packed)
-    return begins[encoded.indices.to_numpy()], fnames[: int(sizes.sum())]
+    return begins.take(encoded.indices.to_numpy()), fnames[: int(sizes.sum())]
 
 
 def _pack_locations(
@@ -167,7 +167,11 @@ def _pack_digests(entries: Entries, file_row: I64, chunk_row: I64, algorithm: Al
     if algorithm is not Algorithm.SHA256:  # then there are only chunk digests
         return entries.chunk_digest.take(chunk_row).packed(algorithm)[1]
     found = fingerprints(entries, file_row)
-    raw = [entries.digest.raw[file_row], found, entries.chunk_digest.raw[chunk_row]]
+    raw = [
+        entries.digest.raw.take(file_row, axis=0),
+        found,
+        entries.chunk_digest.raw.take(chunk_row, axis=0),
+    ]
     packed = np.empty((sum(map(len, raw)), PREFIX_BYTES + RAW_BYTES[algorithm]), np.uint8)
     packed[:, :PREFIX_BYTES] = algorithm.prefix
     np.concatenate(raw, out=packed[:, PREFIX_BYTES:])
@@ -184,9 +188,9 @@ def _pack_tags(packed: U8, offset: I64, length: I64) -> U8:
     # Most digests differ in their first 8 raw bytes, which sort ten times as fast as whole tags.
     key = np.ascontiguousarray(packed[:, PREFIX_BYTES:][:, :8]).view(">u8")[:, 0].astype(np.uint64)
     order = np.argsort(key)
-    tags, key = tags.view(f"S{tags.shape[1]}")[order, 0], key[order]
+    tags, key = tags.take(order, axis=0), key.take(order)
     is_equal = key[1:] == key[:-1]
     rows = np.flatnonzero(np.append(is_equal, False) | np.append(False, is_equal))
-    tags[rows] = np.sort(tags[rows])
-    packed_tags: U8 = tags.view(np.uint8).reshape(len(tags), -1)
-    return packed_tags
+    whole = tags.view(f"S{tags.shape[1]}")
+    whole[rows] = np.sort(whole[rows], axis=0)
+    return tags

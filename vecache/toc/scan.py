@@ -111,7 +111,8 @@ def scan_entries(buffer: U8, begin: int, end: int) -> Fields | None:
     if piece.min() < _FIRST_PRINTED:
         return None
     quotes, escapes = (positions + begin for positions in found)
-    opening, closing = quotes[:-1:2], quotes[1::2]
+    # `take` from contiguous arrays is nearly twice as fast as indexing, here and below.
+    opening, closing = quotes[:-1:2].copy(), quotes[1::2].copy()
     gaps = _find_gaps(buffer, closing + 1, quotes[2::2])
     if gaps is None or buffer[begin] != _OPEN or opening[0] != begin + 1:
         return None
@@ -137,7 +138,7 @@ def find_quotes(piece: U8) -> tuple[I64, I64] | None:
 
 def _find_gaps(buffer: U8, start: I64, end: I64) -> _Gaps | None:
     """Classify the gaps, of which the last one must be behind an entry."""
-    head = buffer[start]  # a quote where the gap is empty
+    head = buffer.take(start)  # a quote where the gap is empty
     is_name = head == _COLON
     is_short = end - start == 1
     is_colon = is_name & is_short
@@ -151,7 +152,7 @@ def _find_gaps(buffer: U8, start: I64, end: I64) -> _Gaps | None:
 
 def _classify(buffer: U8, start: I64, end: I64, is_name: Bool, rows: I64) -> _Gaps | None:
     """Classify the gaps in `rows`, which are not of one byte."""
-    first, stop, is_before_value = start[rows], end[rows], is_name[rows]
+    first, stop, is_before_value = start.take(rows), end.take(rows), is_name.take(rows)
     words = _words(buffer, np.uint32)
     head, tail = words[first], words[stop - 4]
     is_last = tail >> np.uint32(8) == _word(b"},{")
@@ -169,7 +170,7 @@ def _classify(buffer: U8, start: I64, end: I64, is_name: Bool, rows: I64) -> _Ga
         return None
     kind = np.zeros(len(start), np.uint8)
     kind[rows] = is_number * np.uint8(_INTEGER) + (is_open | is_none) * np.uint8(_XATTRS)
-    number_end, last = end - 1, rows[np.flatnonzero(is_last)]
+    number_end, last = end - 1, rows.take(np.flatnonzero(is_last))
     number_end[last] -= 2
     return _Gaps(start, number_end, is_name, kind, last, rows[is_open], rows[is_close])
 
@@ -196,12 +197,12 @@ def _sort_fields(buffer: U8, start: I64, end: I64, gaps: _Gaps) -> Fields | None
     is_field = gaps.is_name.copy()
     is_field[inside] = False
     names = np.flatnonzero(is_field)
-    code = _find_codes(buffer, start[names], end[names])
-    if code is None or (gaps.kind[names] != _KIND[code]).any():
+    code = _find_codes(buffer, start.take(names), end.take(names))
+    if code is None or (gaps.kind.take(names) != _KIND.take(code)).any():
         return None
     order = np.argsort(code, kind="stable")
-    names, code = names[order], code[order]
-    entry_of_field = entry[names]
+    names, code = names.take(order), code.take(order)
+    entry_of_field = entry.take(names)
     is_repeated = (code[1:] == code[:-1]) & (entry_of_field[1:] == entry_of_field[:-1])
     if is_repeated.any() or (start[xattrs] == end[xattrs]).any():
         return None
@@ -211,8 +212,8 @@ def _sort_fields(buffer: U8, start: I64, end: I64, gaps: _Gaps) -> Fields | None
         n_entries=len(gaps.last),
         first=first,
         entry=entry_of_field,
-        start=np.concatenate([start[texts + 1], gaps.start[others] + 1]),
-        end=np.concatenate([end[texts + 1], gaps.number_end[others]]),
+        start=np.concatenate([start.take(texts + 1), gaps.start.take(others) + 1]),
+        end=np.concatenate([end.take(texts + 1), gaps.number_end.take(others)]),
         xattr_entry=entry[xattrs],
         xattr_name=(start[xattrs], end[xattrs]),
         xattr_value=(start[xattrs + 1], end[xattrs + 1]),
@@ -248,14 +249,14 @@ def _find_codes(buffer: U8, start: I64, end: I64) -> U8 | None:
     length = end - start
     unused = (_WORD_BYTES * (_WORD_BYTES - np.minimum(length, _WORD_BYTES))).view(np.uint64)
     word = words[start] << unused >> unused ^ length.view(np.uint64) << np.uint64(56)
-    slot = word * _MULTIPLIER >> _SLOT_SHIFT
-    if not length.all() or (_SLOT_WORD[slot] != word).any():
+    slot = (word * _MULTIPLIER >> _SLOT_SHIFT).view(np.int64)
+    if not length.all() or (_SLOT_WORD.take(slot) != word).any():
         return None
-    code: U8 = _SLOT_CODE[slot]
+    code: U8 = _SLOT_CODE.take(slot)
     long = np.flatnonzero(length >= _WORD_BYTES)
-    code_of_long = code[long]
-    is_known = _LENGTH[code_of_long] == length[long]
-    is_known &= _LAST_WORD[code_of_long] == words[end[long] - _WORD_BYTES]
+    code_of_long = code.take(long)
+    is_known = _LENGTH.take(code_of_long) == length.take(long)
+    is_known &= _LAST_WORD.take(code_of_long) == words[end.take(long) - _WORD_BYTES]
     return code if is_known.all() else None
 
 
@@ -284,12 +285,12 @@ def parse_integers(buffer: U8, start: I64, end: I64) -> I64 | None:
     >>> parse_integers(buffer, np.array([16, 20]), np.array([19, 22])).tolist()
     [493, -7]
     """
-    is_negative = buffer[start] == _MINUS
+    is_negative = buffer.take(start) == _MINUS
     start = start + is_negative
     n_digits = end - start
     if ((n_digits < 1) | (n_digits > 2 * _WORD_BYTES)).any():
         return None
-    if ((buffer[start] == _ZERO) & (n_digits > 1)).any():
+    if ((buffer.take(start) == _ZERO) & (n_digits > 1)).any():
         return None
     words = _words(buffer)
     low = _parse_word(words[end - _WORD_BYTES], np.minimum(n_digits, _WORD_BYTES))
