@@ -24,6 +24,7 @@ def _main() -> None:
         sizes=_sizes(options.tags, options.layers, has_curves=options.curves),
         peers=options.peers,
         minutes=options.minutes,
+        rounds=options.rounds,
         is_real=options.real,
         go_root=options.go,
         folder=options.folder,
@@ -60,6 +61,8 @@ def _parse() -> argparse.Namespace:
     add("--peers", type=_peers, default=tuple(KINDS), metavar="LIST",
         help=f"some of {', '.join(KINDS)}")  # fmt: skip
     add("--minutes", type=float, default=10.0, help="what does not fit is left out (default 10)")
+    add("--rounds", type=int, default=1,
+        help="measure all peers of a size so often, in turn, and take the fastest")  # fmt: skip
     add("--json", action="store_true", help="print JSON instead of tables")
     add("--json-file", type=Path, metavar="FILE", help="write the JSON there too")
     add("--markdown", type=Path, metavar="FILE", help="write the tables as Markdown")

@@ -132,8 +132,8 @@ def _write_case(
         queries[asked], expected[asked] = raw[tag], first[tag]
         queries.tofile(folder / f"queries-{which}.bin")
         np.save(folder / f"expected-{which}.npy", expected)
-    layers = "" if "layers" in what else f" in {len(counts):,} layers"
-    return Case(folder, f"{what}{layers}, {_short(n_queries)} queries")
+    layers = "" if "layers" in what else f", {len(counts):,} layers"
+    return Case(folder, f"{what}{layers}")
 
 
 def _short(number: int) -> str:

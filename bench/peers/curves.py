@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from bench.peers.kinds import KINDS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
 __all__ = ["draw_curves"]
@@ -50,15 +49,13 @@ def _draw(path: Path, cases: dict[int, Any], axis: str, where: str) -> Path | No
         return None
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.add_subplot()
-    for name, kind in KINDS.items():
-        points = [(x, _ns(case, name)) for x, case in sorted(cases.items())]
-        points = [(x, ns) for x, ns in points if ns]
-        if not kind.colour or len(points) < _MIN_POINTS:
-            continue
-        style: Sequence[Any] = ("--", 1.2) if name.startswith("reads") else ("-", 1.8)
+    lines = [(name, _points(cases, name)) for name, kind in KINDS.items() if kind.colour]
+    lines = [(name, points) for name, points in lines if len(points) >= _MIN_POINTS]
+    for name, points in sorted(lines, key=lambda line: -line[1][-1][1]):  # the slowest first
+        style, width = ("--", 1.2) if name.startswith("reads") else ("-", 1.8)
         axes.loglog(
-            *zip(*points, strict=True), style[0], lw=style[1], marker="o", ms=3.5,
-            color=kind.colour, label=kind.title,
+            *zip(*points, strict=True), style, lw=width, marker="o", ms=3.5,
+            color=KINDS[name].colour, label=KINDS[name].title,
         )  # fmt: skip
     axes.set_xlabel(axis)
     axes.set_ylabel("ns a query")
@@ -70,7 +67,12 @@ def _draw(path: Path, cases: dict[int, Any], axis: str, where: str) -> Path | No
     return path
 
 
-def _ns(case: dict[str, Any], name: str) -> float | None:
-    rows: dict[str, dict[str, Any]] = {row["peer"]: row for row in case["rows"]}
-    times = rows.get(name, {}).get("sets", {}).get("half")
-    return times["wall"] / times["n"] * 1e9 if times else None
+def _points(cases: dict[int, Any], name: str) -> list[tuple[int, float]]:
+    """Return (tags or layers, ns a query) of a peer, ascending."""
+    points = []
+    for x, case in sorted(cases.items()):
+        rows: dict[str, dict[str, Any]] = {row["peer"]: row for row in case["rows"]}
+        times = rows.get(name, {}).get("sets", {}).get("half")
+        if times:
+            points.append((x, times["wall"] / times["n"] * 1e9))
+    return points

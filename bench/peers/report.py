@@ -13,13 +13,14 @@ if TYPE_CHECKING:
 __all__ = ["render"]
 
 _METHOD = """\
-Wall time a query, of the fastest of {runs} runs (of fewer where these take over 2 s), and CPU time
-of all threads in that run. The table of digests and the queries are in each peer's own form before
-the clock starts; building is timed apart, once. All answers were compared: the first tag in layer
-order, or that there is none. Memory is resident, beyond the digests and queries that were loaded:
-its peak, and what is held anonymously at the end; pages of mapped cache files count in the peak.
-`x` is the time as a multiple of vecache's with as many threads, locations included where the peer
-reads them, half of the queries known. `n` is how many queries were asked."""
+Wall time a query, of the fastest of {runs} runs (of fewer where these take over 2 s) in each of
+{rounds} processes, and CPU time of all threads in that run. The table of digests and the queries
+are in each peer's own form before the clock starts; building is timed apart, once a process. All
+answers were compared: the first tag in layer order, or that there is none. Memory is resident,
+beyond the digests and queries that were loaded: its peak, and what is held anonymously at the end;
+pages of mapped cache files count in the peak. `x` is the time as a multiple of vecache's with as
+many threads, locations included where the peer reads them, half of the queries known. `n` is how
+many queries were asked."""
 _SETS_OF_TABLES = len(SETS)
 
 
@@ -36,7 +37,7 @@ def render(report: dict[str, Any], command: str, *, is_markdown: bool) -> str:
     text += report["notes"]
     draw = _markdown if is_markdown else _plain
     tables = [draw(table) for table in _tables(report)]
-    method = _METHOD.format(runs=report["runs"])
+    method = _METHOD.format(**{key: report[key] for key in ("runs", "rounds")})
     return "\n\n".join(["\n".join(f"{line}  " for line in text), method, *tables]) + "\n"
 
 
@@ -75,7 +76,8 @@ def _case_table(case: dict[str, Any]) -> _Table:
                 f"{half['n']:,}",
             ]
         )
-    return _Table(case["name"], [*header, "peak, MB", "held, MB", "n"], rows)
+    title = f"{case['name']}, {case['n_queries']:,} queries"
+    return _Table(title, [*header, "peak, MB", "held, MB", "n"], rows)
 
 
 def _ratio_table(cases: list[dict[str, Any]]) -> _Table:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Plan", "Size", "run_all"]
 
 _RUNS = 7
+_BUSY = 0.5
 _PACKAGES = ("vecache", "numpy", "pyarrow", "duckdb", "polars", "pandas")
 _ROOT = Path(__file__).parents[2]
 
@@ -47,6 +48,7 @@ class Plan:
     sizes: Sequence[Size]
     peers: Sequence[str] = tuple(KINDS)
     minutes: float = 10.0
+    rounds: int = 1
     seconds: float = 2.0  # a set that took longer is not asked again
     is_real: bool = True
     go_root: Path = Path("/")
@@ -58,7 +60,10 @@ def run_all(plan: Plan) -> dict[str, Any]:
     """Return a document with machine, versions, cases and a row for each peer and case."""
     end = time.monotonic() + 60 * plan.minutes
     report: dict[str, Any] = {"machine": _machine(), "versions": _versions(), "notes": []}
-    report |= {"runs": _RUNS, "cases": []}
+    report |= {"runs": _RUNS, "rounds": plan.rounds, "cases": []}
+    load = os.getloadavg()[0]
+    if load > _BUSY:
+        report["notes"].append(f"The machine was busy (load {load:.1f}): wall times are too long.")
     with tempfile.TemporaryDirectory(prefix="vecache-peers-", dir=plan.folder) as name:
         folder = Path(name)
         go = _build_go(plan, folder, report)
@@ -98,29 +103,50 @@ def _build_go(plan: Plan, folder: Path, report: dict[str, Any]) -> GoOriginal | 
 def _run_case(
     plan: Plan, case: Case, sets: Sequence[str], go: GoOriginal | None, end: float
 ) -> dict[str, Any]:
-    n_layers = len(case.starts())
-    rows = []
-    for name in plan.peers:
-        kind = KINDS[name]
-        n_queries = kind.n_asked(case.n_queries(), n_layers)
-        arguments = (case, name, n_queries, _RUNS, plan.seconds, sets)
-        row: dict[str, Any] = {"peer": name}
-        if kind.where == "go" and go is None:
-            continue
-        if case.n_tags() > kind.max_tags:
-            row["skipped"] = f"not above {kind.max_tags:,} tags"
-        elif time.monotonic() > end:
-            row["skipped"] = "no time left"
-        else:
-            try:
-                row |= go.measure(*arguments) if go and kind.where == "go" else _spawn(*arguments)
-            except RuntimeError as error:
-                row["skipped"] = str(error)
-        rows.append(row)
-        plan.say(f"{case.name}: {kind.title}: {_summary(row)}")
+    rows: dict[str, dict[str, Any]] = {}
+    for _ in range(plan.rounds):  # of all peers in turn: noise that lasts then meets all of them
+        for name in plan.peers:
+            if KINDS[name].where == "go" and go is None:
+                continue
+            row = {"peer": name} | _run_peer(plan, case, name, sets, go, end)
+            plan.say(f"{case.name}: {KINDS[name].title}: {_summary(row)}")
+            rows[name] = _fastest(rows.get(name, row), row)
     toc_bytes = sum(path.stat().st_size for path in case.toc_paths())
-    what = {"name": case.name, "n_tags": case.n_tags(), "n_layers": n_layers}
-    return what | {"n_queries": case.n_queries(), "toc_bytes": toc_bytes, "rows": rows}
+    what = {"name": case.name, "n_tags": case.n_tags(), "n_layers": len(case.starts())}
+    what |= {"n_queries": case.n_queries(), "toc_bytes": toc_bytes}
+    return what | {"rows": list(rows.values())}
+
+
+def _run_peer(
+    plan: Plan, case: Case, name: str, sets: Sequence[str], go: GoOriginal | None, end: float
+) -> dict[str, Any]:
+    kind = KINDS[name]
+    n_queries = kind.n_asked(case.n_queries(), len(case.starts()))
+    arguments = (case, name, n_queries, _RUNS, plan.seconds, sets)
+    if case.n_tags() > kind.max_tags:
+        return {"skipped": f"not above {kind.max_tags:,} tags"}
+    if time.monotonic() > end:
+        return {"skipped": "no time left"}
+    try:
+        return go.measure(*arguments) if go and kind.where == "go" else _spawn(*arguments)
+    except RuntimeError as error:
+        return {"skipped": str(error)}
+
+
+def _fastest(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """Return the row of the fastest of two builds, and of each set; memory is the larger."""
+    if "skipped" in other or "skipped" in one:
+        return one if "skipped" in other else other
+    row = one | {"build": min(one["build"], other["build"], key=_wall)}
+    row["sets"] = {
+        which: min(times, other["sets"][which], key=_wall) for which, times in one["sets"].items()
+    }
+    row["tocs"] = [min(*pair, key=_wall) for pair in zip(one["tocs"], other["tocs"], strict=True)]
+    return row | {key: max(one[key], other[key]) for key in ("peak_bytes", "held_bytes")}
+
+
+def _wall(times: dict[str, float]) -> float:
+    return times["wall"]
 
 
 def _spawn(
