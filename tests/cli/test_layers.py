@@ -116,8 +116,12 @@ def test_caches_of_an_additional_store_are_shown_and_never_used(
     assert text.endswith(
         "\n5 layers  in an additional store: a pull never uses its cache or its files\n"
     )
-    # `overlap` reads the TOCs there. The one that it cannot read takes nothing from a pull.
-    assert main(["overlap", "--json"]) == 0
+    # `overlap` reads the TOCs there, and says which one it cannot read; no pull would use it.
+    assert main(["gather", f"oci:{GOLDEN_SMALL / 'oci'}:app2", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["excluded"] == []
+    assert main(["rm", "app2"]) == 3
+    assert "in an additional store, which is only read" in capsys.readouterr().err
+    assert main(["overlap", "--json"]) == 3
     (excluded,) = json.loads(capsys.readouterr().out)["excluded"]
     assert excluded["layer"] == layer_ids("dir")[4]
 

@@ -316,6 +316,27 @@ def test_an_export_names_the_root_on_the_snapshots_machine(
     capsys.readouterr()
 
 
+def test_a_layer_of_two_stores_is_unread_only_where_it_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, layer = copy_store("dir", tmp_path), layer_ids("dir")[0]
+    extra = copy_store("dir", tmp_path / "extra")
+    toc_path(extra, layer).unlink()
+    toc_path(extra, layer).mkdir()
+    conf = tmp_path / "storage.conf"
+    conf.write_text(
+        f"[storage]\ndriver = 'overlay'\ngraphroot = '{own}'\n"
+        f"[storage.options]\nadditionalimagestores = ['{extra}']\n"
+    )
+    monkeypatch.setenv("CONTAINERS_STORAGE_CONF", str(conf))
+    assert main(["snapshot", "-o", str(tmp_path / "node")]) == 3
+    first, second, *_ = capsys.readouterr().err.splitlines()
+    assert "1 of 10 local layers could not be read" in first
+    assert second.startswith(f"vecache: warning: {layer[:12]}: ")
+    assert main(["overlap", "--store", str(tmp_path / "node")]) == 0
+    capsys.readouterr()
+
+
 def test_a_failure_leaves_the_old_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root, file = copy_store("dir", tmp_path), tmp_path / "node"
     file.write_text("old")

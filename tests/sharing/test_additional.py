@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 from tests.golden import GOLDEN_SMALL, layer_ids
-from tests.stores import copy_store, edit_images, edit_layers
+from tests.stores import copy_store, edit_images, edit_layers, toc_path
 from vecache.cli.main import main
 from vecache.errors import StoreError
 from vecache.image.open import open_image
@@ -121,6 +121,18 @@ def test_a_removal_leaves_them_and_finds_nothing_in_them(
                 what_if(source, [name])
     assert main(["rm", "base"]) == 3
     assert "in an additional store" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("case")
+def test_an_unread_layer_there_changes_no_figure_of_a_removal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    toc_path(tmp_path / "extra" / "dir", OTHER).write_bytes(b"{")
+    for words in (["rm", "app1", "--json"], ["gather", APP1_IMAGE, "--json"]):
+        assert main(words) == 0
+        assert json.loads(capsys.readouterr().out)["excluded"] == []
+    assert main(["overlap"]) == 3
+    assert "1 of 3 local layers could not be read" in capsys.readouterr().err
 
 
 def test_an_image_there_does_not_need_a_layer_that_is_here_too(

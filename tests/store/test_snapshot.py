@@ -198,7 +198,8 @@ def test_a_layer_that_goes_while_it_is_read_is_left_out(
     monkeypatch.setattr(write_snapshot, "_write_layer", remove_and_write)
     written = write(open_store(root), tmp_path / "node")
     assert written.removed == [ids[4]]
-    assert not written.unreadable
+    assert not any(layer.unreadable for layer in written.layers)
+    assert not any(image.unreadable for image in written.images)
     opened = open_store(tmp_path / "node")
     assert [layer.id for layer in opened.layers()] == ids[:4]
     assert opened.snapshot is not None
@@ -212,7 +213,8 @@ def test_an_id_too_long_for_an_archive_is_named(make_store: MakeStore, tmp_path:
     toc = next((GOLDEN_SMALL / "stores" / "dir").rglob("=enN0ZC1jaHVua2VkLW1hbmlmZXN0"))
     shutil.copy(toc, root / "overlay-layers" / long)
     written = write(open_store(root), tmp_path / "node")
-    assert "name is too long" in written.unreadable[long]
+    (reason,) = (each.unreadable for each in written.layers if each.id == long)
+    assert "name is too long" in reason
     (layer,) = LayersCache.load(open_store(tmp_path / "node")).excluded
     assert "name is too long" in layer.reason
 

@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     from vecache.sharing.removal import what_if
 
     contents, store = load_contents(args.store)
-    contents = limit_to_present(contents, args)
+    contents = limit_to_present(contents, args).without_additional()
     grain, shares = pull_sharing(args, store)
     try:
         removal = what_if(contents, args.names, grain)

@@ -45,16 +45,15 @@ def run(args: argparse.Namespace) -> int:
     )
     for removed in written.removed:
         note(f"{removed[:12]} was removed meanwhile, and is left out")
-    reasons = written.unreadable
     unread = [
-        ExcludedLayer(each, reasons[each.id], is_unread=True)
+        ExcludedLayer(each, each.unreadable, is_unread=True)
         for each in written.layers
-        if each.id in reasons
+        if each.unreadable
     ]
     effect = "figures with the snapshot are upper bounds"
-    warn_of_unread(args, unread, len(written.layers), effect)
-    for image in written.images:
-        if image.id in reasons:
-            line = printable(f"image {image.id[:12]}: {reasons[image.id]}")
-            print(f"vecache: warning: {line}", file=sys.stderr)
-    return 3 if reasons and not args.incomplete_ok else 0
+    code = warn_of_unread(args, unread, len(written.layers), effect)
+    images = [image for image in written.images if image.unreadable]
+    for image in images:
+        line = printable(f"image {image.id[:12]}: {image.unreadable}")
+        print(f"vecache: warning: {line}", file=sys.stderr)
+    return code or (3 if images and not args.incomplete_ok else 0)

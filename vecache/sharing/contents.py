@@ -232,12 +232,15 @@ class Contents:
         Contents
             The same, with the layers of additional stores excluded.
         """
-        others = (layer.record for layer in self.layers if layer.id in self.additional_ids)
         reason = "in an additional store: a pull never reuses its files"
+        others = (record for record in self.records if record.id in self.additional_ids)
         return replace(
             self,
-            layers=tuple(layer for layer in self.layers if layer.id not in self.additional_ids),
-            excluded=(*self.excluded, *(ExcludedLayer(record, reason) for record in others)),
+            layers=tuple(each for each in self.layers if each.id not in self.additional_ids),
+            excluded=(
+                *(each for each in self.excluded if each.id not in self.additional_ids),
+                *(ExcludedLayer(record, reason) for record in others),
+            ),
         )
 
     def image_numbers(self) -> tuple[I64, I64]:

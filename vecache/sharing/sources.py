@@ -229,8 +229,7 @@ def _read_layer(
             return ExcludedLayer(record, "no TOC")
         occurrences = find_occurrences(entries)
     except VecacheError as error:
-        reason = source.on_machine(str(error))
-        return ExcludedLayer(record, reason, not source.is_additional(record))
+        return ExcludedLayer(record, source.on_machine(str(error)), is_unread=True)
     files, chunks = (
         ContentTable.from_rows(occurrences.key[mask], occurrences.size[mask])
         for mask in (occurrences.is_in_files, occurrences.is_in_chunks)
@@ -241,7 +240,7 @@ def _read_layer(
             f"its TOC claims {claimed:,} bytes of content, wanted at most {max_bytes:,}: sums of "
             f"bytes are exact up to {MAX_BYTES:,}"
         )
-        return ExcludedLayer(record, reason, not source.is_additional(record))
+        return ExcludedLayer(record, reason, is_unread=True)
     return ContentLayer(record, files, chunks)
 
 

@@ -15,7 +15,7 @@ import platform
 import shutil
 import tarfile
 import tempfile
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from importlib import metadata
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, Final
@@ -67,11 +67,10 @@ _SPOOLED_BYTES: Final = 64 << 20
 
 @dataclass(slots=True)
 class WrittenSnapshot:
-    """What a snapshot holds."""
+    """What a snapshot holds; a record says why not all of it could be read (`unreadable`)."""
 
     layers: list[LayerRecord] = field(default_factory=list)
     images: list[ImageRecord] = field(default_factory=list)
-    unreadable: dict[str, str] = field(default_factory=dict)  # id -> reason
     removed: list[str] = field(default_factory=list)  # ids of what was removed meanwhile
 
 
@@ -175,9 +174,16 @@ def _write_root(
         rest = [values for each, (values, _) in records.items() if each not in removed]
         archive.add(name, json.dumps(rest).encode())
     unreadable = {each: why for each, why in unreadable.items() if each not in removed}
-    written.layers += [layer for _, layer in layers.values() if layer.id not in removed]
-    written.images += [image for _, image in images.values() if image.id not in removed]
-    written.unreadable |= unreadable
+    written.layers += [
+        replace(layer, unreadable=unreadable.get(each, ""))
+        for each, (_, layer) in layers.items()
+        if each not in removed
+    ]
+    written.images += [
+        replace(image, unreadable=unreadable.get(each, ""))
+        for each, (_, image) in images.items()
+        if each not in removed
+    ]
     written.removed += sorted(removed)
     return {
         "path": str(root),
