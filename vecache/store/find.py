@@ -17,7 +17,6 @@ Source: containers/common libimage/runtime.go LookupImage; distribution/referenc
 
 from __future__ import annotations
 
-import difflib
 import re
 from typing import TYPE_CHECKING
 
@@ -96,6 +95,8 @@ def _similar_names(images: Sequence[ImageRecord], name: str) -> list[str]:
         last = full.rpartition("/")[2]
         for form in (full, last, last.partition(":")[0]):
             known.setdefault(form, full)
+    import difflib  # noqa: PLC0415 - 1 ms, for a message
+
     similar = difflib.get_close_matches(name, known, n=3)
     return list(dict.fromkeys(known[form] for form in similar))
 
