@@ -141,7 +141,7 @@ def test_what_go_accepts_is_accepted_and_validate_reports_it(field: str, value: 
 def test_no_hashes_admit_everything() -> None:
     cache = CacheFile.parse(with_field("n_hashes", 0))
     assert cache.find_tags(cache.packed).min() >= 0
-    assert cache.bloom.false_positive_rate(100) == 1
+    assert cache.bloom.false_positive_rate() == 1
 
 
 def outcome(data: bytes) -> str:

@@ -33,11 +33,11 @@ from vecache.cache.format import N_HASHES
 from vecache.digest import PREFIX_BYTES, RAW_BYTES, Algorithm, Digests
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from vecache.arrays import U8, U32, Bool
 
-__all__ = ["BloomFilter", "crc32_rows"]
+__all__ = ["BloomFilter", "crc32_rows", "random_hashes"]
 
 _BITS_PER_TAG = 10  # upstream: bloomFilterScale
 _POLYNOMIAL = 0xEDB88320  # of CRC-32 (IEEE), the lowest power in the highest bit
@@ -92,30 +92,48 @@ class BloomFilter:
         (m,) bool
             False where the digest was certainly not added.
         """
-        admitted = np.ones(len(packed), np.bool_)
-        for bit in self._bits_of(packed):  # three hashes, and never more than digest_len
+        return self._are_set(self._bits_of(packed), len(packed))
+
+    def false_positive_rate(self, hashes: Sequence[U32] | None = None) -> float:
+        """Return the fraction of random sha256 digests that pass, from their `random_hashes`."""
+        hashes = random_hashes(self.n_hashes) if hashes is None else hashes
+        if not hashes:
+            return 1.0
+        bits = (each % self._n_bits for each in hashes)
+        return float(self._are_set(bits, len(hashes[0])).mean())
+
+    @property
+    def _n_bits(self) -> np.uint32:
+        return np.uint32(8 * len(self.bits) % 2**32)  # upstream quirk: counted in 32 bits
+
+    def _are_set(self, bits: Iterable[U32], n_rows: int) -> Bool:
+        """(n_rows,) bool: whether all bits of each digest are set."""
+        admitted = np.ones(n_rows, np.bool_)
+        for bit in bits:  # three hashes, and never more than digest_len
             is_set = self.bits.take(bit >> 3) >> (bit & 7).astype(np.uint8) & 1
             admitted &= is_set.view(np.bool_)
         return admitted
 
-    def false_positive_rate(self, n_samples: int = 1 << 16, seed: int = 0) -> float:
-        """Return the fraction of random sha256 digests that pass, as measured with `n_samples`."""
-        shape = (n_samples, RAW_BYTES[Algorithm.SHA256])
-        raw = np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
-        _, packed = Digests.from_raw(raw).packed(Algorithm.SHA256)
-        return float(self.may_contain(packed).mean()) if n_samples else 0.0
-
     def _bits_of(self, packed: U8) -> Iterator[U32]:
         """(m,) uint32 for each seed that differs: the bit number of each digest."""
-        n_bits = np.uint32(8 * len(self.bits) % 2**32)  # upstream quirk: counted in 32 bits
         if packed.shape[1] == 0:  # upstream quirk: an empty digest is the first bit
             yield np.zeros(len(packed), np.uint32)
             return
         for hashes in _hashes(packed, min(self.n_hashes, packed.shape[1])):
-            yield hashes % n_bits
+            yield hashes % self._n_bits
 
     def __repr__(self) -> str:
         return f"<BloomFilter: {self.n_words:,} words, {self.n_hashes} hashes, {self.fill:.0%} set>"
+
+
+def random_hashes(
+    n_hashes: int = N_HASHES, n_samples: int = 1 << 16, seed: int = 0
+) -> tuple[U32, ...]:
+    """Hash random sha256 digests, to measure filters with: (n_samples,) uint32 for each hash."""
+    shape = (n_samples, RAW_BYTES[Algorithm.SHA256])
+    raw = np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
+    _, packed = Digests.from_raw(raw).packed(Algorithm.SHA256)
+    return tuple(_hashes(packed, min(n_hashes, packed.shape[1])))
 
 
 def _hashes(packed: U8, n_seeds: int) -> Iterator[U32]:

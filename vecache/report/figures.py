@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from vecache.cache.bloom import random_hashes
 from vecache.cache.reader import CacheFile
 from vecache.cache.validate import validate
 from vecache.cache.writer import pack_cache
@@ -23,28 +24,32 @@ from vecache.toc.entries import ChunkKind, EntryKind
 from vecache.toc.layout import Layout
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from vecache.arrays import U32
     from vecache.index.layers_cache import LayersCache
     from vecache.toc.parse import Toc
 
 __all__ = ["cache_figures", "describe_cache", "describe_toc", "layers_table"]
 
 
-def cache_figures(cache: CacheFile) -> dict[str, Any]:
-    """Count what a cache file holds."""
+def cache_figures(cache: CacheFile, hashes: Sequence[U32] | None = None) -> dict[str, Any]:
+    """Count what a cache file holds; with `random_hashes` given, they are not made once a file."""
     located = cache.locate(np.arange(cache.n_tags))
     sound = ~located.is_corrupt
     names, end = located.name_offset[sound], (located.offset + located.length)[sound]
-    order = np.lexsort((end, names))
-    names, end = names[order], end[order]
-    is_last = np.ones(len(names), np.bool_)
-    is_last[:-1] = names[1:] != names[:-1]
+    order = np.argsort(names)
+    first = np.flatnonzero(np.diff(names[order], prepend=-1))
+    file_bytes = np.maximum.reduceat(end[order], first) if len(first) else end
+    if hashes is not None and cache.bloom.n_hashes != len(hashes):  # as no writer has ever set it
+        hashes = None
     return {
         "n_tags": cache.n_tags,
-        "n_files": int(is_last.sum()),
-        "file_bytes": int(end[is_last].sum()),
+        "n_files": len(first),
+        "file_bytes": int(file_bytes.sum()),
         "cache_bytes": cache.n_bytes,
         "bloom_fill": cache.bloom.fill,
-        "false_positive_rate": cache.bloom.false_positive_rate(),
+        "false_positive_rate": cache.bloom.false_positive_rate(hashes),
     }
 
 
@@ -121,6 +126,7 @@ def layers_table(cache: LayersCache) -> Any:
     """Return one row for each layer that counts as present, in store order."""
     numbers = {layer.record: number for number, layer in enumerate(cache.layers)}
     reasons = {layer.record: layer.reason for layer in cache.excluded}
+    hashes = random_hashes()
     rows = []
     for record in cache.records:  # layers, not rows of data
         number = numbers.get(record)
@@ -138,7 +144,7 @@ def layers_table(cache: LayersCache) -> Any:
         }
         if number is not None:
             layer = cache.layers[number]
-            row |= cache_figures(layer.cache)
+            row |= cache_figures(layer.cache, hashes)
             row |= {"cache": str(layer.source), "reason": layer.problem or None}
         elif cache.store is not None and record.store_root != cache.store.root:
             with contextlib.suppress(VecacheError):  # no cache, or a damaged one: never used either
