@@ -117,11 +117,11 @@ _IS_STRUCTURE = np.isin(np.arange(256), np.frombuffer(b'{}[]:,"', np.uint8))
 
 def _remove_space(block: U8) -> U8 | None:
     """Remove white space outside texts; None if that would join two numbers or words."""
-    found = find_quotes(block)
-    if found is None or len(found[0]) % 2:
+    quotes, _ = find_quotes(block)
+    if len(quotes) % 2:
         return None
     is_inside = np.zeros(len(block), np.uint8)
-    is_inside[found[0]] = 1
+    is_inside[quotes] = 1
     np.cumsum(is_inside, dtype=np.uint8, out=is_inside)  # may wrap: only the lowest bit counts
     is_removed = _IS_SPACE[block] & (is_inside & 1 == 0)
     change = np.flatnonzero(is_removed[1:] != is_removed[:-1])

@@ -48,7 +48,6 @@ _KIND = np.repeat(np.arange(3, dtype=np.uint8), [len(_ALL_TEXTS), len(_ALL_INTEG
 
 _QUOTE, _COMMA, _COLON, _OPEN, _CLOSE, _BACKSLASH, _ZERO, _MINUS = b'",:{}\\0-'
 _FIRST_PRINTED = 0x20
-_MIN_QUOTE_BYTES = 3  # a real TOC has ten bytes a quote
 _WORD_BYTES = 8
 
 
@@ -105,12 +104,9 @@ def scan_entries(buffer: U8, begin: int, end: int) -> Fields | None:
     times the memory of the piece.
     """
     piece = buffer[begin:end]
-    found = find_quotes(piece)
-    if found is None or len(found[0]) < 3 or len(found[0]) % 2 == 0:
+    quotes, escapes = (positions + begin for positions in find_quotes(piece))
+    if len(quotes) < 3 or len(quotes) % 2 == 0 or piece.min() < _FIRST_PRINTED:
         return None
-    if piece.min() < _FIRST_PRINTED:
-        return None
-    quotes, escapes = (positions + begin for positions in found)
     # `take` from contiguous arrays is nearly twice as fast as indexing, here and below.
     opening, closing = quotes[:-1:2].copy(), quotes[1::2].copy()
     gaps = _find_gaps(buffer, closing + 1, quotes[2::2])
@@ -121,19 +117,16 @@ def scan_entries(buffer: U8, begin: int, end: int) -> Fields | None:
     return _sort_fields(buffer, opening + 1, closing, gaps)
 
 
-def find_quotes(piece: U8) -> tuple[I64, I64] | None:
-    """Find the quotes around texts, and all backslashes; None for what no real TOC has."""
+def find_quotes(piece: U8) -> tuple[I64, I64]:
+    """Find the quotes around texts, and all backslashes."""
     is_quote = piece == _QUOTE
     escapes = np.flatnonzero(piece == _BACKSLASH)
     if len(escapes):
         is_first = np.diff(escapes, prepend=-2) != 1
         lengths = np.diff(np.append(np.flatnonzero(is_first), len(escapes)))
-        behind = escapes[is_first] + lengths
-        if behind[-1] == len(piece):
-            return None
-        is_quote[behind[lengths % 2 == 1]] = False
-    quotes = np.flatnonzero(is_quote)
-    return None if len(quotes) * _MIN_QUOTE_BYTES > len(piece) else (quotes, escapes)
+        behind = (escapes[is_first] + lengths)[lengths % 2 == 1]
+        is_quote[behind[behind < len(piece)]] = False
+    return np.flatnonzero(is_quote), escapes
 
 
 def _find_gaps(buffer: U8, start: I64, end: I64) -> _Gaps | None:
