@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
@@ -122,6 +123,18 @@ def test_documents_on_the_fast_path_are_read_equally(case: str) -> None:
     assert by_fast(data) == wanted
     found = [by_fast(data, piece_bytes) for piece_bytes in range(1, len(data))]
     assert all(result in (wanted, None) for result in found)
+
+
+@pytest.mark.parametrize("form", [{"indent": "\t"}, {"indent": 2}, {}])
+def test_white_space_is_removed_in_pieces(form: dict[str, Any]) -> None:
+    names = [f"a b, {i:03}" for i in range(50)]
+    entries = [{"name": name, "size": i, "xattrs": {"a": "b"}} for i, name in enumerate(names)]
+    data = json.dumps({"version": 1, "entries": entries}, **form).encode()
+    for piece_bytes in (100, 150, 1_000):
+        parsed = parse_fast(data, piece_bytes)
+        assert parsed is not None
+        assert parsed.integers["size"].tolist() == list(range(50))
+        assert parsed.texts["name"].to_pylist() == [name.encode() for name in names]
 
 
 def test_entries_of_equal_length_are_read_in_pieces_of_any_size() -> None:

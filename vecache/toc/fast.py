@@ -1,15 +1,18 @@
 """Parse a TOC as its writers lay it out, or leave it to `exact`.
 
 1. The document is `{"version":1,"entries":[...],"tarSplitDigest":"..."}`, the first and the last
-   field optional. Its frame is matched; the entries are copied.
-2. White space is removed from them if there is any (eStargz has it, zstd:chunked has none).
-3. They are cut into pieces, behind a `},{"`, and `scan` finds the fields of each. Threads share the
-   pieces of a large document. Where that was inside a text, its piece does not end in an entry, and
-   `scan` refuses it.
-4. The values become columns.
+   field optional. Its frame is matched, and the entries are copied.
+2. White space is removed from them if there is any: eStargz has it, zstd:chunked has none.
+3. They are cut into pieces of a megabyte behind a `},{"`. If that was inside a text, the piece
+   before it does not end with an entry, and `scan` refuses it.
+4. `scan` finds the fields of each piece; texts are copied by Arrow, numbers parsed by numpy.
 
-`parse_fast` returns None, and never raises, for any document of which it does not know how Go reads
-it: with other fields, names in other letter case, repeated names, null, integers of over 16 digits.
+`parse_fast` returns None, and never raises, for a document that Go might read otherwise: one with
+other fields, null, names in other letter case or repeated, empty entries, integers of over 16
+digits, or a single entry of over a megabyte.
+
+2.2 ms a megabyte, 5 where white space is removed. Memory beyond the result is the entries once and
+30 MB for a piece.
 """
 
 from __future__ import annotations
@@ -34,9 +37,10 @@ if TYPE_CHECKING:
 
 __all__ = ["parse_fast"]
 
-_PIECE_BYTES = 1 << 20
+_PIECE_BYTES = 1 << 20  # its arrays are small enough for `malloc` to use the same memory again
 _CODE = {name: code for code, name in enumerate(FIELDS)}
 
+_SPACES = b" \t\n\r"
 _SPACE = rb"[ \t\n\r]*"
 _HEAD = re.compile(
     rb'_\{_(?:"version"_:_(0|-?[1-9][0-9]{0,17})_,_)?"entries"_:_\[_'.replace(b"_", _SPACE)
@@ -44,8 +48,8 @@ _HEAD = re.compile(
 _TAIL = re.compile(
     rb'\](?:_,_"tarSplitDigest"_:_"([^"\\\x00-\x1f]*)"_)?_\}_\Z'.replace(b"_", _SPACE)
 )
+_BEGIN = b'{"'  # of an entry
 _COMPACT = re.compile(rb'\{"[^"]*":[^ \t\n\r]')
-_BEHIND = b',{"'  # ends the last piece as all others end
 
 
 def parse_fast(data: bytes, piece_bytes: int = _PIECE_BYTES) -> ParsedToc | None:
@@ -54,20 +58,9 @@ def parse_fast(data: bytes, piece_bytes: int = _PIECE_BYTES) -> ParsedToc | None
     if head is None or tail is None:
         return None
     buffer = _copy_entries(data, head.end(), tail.start(), piece_bytes)
-    pieces = buffer and _cut(
-        buffer, b'},{"', PAD_BYTES, len(buffer) - PAD_BYTES - len(b'{"'), piece_bytes
-    )
-    if not buffer or not pieces:
-        return None
-    view = np.frombuffer(buffer, np.uint8)
-    columns: list[_Columns] = []
-    for begin, end in pieces:
-        piece = _read_piece(view, begin, end + len(b'{"'))
-        if piece is None:
-            return None
-        columns.append(piece)
-    xattrs = _sort_xattrs(columns)
-    if xattrs is None:
+    columns = None if buffer is None else _read_pieces(buffer, piece_bytes)
+    xattrs = None if columns is None else _sort_xattrs(columns)
+    if columns is None or xattrs is None:
         return None
     integers = np.concatenate([piece.integers for piece in columns], axis=1)
     return ParsedToc(
@@ -85,21 +78,22 @@ def _copy_entries(data: bytes, begin: int, end: int, piece_bytes: int) -> bytear
     if _COMPACT.match(data, begin):
         parts = [memoryview(data)[begin:end]]
     else:
-        stripped = data[begin:end].rstrip(b" \t\n\r")
+        stripped = data[begin:end].rstrip(_SPACES)
         view = np.frombuffer(stripped, np.uint8)
-        # No text holds a control character, so a line ends outside texts.
-        lines = _cut(stripped, b",\n", 0, len(stripped), piece_bytes) or []
-        spaceless = [_remove_space(view[start:stop]) for start, stop in lines if stop > start]
+        lines = _cut(stripped, b",\n", 0, len(stripped), piece_bytes)
+        lines = lines or _cut(stripped, b'}, {"', 0, len(stripped), piece_bytes)
+        spaceless = [_remove_space(view[start:stop]) for start, stop in lines]
         parts = [part.data for part in spaceless if part is not None]
-        if not stripped or len(parts) < max(len(lines), 1):
+        if len(parts) < len(lines) or not parts:
             return None
-    return bytearray().join([bytes(PAD_BYTES), *parts, b',{"', bytes(PAD_BYTES)])
+    # Behind the last entry as behind all others stands a comma, and the begin of another.
+    return bytearray().join([bytes(PAD_BYTES), *parts, b"," + _BEGIN, bytes(PAD_BYTES)])
 
 
 def _cut(
     data: bytes | bytearray, mark: bytes, begin: int, end: int, piece_bytes: int
-) -> list[tuple[int, int]] | None:
-    """Cut a range into pieces, each behind the first two bytes of a mark; None if one is large."""
+) -> list[tuple[int, int]]:
+    """Cut a range behind the first two bytes of marks; return no pieces if one is large."""
     cuts = [begin]
     while end - cuts[-1] > piece_bytes:
         found = data.find(mark, cuts[-1] + piece_bytes, end)
@@ -107,23 +101,23 @@ def _cut(
             break
         cuts.append(found + 2)
     pieces = list(pairwise([*cuts, end]))
-    is_large = any(stop - start > 2 * piece_bytes for start, stop in pieces)
-    return None if is_large else pieces
+    return pieces if 0 < max(stop - start for start, stop in pieces) <= 2 * piece_bytes else []
 
 
-_IS_SPACE = np.isin(np.arange(256), np.frombuffer(b" \t\n\r", np.uint8))
 _IS_STRUCTURE = np.isin(np.arange(256), np.frombuffer(b'{}[]:,"', np.uint8))
 
 
 def _remove_space(block: U8) -> U8 | None:
     """Remove white space outside texts; None if that would join two numbers or words."""
     quotes, _ = find_quotes(block)
-    if len(quotes) % 2:
+    if len(quotes) % 2:  # the cut was inside a text
         return None
     is_inside = np.zeros(len(block), np.uint8)
     is_inside[quotes] = 1
-    np.cumsum(is_inside, dtype=np.uint8, out=is_inside)  # may wrap: only the lowest bit counts
-    is_removed = _IS_SPACE[block] & (is_inside & 1 == 0)
+    np.bitwise_xor.accumulate(is_inside, out=is_inside)
+    is_removed = (block == _SPACES[0]) | (block == _SPACES[1])
+    is_removed |= (block == _SPACES[2]) | (block == _SPACES[3])
+    is_removed &= is_inside == 0
     change = np.flatnonzero(is_removed[1:] != is_removed[:-1])
     before = change[~is_removed[change]]  # the last byte before each run
     behind = change[is_removed[change]] + 1
@@ -145,6 +139,20 @@ class _Columns:
     xattr_entry: I64
     xattr_name: BinaryColumn
     xattr_value: BinaryColumn
+
+
+def _read_pieces(buffer: bytearray, piece_bytes: int) -> list[_Columns] | None:
+    pieces = _cut(
+        buffer, b"}," + _BEGIN, PAD_BYTES, len(buffer) - PAD_BYTES - len(_BEGIN), piece_bytes
+    )
+    view = np.frombuffer(buffer, np.uint8)
+    columns = []
+    for begin, end in pieces:
+        piece = _read_piece(view, begin, end + len(_BEGIN))
+        if piece is None:
+            return None
+        columns.append(piece)
+    return columns or None
 
 
 def _read_piece(buffer: U8, begin: int, end: int) -> _Columns | None:
