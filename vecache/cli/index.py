@@ -3,7 +3,7 @@
 The index has the digests of all tags in order. With one, look-ups and plans on a large store start
 at once. A store of more than two million tags gets one by itself; this verb writes one for any.
 
-It lies in the user's cache folder, in files of about 48 bytes a tag. Each says of which cache files
+It lies in the user's cache folder, in files of about 72 bytes a tag. Each says of which cache files
 it is: layers that are new are added in a file of their own, and those that are gone are masked,
 until half of a file is. What is not as it was written is never used, but written again.
 

@@ -1,4 +1,4 @@
-"""Write a run of sorted tags to a file, and map it.
+"""Map a file of sorted tags, a run on disk, and verify what is read of it.
 
 The file says of which cache files the tags are. All numbers are in the byte order of the machine;
 another order makes another magic.
@@ -11,8 +11,8 @@ offset       head: read, and held against its checksum, when the file is opened
 16           u32 version; u32 bytes of a page
 24           u64 store: the key of the store that the layers are of
 32           u64 time of writing, in ns since 1970
-40           u64 n_layers; u64 n_tags; u64 bucket_bits
-64           n_layers x 64 bytes, `LAYER`: the cache file of each layer
+40           u64 n_layers; u64 n_tags; u64 n_located; u64 bucket_bits
+72           n_layers x 64 bytes, `LAYER`: the cache file of each layer
 ..           n_pages x u64: xxh3_64 of each page
 ===========  ==================================================================================
 
@@ -25,19 +25,21 @@ rows         column
 2**bits + 1  u32 bucket_start
 n_tags       u64 prefixes
 n_tags       4 x u64 rows
+n_located    `LOCATION_ROW` locations: of the tags of each layer, in the order of its file
 ===========  ==================================================================================
+
+Locations have all layers whose tags are in the run, but for files of 4 GiB and more.
 
 A page is held against its checksum before the first of its rows is read. So a process pays for what
 it reads, and no byte that has changed since it was written is believed.
 
-44 to 48 bytes a tag on disk. In memory, beyond the map, one for each page of 4 KiB: 0.012 a tag.
+68 to 72 bytes a tag on disk. In memory, beyond the map, one for each page of 4 KiB: 0.018 a tag.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -46,22 +48,30 @@ import xxhash
 
 from vecache.arrays import frozen
 from vecache.errors import IndexDamagedError
-from vecache.files import open_regular, release_pages, replace_file
-from vecache.index.merge import sorted_blocks
-from vecache.index.run import Run, bucket_bits, count_buckets
+from vecache.files import open_regular, release_pages
+from vecache.index.location_table import LOCATION_ROW, LocationTable
+from vecache.index.run import Run, bucket_bits
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from typing import BinaryIO
-
     import numpy.typing as npt
 
-    from vecache.arrays import I64, U8, U64
-    from vecache.cache.reader import CacheFile
+    from vecache.arrays import I64, U8, U64, Bool
 
     Layers = npt.NDArray[Any]
 
-__all__ = ["LAYER", "VERSION", "StoredRun", "open_run", "run_bytes", "write_run"]
+__all__ = [
+    "HEAD",
+    "LAYER",
+    "MAGIC",
+    "PAGE_BYTES",
+    "SUMMED_FROM",
+    "VERSION",
+    "RunLayout",
+    "StoredRun",
+    "hash_pages",
+    "is_located",
+    "open_run",
+]
 
 LAYER: Final = np.dtype(
     [
@@ -76,7 +86,7 @@ LAYER: Final = np.dtype(
 )
 """One layer of a run, and what tells its cache file from any other."""
 
-_HEAD: Final = np.dtype(
+HEAD: Final = np.dtype(
     [
         ("magic", "u8"),
         ("checksum", "u8"),
@@ -86,14 +96,16 @@ _HEAD: Final = np.dtype(
         ("time_ns", "u8"),
         ("n_layers", "u8"),
         ("n_tags", "u8"),
+        ("n_located", "u8"),
         ("bucket_bits", "u8"),
     ]
 )
 VERSION: Final = 1
-_MAGIC: Final = int.from_bytes(b"vecaidx\n", "little")
-_SUMMED_FROM: Final = 16
-_PAGE_BYTES: Final = 4096
+MAGIC: Final = int.from_bytes(b"vecaidx\n", "little")
+SUMMED_FROM: Final = 16
+PAGE_BYTES: Final = 4096
 _MAX_BUCKET_BITS: Final = 32
+_MAX_LOCATED_BYTES: Final = 2**32
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -124,8 +136,18 @@ class StoredRun:
     guard: PageGuard
 
     def as_run(self, layer_of: I64) -> Run:
-        """Return it as a run of an index, of whose layers `layer_of` has the numbers."""
-        return Run(**self.columns, layer_of=frozen(layer_of), guard=self.guard)
+        """Return the sorted tags, for an index that has the layers by the numbers `layer_of`."""
+        columns = {name: self.columns[name] for name in ("bucket_start", "prefixes", "rows")}
+        return Run(**columns, layer_of=frozen(layer_of), guard=self.guard)
+
+    def as_table(self, layer_of: I64, n_layers: int) -> LocationTable:
+        """Return the locations, for an index of `n_layers` that has the layers by `layer_of`."""
+        mask = is_located(self.layers)
+        counts = np.where(mask, self.layers["n_tags"], 0).astype(np.int64)
+        is_here = mask & (layer_of >= 0)
+        start = np.full(n_layers, -1, np.int64)
+        start[layer_of[is_here]] = (np.cumsum(counts) - counts)[is_here]
+        return LocationTable(self.columns["locations"], frozen(start), self.guard)
 
 
 class PageGuard:
@@ -144,7 +166,7 @@ class PageGuard:
         "_path",
     )
 
-    def __init__(self, path: str, data: U8, layout: _Layout, checksums: U64) -> None:
+    def __init__(self, path: str, data: U8, layout: RunLayout, checksums: U64) -> None:
         self._path, self._data, self._checksums = path, data, checksums
         self._columns, self._first_byte = layout.columns, layout.pages_offset
         self._is_verified = np.zeros(len(checksums), np.bool_)
@@ -155,7 +177,11 @@ class PageGuard:
         if not self._n_left:
             return
         where = self._columns[column]
-        pages = rows // where.rows_per_page
+        starts = rows * where.row_bytes
+        pages = starts // PAGE_BYTES
+        if PAGE_BYTES % where.row_bytes:  # a row may end in the next page
+            ends = (starts + (where.row_bytes - 1)) // PAGE_BYTES
+            pages = np.concatenate([pages, ends[ends > pages]])
         pages += where.first_page
         pages = pages[~self._is_verified.take(pages)]
         if len(pages):
@@ -171,7 +197,7 @@ class PageGuard:
         release_pages(self._data)
 
     def _verify(self, pages: I64) -> None:
-        found = _hash_pages(self._data, self._first_byte + pages * _PAGE_BYTES)
+        found = hash_pages(self._data, self._first_byte + pages * PAGE_BYTES)
         if (found != self._checksums[pages]).any():
             with contextlib.suppress(OSError):
                 os.unlink(self._path)  # or every process would find the damage again
@@ -181,115 +207,73 @@ class PageGuard:
 
 
 class _Column(NamedTuple):
-    dtype: str
+    dtype: str | np.dtype[Any]
     row_bytes: int
     n_rows: int
     first_page: int
 
     @property
-    def rows_per_page(self) -> int:
-        return _PAGE_BYTES // self.row_bytes
+    def n_bytes(self) -> int:
+        return self.n_rows * self.row_bytes
 
     @property
     def end_page(self) -> int:
-        return self.first_page + -(-self.n_rows // self.rows_per_page)
+        return self.first_page + -(-self.n_bytes // PAGE_BYTES)
 
 
-class _Layout:
+class RunLayout:
     """Where everything is in a file, by its counts."""
 
-    __slots__ = ("checksums_offset", "columns", "head_bytes", "n_bytes", "n_pages", "pages_offset")
+    __slots__ = (
+        "checksums_offset",
+        "columns",
+        "counts",
+        "head_bytes",
+        "n_bytes",
+        "n_pages",
+        "pages_offset",
+    )
 
-    def __init__(self, n_layers: int, n_tags: int, n_bucket_bits: int) -> None:
+    def __init__(self, n_layers: int, n_tags: int, n_located: int, n_bucket_bits: int) -> None:
+        self.counts = n_layers, n_tags, n_located, n_bucket_bits
         buckets = _Column("u4", 4, (1 << n_bucket_bits) + 1, 0)
         prefixes = _Column("u8", 8, n_tags, buckets.end_page)
         rows = _Column("u8", 32, n_tags, prefixes.end_page)
-        self.columns = {"bucket_start": buckets, "prefixes": prefixes, "rows": rows}
-        self.n_pages = rows.end_page
-        self.checksums_offset = _HEAD.itemsize + n_layers * LAYER.itemsize
+        locations = _Column(LOCATION_ROW, LOCATION_ROW.itemsize, n_located, rows.end_page)
+        self.columns = {
+            "bucket_start": buckets,
+            "prefixes": prefixes,
+            "rows": rows,
+            "locations": locations,
+        }
+        self.n_pages = locations.end_page
+        self.checksums_offset = HEAD.itemsize + n_layers * LAYER.itemsize
         self.head_bytes = self.checksums_offset + 8 * self.n_pages
-        self.pages_offset = -(-self.head_bytes // _PAGE_BYTES) * _PAGE_BYTES
-        self.n_bytes = self.pages_offset + self.n_pages * _PAGE_BYTES
+        self.pages_offset = -(-self.head_bytes // PAGE_BYTES) * PAGE_BYTES
+        self.n_bytes = self.pages_offset + self.n_pages * PAGE_BYTES
+
+    @classmethod
+    def of_layers(cls, layers: Layers) -> RunLayout:
+        """Return that of a file that is to be written."""
+        n_tags = int(layers["n_tags"][layers["is_sound"] == 1].sum())
+        n_located = int(layers["n_tags"][is_located(layers)].sum())
+        return cls(len(layers), n_tags, n_located, bucket_bits(n_tags))
 
     def offset(self, column: str) -> int:
         """Return where a column begins."""
-        return self.pages_offset + self.columns[column].first_page * _PAGE_BYTES
+        return self.pages_offset + self.columns[column].first_page * PAGE_BYTES
 
 
-def run_bytes(n_layers: int, n_tags: int) -> int:
-    """Return the size of the file that `write_run` writes."""
-    return _Layout(n_layers, n_tags, bucket_bits(n_tags)).n_bytes
+def is_located(layers: Layers) -> Bool:
+    """(n_layers,) bool: layers that have their locations in the file."""
+    mask: Bool = (layers["is_sound"] == 1) & (layers["n_bytes"] < _MAX_LOCATED_BYTES)
+    return mask
 
 
-def write_run(path: str, store: int, layers: Layers, files: Sequence[CacheFile]) -> None:
-    """Sort the tags of cache files and write them, block by block.
-
-    Parameters
-    ----------
-    path : str
-        Takes its name when it is complete. It is not synced: checksums find what a crash has cut.
-    store : int
-        Key of the store, 64 bits.
-    layers : (n_layers,) LAYER
-        What tells each file from any other; those that are not sound get no tags.
-    files : sequence of CacheFile
-        The files.
-
-    Raises
-    ------
-    OSError
-        If it cannot be written. Nothing is left of it then.
-
-    Notes
-    -----
-    Memory beyond the maps: a block of `sorted_blocks`, and 4 to 8 bytes a tag for the fan-out
-    table; 175 MB for 20 million tags.
-    """
-    is_sound = layers["is_sound"] == 1
-    members = [
-        file if sound else None for file, sound in zip(files, is_sound.tolist(), strict=True)
-    ]
-    n_tags = int(layers["n_tags"][is_sound].sum())
-    bits = bucket_bits(n_tags)
-    layout = _Layout(len(layers), n_tags, bits)
-    with replace_file(path, mode=0o600, sync=False) as file:
-        _write_columns(file, layout, members)
-        head = np.zeros((), _HEAD)
-        head["magic"], head["version"], head["page_bytes"] = _MAGIC, VERSION, _PAGE_BYTES
-        head["store"], head["time_ns"] = store, time.time_ns()
-        head["n_layers"], head["n_tags"], head["bucket_bits"] = len(layers), n_tags, bits
-        checksums = _read_checksums(file, layout)
-        summed = head.tobytes()[_SUMMED_FROM:] + layers.tobytes() + checksums.tobytes()
-        head["checksum"] = xxhash.xxh3_64_intdigest(summed)
-        file.seek(0)
-        file.write(head.tobytes()[:_SUMMED_FROM] + summed)
-
-
-def _write_columns(file: BinaryIO, layout: _Layout, files: Sequence[CacheFile | None]) -> None:
-    bucket_start = np.zeros(layout.columns["bucket_start"].n_rows, np.uint32)
-    at = {name: layout.offset(name) for name in layout.columns}
-    for prefixes, rows in sorted_blocks(files):
-        count_buckets(bucket_start, prefixes)
-        for name, block in (("prefixes", prefixes), ("rows", rows)):
-            file.seek(at[name])
-            at[name] += file.write(block.data)
-    file.seek(at["bucket_start"])
-    file.write(np.cumsum(bucket_start, out=bucket_start).data)
-    file.truncate(layout.n_bytes)  # longer: the rest of the last page of each column is zeros
-
-
-def _read_checksums(file: BinaryIO, layout: _Layout) -> U64:
-    """(n_pages,) uint64: the checksums of what was written."""
-    file.flush()
-    data = np.memmap(file.name, np.uint8, mode="r").view(np.ndarray)
-    pages = np.arange(layout.n_pages, dtype=np.int64)
-    return _hash_pages(data, layout.pages_offset + pages * _PAGE_BYTES)
-
-
-def _hash_pages(data: U8, offsets: I64) -> U64:
+def hash_pages(data: U8, offsets: I64) -> U64:
     """(n,) uint64: the checksum of the page at each offset."""
     # A loop over pages: 0.3 us each, of which most is hashing.
-    slices = map(slice, offsets.tolist(), (offsets + _PAGE_BYTES).tolist())
+    slices = map(slice, offsets.tolist(), (offsets + PAGE_BYTES).tolist())
     checksums = map(xxhash.xxh3_64_intdigest, map(data.data.__getitem__, slices))
     return np.fromiter(checksums, np.uint64, len(offsets))
 
@@ -318,25 +302,26 @@ def open_run(path: str, store: int) -> StoredRun:
     """
     with open_regular(path) as (file, n_bytes):
         owner = os.fstat(file.fileno()).st_uid
-        if owner != os.geteuid() or n_bytes < _HEAD.itemsize:
+        if owner != os.geteuid() or n_bytes < HEAD.itemsize:
             raise IndexDamagedError(f"{path}: not an index of this user")
         data = np.memmap(file, np.uint8, mode="r").view(np.ndarray)
-    head = data[: _HEAD.itemsize].view(_HEAD)[0]
-    wanted = _MAGIC, VERSION, _PAGE_BYTES, store
+    head = data[: HEAD.itemsize].view(HEAD)[0]
+    wanted = MAGIC, VERSION, PAGE_BYTES, store
     if tuple(int(head[name]) for name in ("magic", "version", "page_bytes", "store")) != wanted:
         raise IndexDamagedError(f"{path}: not an index of this version and store")
-    n_layers, n_tags, bits = (int(head[name]) for name in ("n_layers", "n_tags", "bucket_bits"))
-    layout = _Layout(n_layers, n_tags, min(bits, _MAX_BUCKET_BITS))
+    names = ("n_layers", "n_tags", "n_located", "bucket_bits")
+    n_layers, n_tags, n_located, bits = (int(head[name]) for name in names)
+    layout = RunLayout(n_layers, n_tags, n_located, min(bits, _MAX_BUCKET_BITS))
     if layout.n_bytes != n_bytes:
         raise IndexDamagedError(f"{path}: found {n_bytes:,} bytes, wanted {layout.n_bytes:,}")
-    if xxhash.xxh3_64_intdigest(data[_SUMMED_FROM : layout.head_bytes].data) != head["checksum"]:
+    if xxhash.xxh3_64_intdigest(data[SUMMED_FROM : layout.head_bytes].data) != head["checksum"]:
         raise IndexDamagedError(f"{path}: its head is damaged")
-    layers = data[_HEAD.itemsize : layout.checksums_offset].view(LAYER)
+    layers = data[HEAD.itemsize : layout.checksums_offset].view(LAYER)
     checksums = data[layout.checksums_offset : layout.head_bytes].view("u8")
     guard = PageGuard(path, data, layout, checksums)
     columns = {}
     for name, column in layout.columns.items():
         start = layout.offset(name)
-        columns[name] = data[start : start + column.n_rows * column.row_bytes].view(column.dtype)
+        columns[name] = data[start : start + column.n_bytes].view(column.dtype)
     columns["rows"] = columns["rows"].reshape(-1, 4)
     return StoredRun(path, int(head["time_ns"]), n_bytes, layers, columns, guard)

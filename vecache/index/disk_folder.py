@@ -30,10 +30,12 @@ import xxhash
 
 from vecache.errors import IndexDamagedError
 from vecache.files import sweep_folder
-from vecache.index.disk import LAYER, VERSION, StoredRun, open_run, run_bytes, write_run
+from vecache.index.disk import LAYER, VERSION, RunLayout, StoredRun, open_run
+from vecache.index.disk_write import write_run
 from vecache.index.lookup import LayerIndex
 from vecache.index.merge import indexed_only, is_indexed
 from vecache.index.run import build_run
+from vecache.index.tags import LayerTags
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -254,7 +256,7 @@ class IndexFolder:
 
     def _require_room(self, kept: Sequence[StoredRun], table: Layers) -> None:
         """Raise unless there is room for one more run, beside those that are kept."""
-        n_bytes = run_bytes(len(table), int(table["n_tags"][table["is_sound"] == 1].sum()))
+        n_bytes = RunLayout.of_layers(table).n_bytes
         n_free = shutil.disk_usage(self.folder).free
         if n_bytes > n_free // 2:  # a cache should not be what fills a disk
             reason = f"The index needs {n_bytes:,} bytes, and only {n_free:,} are free"
@@ -274,10 +276,10 @@ def identify(layers: Sequence[CachedLayer]) -> Layers:
     table = np.zeros(len(layers), LAYER)
     ids = []
     for layer in layers:  # over layers: a microsecond each
-        name = f"{layer.record.id}\0{layer.record.toc_digest}".encode()
-        # Bytes in memory have no inode, but they are short and at hand.
-        data = name if layer.cache.state is not None else name + layer.cache.data.tobytes()
-        ids.append(xxhash.xxh3_128_digest(data))
+        key = xxhash.xxh3_128(f"{layer.record.id}\0{layer.record.toc_digest}".encode())
+        if layer.cache.state is None:  # bytes in memory have no inode, but are at hand
+            key.update(layer.cache.data.data)
+        ids.append(key.digest())
     table["id"] = np.frombuffer(b"".join(ids), np.uint64).reshape(-1, 2)
     states = [layer.cache.state or (0, 0, layer.cache.n_bytes, 0) for layer in layers]
     if states:
@@ -330,13 +332,15 @@ def _keys(table: Layers) -> list[bytes]:
 
 def _open_selection(files: Sequence[CacheFile], found: Selection) -> LayerIndex:
     """Open the index; what no run has is sorted in memory."""
-    runs = [run.as_run(of) for run, of in zip(found.runs, found.layer_of, strict=True)]
+    pairs = list(zip(found.runs, found.layer_of, strict=True))
+    runs = [run.as_run(layer_of) for run, layer_of in pairs]
+    tables = [run.as_table(layer_of, len(files)) for run, layer_of in pairs]
     is_sound = found.is_sound()
     if len(found.missing):
         rest = [files[number] for number in found.missing.tolist()]
         runs.append(build_run(rest, found.missing))
         is_sound[found.missing] = [is_indexed(file) for file in rest]
-    return LayerIndex(files, runs, is_sound)
+    return LayerIndex(files, runs, is_sound, LayerTags.of_files(files, tables))
 
 
 @contextlib.contextmanager

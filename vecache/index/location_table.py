@@ -101,21 +101,25 @@ class LocationTable:
         return Locations(name_offset, name_length, offset, length, is_corrupt)
 
 
-def pack_location_rows(file: CacheFile) -> npt.NDArray[np.void]:
-    """Read the locations of all tags of a file.
+def pack_location_rows(
+    file: CacheFile, first: int = 0, last: int | None = None
+) -> npt.NDArray[np.void]:
+    """Read the locations of tags of a file.
 
     Parameters
     ----------
     file : CacheFile
         Of less than 4 GiB.
+    first, last : int
+        The rows from `first` up to `last`, without that one; all by default.
 
     Returns
     -------
-    (n_tags,) LOCATION_ROW
+    (n,) LOCATION_ROW
         In file order.
     """
-    located = file.locate(np.arange(file.n_tags))
-    rows = np.empty(file.n_tags, LOCATION_ROW)
+    located = file.locate(np.arange(first, file.n_tags if last is None else last))
+    rows = np.empty(len(located), LOCATION_ROW)
     rows["name_offset"] = np.where(located.is_corrupt, _CORRUPT, located.name_offset)
     rows["name_length"] = np.where(located.is_corrupt, 0, located.name_length)
     rows["offset"], rows["length"] = located.offset, located.length
