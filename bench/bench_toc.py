@@ -1,4 +1,4 @@
-"""Time from the bytes of a TOC to columns, fingerprints and merged files.
+"""Time from the bytes of a TOC to columns, fingerprints, merged files and the cache file.
 
 Synthetic TOCs of the shape of a Debian layer: 250 bytes an entry, every tenth file of three chunks.
 """
@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from vecache.cache.reader import CacheFile
+from vecache.cache.writer import build_cache
 from vecache.toc.columns import build_entries
 from vecache.toc.exact import parse_exact
 from vecache.toc.files import TocFormat, flat_files, merge_entries
@@ -63,6 +65,19 @@ def bench_parse(benchmark: Any, document: bytes) -> None:
 def bench_parse_exact(benchmark: Any, document: bytes) -> None:
     entries = benchmark(lambda: build_entries(parse_exact(document)))
     assert len(entries) in SIZES
+
+
+def bench_parse_indented(benchmark: Any, document: bytes) -> None:
+    """As eStargz writes a TOC."""
+    indented = json.dumps(json.loads(document), indent="\t").encode()
+    toc = benchmark(Toc.parse, indented)
+    assert len(toc.entries) in SIZES
+
+
+def bench_build_cache(benchmark: Any, document: bytes) -> None:
+    benchmark.extra_info["toc_bytes"] = len(document)
+    cache = CacheFile.parse(benchmark(build_cache, document))
+    assert cache.is_sound()
 
 
 def bench_select_retained(benchmark: Any, toc: Toc) -> None:

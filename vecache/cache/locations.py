@@ -225,12 +225,12 @@ def pack_locations(name_offset: U64, offset: U64, length: U64) -> tuple[U8, I64]
     starts = np.zeros(len(value) + 1, np.int64)
     np.cumsum(n_bytes, out=starts[1:])
     vdata = np.empty(starts[-1], np.uint8)
-    rows = np.arange(len(value))
-    for i in range(_MAX_VARINT_BYTES):
-        payload = (value[rows] >> np.uint64(7 * i)).astype(np.uint8) & 0x7F
-        has_more = n_bytes[rows] > i + 1
-        vdata[starts[rows] + i] = payload | has_more.astype(np.uint8) << 7
-        rows = rows[has_more]
+    at = starts[:-1]
+    for _ in range(_MAX_VARINT_BYTES):
+        has_more = value > 0x7F
+        vdata[at] = value.astype(np.uint8) & 0x7F | has_more.astype(np.uint8) << 7
+        rows = np.flatnonzero(has_more)
         if not len(rows):
             break
+        value, at = value.take(rows) >> np.uint64(7), at.take(rows) + 1
     return vdata, starts[::3]

@@ -8,7 +8,8 @@
    of the *little-endian bytes* of their offsets.
 6. The bloom filter over all tags, and the header.
 
-About 4 ms a megabyte of TOC after parsing. Memory is about 250 bytes an entry.
+About 2 ms a megabyte of TOC after parsing, of which sha256 takes 0.5. Memory is about 250 bytes an
+entry.
 
 Source: containers/storage pkg/chunked/cache_linux.go writeCache, writeCacheFileToWriter.
 """
