@@ -41,15 +41,15 @@ _PIECE_BYTES = 1 << 20  # its arrays are small enough for `malloc` to use the sa
 _CODE = {name: code for code, name in enumerate(FIELDS)}
 
 _SPACES = b" \t\n\r"
-_SPACE = rb"[ \t\n\r]*"
+_SPACE = rb"[ \t\n\r]*+"  # possessive, as all here: no document makes a match go back far
 _HEAD = re.compile(
     rb'_\{_(?:"version"_:_(0|-?[1-9][0-9]{0,17})_,_)?"entries"_:_\[_'.replace(b"_", _SPACE)
 )
 _TAIL = re.compile(
-    rb'\](?:_,_"tarSplitDigest"_:_"([^"\\\x00-\x1f]*)"_)?_\}_\Z'.replace(b"_", _SPACE)
+    rb'\](?:_,_"tarSplitDigest"_:_"([^"\\\x00-\x1f]*+)"_)?_\}_\Z'.replace(b"_", _SPACE)
 )
 _BEGIN = b'{"'  # of an entry
-_COMPACT = re.compile(rb'\{"[^"]*":[^ \t\n\r]')
+_COMPACT = re.compile(rb'\{"[^"]*+":[^ \t\n\r]')
 
 
 def parse_fast(data: bytes, piece_bytes: int = _PIECE_BYTES) -> ParsedToc | None:
@@ -119,12 +119,11 @@ def _remove_space(block: U8) -> U8 | None:
     is_removed |= (block == _SPACES[2]) | (block == _SPACES[3])
     is_removed &= is_inside == 0
     change = np.flatnonzero(is_removed[1:] != is_removed[:-1])
-    before = change[~is_removed[change]]  # the last byte before each run
-    behind = change[is_removed[change]] + 1
     if is_removed[0]:  # behind a cut, which is behind a comma
-        behind = behind[1:]
-    is_apart = _IS_STRUCTURE[block[before]]
-    is_apart[: len(behind)] |= _IS_STRUCTURE[block[behind]]
+        change = change[1:]
+    before, behind = change[::2], change[1::2] + 1  # each run
+    is_apart = _IS_STRUCTURE.take(block.take(before))
+    is_apart[: len(behind)] |= _IS_STRUCTURE.take(block.take(behind))
     return block[~is_removed] if is_apart.all() else None
 
 
