@@ -27,7 +27,7 @@ from tests.index.disk_store import (
 from tests.stores import nobody, readable_folder
 from tests.strategies import cache_files
 from vecache.cache.reader import CacheFile
-from vecache.index import disk_folder
+from vecache.index import disk_folder, location_table, lookup, run
 from vecache.index.disk_folder import IndexFolder
 from vecache.index.disk_write import write_run
 from vecache.index.load import CachedLayer, CacheSource
@@ -261,7 +261,7 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from tests.index.disk_store import *
-from vecache.index import disk_folder
+from vecache.index import disk_folder, location_table, lookup, run
 disk_folder._LARGE_STORE_TAGS = 1
 store = StoreOfLayers(Path(sys.argv[1]))
 layers = [
@@ -334,3 +334,14 @@ def test_bytes_in_memory_are_told_apart_by_what_they_are(store: StoreOfLayers) -
     assert store.files() == before
     store.check([in_memory("layer", rows_of([4, 5, 6]))])
     assert store.files() != before
+
+
+@given(st.lists(cache_files() | cache_files(sound=True), max_size=5), st.integers(1, 1 << 14))
+def test_a_run_that_is_read_in_blocks_gives_the_same_answers(
+    tmp_path_factory: pytest.TempPathFactory, datas: list[bytes], n_bytes: int
+) -> None:
+    with temporary_store(tmp_path_factory) as store, pytest.MonkeyPatch.context() as patch:
+        for module in (location_table, lookup, run):
+            patch.setattr(module, "MAPPED_BYTES", n_bytes)
+        layers = [store.put(f"layer-{number}", data) for number, data in enumerate(datas)]
+        assert are_mapped(store.check(layers))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -75,8 +76,8 @@ def test_a_damaged_table_is_not_believed(datas: list[bytes], is_long: bool) -> N
     layer_no, tag_row = np.array(addresses, np.int64).reshape(-1, 2).T[:, ::-1]
     wanted = LayerTags.of_files(files).locate(layer_no, tag_row)
     sound = make_table(files, [True] * len(files))
-    before, location_table._SORTED_ROWS = location_table._SORTED_ROWS, 0 if is_long else 10**6
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(location_table, "MAPPED_BYTES", 0 if is_long else 10**6)
         for is_damaged in (False, True):
             guard = Guard(is_damaged=is_damaged)
             rows = np.zeros_like(sound.rows) if is_damaged else sound.rows
@@ -85,5 +86,3 @@ def test_a_damaged_table_is_not_believed(datas: list[bytes], is_long: bool) -> N
             assert guard.n_rows == len(addresses)
             assert (guard.n_released > 0) == (is_long and bool(addresses) and not is_damaged)
             assert equal(tags.locate(layer_no, tag_row), wanted)
-    finally:
-        location_table._SORTED_ROWS = before

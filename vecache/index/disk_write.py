@@ -42,6 +42,7 @@ __all__ = ["write_run"]
 
 _ROWS_PER_PART: Final = 1 << 16
 _PARTS_PER_BLOCK: Final = 16
+_PAGES_PER_BLOCK: Final = 1 << 15  # 128 MiB
 
 
 def write_run(path: str, store: int, layers: Layers, files: Sequence[CacheFile]) -> None:
@@ -122,5 +123,9 @@ def _read_checksums(file: BinaryIO, layout: RunLayout) -> U64:
     """(n_pages,) uint64: the checksums of what was written."""
     file.flush()
     data = np.memmap(file.name, np.uint8, mode="r").view(np.ndarray)
-    pages = np.arange(layout.n_pages, dtype=np.int64)
-    return hash_pages(data, layout.pages_offset + pages * PAGE_BYTES)
+    checksums = np.empty(layout.n_pages, np.uint64)
+    for start in range(0, layout.n_pages, _PAGES_PER_BLOCK):
+        pages = np.arange(start, min(start + _PAGES_PER_BLOCK, layout.n_pages))
+        checksums[pages] = hash_pages(data, layout.pages_offset + pages * PAGE_BYTES)
+        release_pages(data)
+    return checksums

@@ -13,6 +13,7 @@ import numpy as np
 
 from vecache.arrays import frozen
 from vecache.cache.locations import Locations
+from vecache.index.run import MAPPED_BYTES, split_sorted
 from vecache.threads import map_blocks
 
 if TYPE_CHECKING:
@@ -31,9 +32,6 @@ LOCATION_ROW = np.dtype(
 
 _CORRUPT = 2**32 - 1
 _ROWS_PER_BLOCK = 1 << 14
-
-_SORTED_ROWS = 1 << 17
-"""So many rows are read in the order of the table, and its pages released behind them."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,19 +77,21 @@ class LocationTable:
             If the file that the rows are mapped from is damaged.
         """
         row = self.start[layer_no] + tag_row
-        is_long = self.guard is not None and len(row) > _SORTED_ROWS
-        order = np.argsort(row) if is_long else np.empty(0, np.int64)
+        # Each page is then read once, and released.
+        is_large = self.guard is not None and self.rows.nbytes > MAPPED_BYTES
+        order = np.argsort(row) if is_large else np.empty(0, np.int64)
         found = np.empty(len(row), LOCATION_ROW)
 
         def read(block: slice) -> None:
-            wanted = order[block] if is_long else block
+            wanted = order[block] if is_large else block
             if self.guard is not None:
                 self.guard.check("locations", row[wanted])
             found[wanted] = self.rows.take(row[wanted])
-            if self.guard is not None and is_long:
+            if self.guard is not None and is_large:
                 self.guard.release()
 
-        map_blocks(read, len(row), _ROWS_PER_BLOCK, threads)
+        n_rows = split_sorted(len(row), self.rows.nbytes if is_large else 0, _ROWS_PER_BLOCK)
+        map_blocks(read, len(row), n_rows, 1 if len(row) <= _ROWS_PER_BLOCK else threads)
         is_corrupt = found["name_offset"] == _CORRUPT
         name_offset, name_length = (
             found[name].astype(np.int64) for name in ("name_offset", "name_length")

@@ -34,7 +34,7 @@ import numpy as np
 from vecache.digest import Algorithm
 from vecache.errors import IndexDamagedError
 from vecache.index.merge import is_indexed, read_prefixes
-from vecache.index.run import build_run, merge_runs
+from vecache.index.run import MAPPED_BYTES, build_run, merge_runs, split_sorted
 from vecache.index.tags import LayerTags
 from vecache.threads import map_blocks
 
@@ -49,9 +49,6 @@ if TYPE_CHECKING:
 __all__ = ["LayerIndex"]
 
 _QUERIES_PER_BLOCK = 1 << 14
-
-_SORTED_QUERIES = 1 << 17
-"""So many queries of mapped runs are sorted first, and the pages behind them released."""
 
 _MAX_ROUNDS = 64
 """Tags of one prefix that are verified in bulk before each layer is searched. Two sha256 digests
@@ -147,23 +144,26 @@ class LayerIndex:
         """Find the first tags in sound layers; fill in place, and return the undecided rows."""
         runs = [run for run in self.runs if len(run)]
         guards = [run.guard for run in runs if run.guard is not None]
-        is_long = bool(guards) and len(rows) > _SORTED_QUERIES
-        if is_long:  # each page of a mapped run is then read once, and released
+        n_mapped = sum(run.nbytes for run in runs if run.guard is not None)
+        is_large = n_mapped > MAPPED_BYTES
+        if is_large:  # each page of a mapped run is then read once, and released
             first_bits = (read_prefixes(words.view(np.uint8)) >> np.uint64(48)).astype(np.uint16)
             order = np.argsort(first_bits, kind="stable")
             rows, words = rows[order], words[order]
-        is_in_order = not is_long and len(rows) == len(layer_no)
+        is_in_order = not is_large and len(rows) == len(layer_no)
         layer, tag = (layer_no, tag_row) if is_in_order else np.full((2, len(rows)), -1, np.int64)
 
         def search(block: slice) -> I64:
             undecided = _search_block(runs, words[block], layer[block], tag[block])
-            if is_long:
+            if is_large:
                 for guard in guards:
                     guard.release()
             rows: I64 = undecided + block.start
             return rows
 
-        undecided = map_blocks(search, len(rows), _QUERIES_PER_BLOCK, threads)
+        n_queries = split_sorted(len(rows), n_mapped if is_large else 0, _QUERIES_PER_BLOCK)
+        is_short = len(rows) <= _QUERIES_PER_BLOCK
+        undecided = map_blocks(search, len(rows), n_queries, 1 if is_short else threads)
         if not is_in_order:
             layer_no[rows], tag_row[rows] = layer, tag
         found: I64 = rows[np.concatenate([np.empty(0, np.int64), *undecided])]

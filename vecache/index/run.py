@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from vecache.cache.reader import CacheFile
 
 __all__ = [
+    "MAPPED_BYTES",
     "Guard",
     "Run",
     "bucket_bits",
@@ -35,7 +36,11 @@ __all__ = [
     "count_buckets",
     "fan_out",
     "merge_runs",
+    "split_sorted",
 ]
+
+MAPPED_BYTES = 128 << 20
+"""Most of a mapped index that is in memory at a time, for each thread."""
 
 _TAGS_PER_BLOCK = 1 << 19
 _LAYER_SHIFT = np.uint64(32)
@@ -220,6 +225,31 @@ def build_run(files: Sequence[CacheFile], layer_of: I64) -> Run:
         prefixes[start:end], rows[start:end] = block_prefixes, block_rows
         start = end
     return Run(frozen(prefixes), frozen(rows), frozen(fan_out(prefixes)), frozen(layer_of))
+
+
+def split_sorted(n_rows: int, n_bytes: int, most: int) -> int:
+    """Return how many of the rows to read at a time from a mapped column, in its order.
+
+    Parameters
+    ----------
+    n_rows : int
+        How many rows are read, spread over all of it.
+    n_bytes : int
+        Size of the column.
+    most : int
+        Not more than so many at a time.
+
+    Returns
+    -------
+    int
+        From 1 to `most`: so few that no more than `MAPPED_BYTES` are in memory for them.
+
+    Notes
+    -----
+    A few rows bring much of a file into memory: the kernel maps up to 2 MB around each.
+    """
+    n_blocks = -(-n_bytes // MAPPED_BYTES)
+    return max(min(-(-n_rows // max(n_blocks, 1)), most), 1)
 
 
 def merge_runs(first: Run, second: Run) -> Run:
