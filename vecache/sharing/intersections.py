@@ -5,8 +5,8 @@ that only the base layer has, all that it shares with one other. So one row here
 members, with the number and bytes of the contents that these members have and no other has. There
 are some thousand rows as a rule, and every figure of this package about sharing is a sum over them.
 
-1. `from_tables` merges the contents of all members (`content_table.py`); each content is a set of
-   one content.
+1. `from_tables` merges the contents of all members (`content_table.py`), in blocks and on several
+   threads; each content is a set of one content.
 2. Equal sets become one row, and their numbers and bytes are added up. To find equal sets, each
    member gets a 64-bit number, a set is hashed as the sum of its members' numbers, and the sets are
    sorted by hash; neighbours of equal hash are then compared in full.
@@ -24,8 +24,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vecache.arrays import column, ragged_arange
-from vecache.sharing.content_table import merge_tables
+from vecache.sharing.content_table import merge_block, table_blocks
 from vecache.sharing.keys import order_words
+from vecache.threads import map_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -71,8 +72,13 @@ class Intersections:
     @classmethod
     def from_tables(cls, tables: Sequence[ContentTable]) -> Intersections:
         """Find the sets of the members that have these contents, one table a member."""
-        blocks = map(cls.from_merged, merge_tables(tables))
-        return _combine(len(tables), (sets.unite_equal() for sets in blocks))
+        blocks = table_blocks(tables)
+
+        def merge(numbers: slice) -> Intersections:
+            (parts,) = blocks[numbers]
+            return cls.from_merged(merge_block(parts)).unite_equal()
+
+        return _combine(len(tables), map_blocks(merge, len(blocks), 1))
 
     @classmethod
     def from_merged(cls, merged: MergedContents) -> Intersections:
@@ -249,8 +255,10 @@ def _replace_members(
 
 
 def _combine(n_members: int, parts: Iterable[Intersections]) -> Intersections:
-    """Concatenate sets of the same members, and make equal sets one row."""
+    """Concatenate parts, in each of which no sets are equal, and make equal sets one row."""
     listed = list(parts)
+    if len(listed) == 1:
+        return listed[0]
     none = np.zeros(0, np.int64)
     return Intersections(
         n_members,
