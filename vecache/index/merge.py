@@ -10,7 +10,7 @@ in the wrong order, the block is sorted again by all 8 bytes.
 
 A run in memory and a run on disk are both made of these blocks. About 100 bytes a row of a block,
 80 MB in all; more only where more tags than a block has share their first 8 bytes. The pages of the
-files are released when `RESIDENT_BYTES` of them have been read.
+files are released after some blocks, long before `RESIDENT_BYTES` of them are in memory.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def sorted_blocks(files: Sequence[CacheFile | None]) -> Iterator[tuple[U64, U64]
     for start, stop in merge.ranges(np.zeros_like(counts), counts, 0, 0):
         yield merge.sorted_block(start, stop)
         n_read += int(((stop - start) * merge.tag_bytes).sum())
-        if n_read > RESIDENT_BYTES:
+        if n_read > RESIDENT_BYTES // 4:  # the kernel maps more than was read
             n_read = 0
             merge.release()
     if merge.is_large:
@@ -148,6 +148,8 @@ class _Merge:
             first = int(start[row])
             prefixes = read_prefixes(raw[first : int(stop[row])])
             cuts[row, 1:-1] = first + np.searchsorted(prefixes, bounds)
+            if self.is_large:
+                release_pages(raw)
         for k in range(1 << bits):
             next_base = base + (k << step)
             yield from self.ranges(cuts[:, k], cuts[:, k + 1], next_base, n_bits + bits)
