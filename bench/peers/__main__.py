@@ -107,7 +107,7 @@ def _sizes(tags: tuple[int, ...], layers: tuple[int, ...], *, has_curves: bool) 
         more.append(size(tags[0], _CURVE_LAYERS, "half"))
         measured = {(one.n_tags, one.n_layers) for one in sizes}
         sizes += [one for one in more if (one.n_tags, one.n_layers) not in measured]
-    return sizes
+    return sorted(sizes, key=lambda one: (one.n_tags, one.n_layers))  # the quick ones first
 
 
 if __name__ == "__main__":
