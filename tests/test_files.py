@@ -18,8 +18,7 @@ from vecache.errors import StoreError, TruncatedError
 from vecache.files import (
     FileState,
     FolderLock,
-    map_file,
-    map_file_state,
+    open_mapped,
     open_regular,
     read_bounded,
     replace_file,
@@ -30,10 +29,17 @@ from vecache.files import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from vecache.arrays import U8
+
 
 def open_it(path: Path | str) -> None:
     with open_regular(path):
         pass
+
+
+def map_file(path: Path | str) -> tuple[U8, FileState]:
+    with open_mapped(path) as (_, data, state):
+        return data, state
 
 
 @pytest.mark.parametrize("read", [open_it, lambda path: read_bounded(path, 10), map_file])
@@ -64,7 +70,7 @@ def test_a_file_that_is_too_large_is_refused_before_it_is_read(tmp_path: Path) -
 def test_a_map_is_read_only_and_outlives_the_name(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"abc")
-    data = map_file(path)
+    data, _ = map_file(path)
     path.unlink()
     assert data.tobytes() == b"abc"
     assert not data.flags.writeable
@@ -239,10 +245,10 @@ def test_a_map_comes_with_the_state_of_the_file_that_is_mapped(tmp_path: Path) -
     """Whoever remembers what a file held, as the index does, must not take another one for it."""
     path, other = tmp_path / "file", tmp_path / "other"
     path.write_bytes(b"first")
-    data, state = map_file_state(path)
+    data, state = map_file(path)
     assert state == FileState.of(path.stat())
-    assert map_file_state(path)[1] == state
+    assert map_file(path)[1] == state
     other.write_bytes(b"other")
     other.rename(path)
     assert data.tobytes() == b"first"
-    assert map_file_state(path)[1] != state
+    assert map_file(path)[1] != state

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.golden import GOLDEN_SMALL
-from vecache.files import map_file, release_pages
+from vecache.files import open_mapped, release_pages
 from vecache.index import merge as merge_module
 from vecache.index import tags as tags_module
 from vecache.index.layers_cache import LayersCache
@@ -66,7 +66,8 @@ def test_a_released_map_takes_no_memory_and_reads_the_same(tmp_path: Path) -> No
     n_bytes = 16 << 20
     path = tmp_path / "file"
     path.write_bytes(bytes(range(256)) * (n_bytes // 256))
-    data = map_file(path)
+    with open_mapped(path) as (_, data, _):
+        pass
     total = int(data.sum(dtype=np.int64))
     before = resident_file_bytes()
     release_pages(data[100:200])  # any view of it releases the whole map

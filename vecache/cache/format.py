@@ -44,9 +44,8 @@ from vecache.errors import FormatError, LimitError, TruncatedError, VersionError
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Callable
     from typing import TypeAlias
-
-    from vecache.arrays import U8
 
     _Path: TypeAlias = str | os.PathLike[str] | None
 
@@ -162,28 +161,31 @@ def tag_dtype(digest_len: int, tag_len: int) -> np.dtype[Any]:
     )
 
 
-def parse_header(data: U8, path: _Path = None) -> Header:
+def parse_header(read: Callable[[int, int], bytes], n_bytes: int, path: _Path = None) -> Header:
     """Read the numbers of a whole cache file and check that its sections are there.
 
-    The first check that fails, in file order, raises a `VersionError` or the kind of `FormatError`.
+    `read` returns so many bytes from an offset, fewer at the end of the `n_bytes` of the file. The
+    first check that fails, in file order, raises a `VersionError` or the kind of `FormatError`.
     """
-    _check_version(data, path)
-    if len(data) < _PACKED_HEADER.size:
-        raise _cut(HEADER, "header", data, 0, path)
-    start = _PACKED_HEADER.unpack_from(data.data)
+    packed = read(0, _PACKED_HEADER.size)
+    _check_version(packed, path)
+    if len(packed) < _PACKED_HEADER.size:
+        raise _cut(HEADER, "header", 0, len(packed), path)
+    start = _PACKED_HEADER.unpack(packed)
     n_words = start[3]
-    _check_words(n_words, len(data) - _PACKED_HEADER.size, path)
+    _check_words(n_words, n_bytes - _PACKED_HEADER.size, path)
     sizes_offset = _PACKED_HEADER.size + 8 * n_words
-    if len(data) < sizes_offset + _PACKED_SIZES.size:
-        raise _cut(SIZES, "sizes", data, sizes_offset, path)
-    header = Header(*start, *_PACKED_SIZES.unpack_from(data.data, sizes_offset))
-    _check_tags(header, len(data) - header.tags_offset, path)
+    packed = read(sizes_offset, _PACKED_SIZES.size)
+    if len(packed) < _PACKED_SIZES.size:
+        raise _cut(SIZES, "sizes", sizes_offset, len(packed), path)
+    header = Header(*start, *_PACKED_SIZES.unpack(packed))
+    _check_tags(header, n_bytes - header.tags_offset, path)
     if header.n_tags:  # without tags nothing refers to a name: the 68-byte file, which Go refuses
-        _check_names(header, len(data) - header.vdata_offset, path)
+        _check_names(header, n_bytes - header.vdata_offset, path)
     return header
 
 
-def _check_version(data: U8, path: _Path) -> None:
+def _check_version(data: bytes, path: _Path) -> None:
     if len(data) < _VERSION_BYTES:
         raise TruncatedError(
             f"version: found {len(data)} bytes, wanted {_VERSION_BYTES}",
@@ -191,16 +193,21 @@ def _check_version(data: U8, path: _Path) -> None:
             offset=0,
             path=path,
         )
-    version = int.from_bytes(data[:_VERSION_BYTES].data, "little")
+    version = int.from_bytes(data[:_VERSION_BYTES], "little")
     if version != VERSION:
         where = f"{path}: " if path is not None else ""
         hint = "; this is not a cache file" if version >= _NO_VERSION else ""
         raise VersionError(f"{where}found cache version {version}, wanted {VERSION}{hint}")
 
 
-def _cut(record: np.dtype[Any], section: str, data: U8, offset: int, path: _Path) -> TruncatedError:
+def _cut(
+    record: np.dtype[Any],
+    section: str,
+    offset: int,
+    n_left: int,
+    path: _Path,
+) -> TruncatedError:
     """Return an error that names the field of a record in which the file ends."""
-    n_left = len(data) - offset
     names = {field_offset(record, name): name for name in record.names or ()}
     cut = max(start for start in names if start <= n_left)
     return TruncatedError(

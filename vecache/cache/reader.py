@@ -30,13 +30,16 @@ from vecache.cache.bloom import BloomFilter
 from vecache.cache.format import LOCATION_BYTES, NAME_HEAD_BYTES, parse_header, tag_dtype
 from vecache.cache.locations import Locations, Section, name_lengths, parse_locations
 from vecache.digest import PREFIX_BYTES, RAW_BYTES, Algorithm
-from vecache.files import map_file_state
+from vecache.files import open_mapped
 from vecache.text import html_table
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy.typing as npt
 
     from vecache.arrays import I64, U8, BinaryColumn, Bool
+    from vecache.cache.format import Header
     from vecache.files import FileState
 
 __all__ = ["CacheFile", "find_first", "is_ascending"]
@@ -53,6 +56,8 @@ class CacheFile:
         Where it was read from.
     state : FileState, optional
         Of the file that is mapped.
+    header : Header, optional
+        Where it was read already.
 
     Attributes
     ----------
@@ -89,13 +94,17 @@ class CacheFile:
     __slots__ = ("_is_sound", "data", "header", "n_bytes", "path", "state")
 
     def __init__(
-        self, data: U8, path: str | os.PathLike[str] | None, state: FileState | None = None
+        self,
+        data: U8,
+        path: str | os.PathLike[str] | None,
+        state: FileState | None = None,
+        header: Header | None = None,
     ) -> None:
         self.path = path
         self.state = state
         self.data: U8 = frozen(data.view())
         self.n_bytes = len(data)
-        self.header = parse_header(self.data, path)
+        self.header = header or parse_header(_reader(self.data), self.n_bytes, path)
         self._is_sound: bool | None = None
 
     @classmethod
@@ -121,8 +130,9 @@ class CacheFile:
         FormatError
             If a section is missing, too large, or contradicts another.
         """
-        data, state = map_file_state(path)
-        return cls(data, path, state)
+        with open_mapped(path) as (descriptor, data, state):
+            header = parse_header(lambda at, n: os.pread(descriptor, n, at), len(data), path)
+        return cls(data, path, state, header)
 
     @classmethod
     def parse(
@@ -352,6 +362,10 @@ class CacheFile:
             ("bloom filter", f"{self.bloom.n_words:,} words, {self.bloom.fill:.0%} set"),
         )
         return html_table("Cache file", (), rows)
+
+
+def _reader(data: U8) -> Callable[[int, int], bytes]:
+    return lambda offset, n_bytes: data[offset : offset + n_bytes].tobytes()
 
 
 def find_first(have: U8, wanted: U8) -> I64:
