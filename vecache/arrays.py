@@ -30,6 +30,7 @@ __all__ = [
     "column",
     "first_rows",
     "frozen",
+    "masked_column",
     "ragged_arange",
     "require_column_size",
     "slices_to_binary",
@@ -170,6 +171,22 @@ def slices_to_binary(
     return pa.BinaryArray.from_buffers(
         pa.binary(), len(starts), [bitmap, pa.py_buffer(offsets), pa.py_buffer(gathered)]
     )
+
+
+def masked_column(values: npt.NDArray[Any], is_null: Bool | None = None) -> Any:
+    """Wrap numbers as an Arrow array, without a copy; null where the mask is True.
+
+    Examples
+    --------
+    >>> masked_column(np.array([7, -1]), np.array([False, True])).to_pylist()
+    [7, None]
+    """
+    # Not `pa.array`: that imports numpy.ma, which takes longer than most look-ups.
+    bitmap = None
+    if is_null is not None:
+        bitmap = pa.py_buffer(np.packbits(~is_null, bitorder="little"))
+    buffers = [bitmap, pa.py_buffer(np.ascontiguousarray(values))]
+    return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), buffers)
 
 
 def require_column_size(n_bytes: int) -> None:

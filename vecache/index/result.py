@@ -22,6 +22,7 @@ from vecache.arrays import (
     binary_buffers,
     binary_to_text,
     frozen,
+    masked_column,
     slices_to_binary,
 )
 from vecache.digest import Algorithm
@@ -171,7 +172,7 @@ class LookupResult(ArrowExport):
         pyarrow.DictionaryArray of n rows
             Id of the layer in its store; null where absent.
         """
-        layer = pa.array(self.layer, mask=self.layer < 0)
+        layer = masked_column(self.layer, self.layer < 0)
         return _dictionary(layer, [item.id for item in self._layers])
 
     def path_dictionary(self) -> Any:
@@ -188,7 +189,7 @@ class LookupResult(ArrowExport):
             If the names together exceed what one Arrow column holds, 2 GiB.
         """
         code, names = self._names
-        return pa.DictionaryArray.from_arrays(pa.array(code, mask=code < 0), names)
+        return pa.DictionaryArray.from_arrays(masked_column(code, code < 0), names)
 
     @property
     def _names(self) -> tuple[I64, BinaryColumn]:
@@ -213,17 +214,17 @@ class LookupResult(ArrowExport):
         """
         is_absent = self.layer < 0
         is_unread = ~self.is_found
-        layer = pa.array(self.layer, mask=is_absent)
-        states = pa.array([state.name.lower() for state in LookupState])
+        layer = masked_column(self.layer, is_absent)
+        states = pa.array([state.name.lower() for state in LookupState], pa.string())
         return pa.table(
             {
-                "state": pa.DictionaryArray.from_arrays(pa.array(self.state), states),
+                "state": pa.DictionaryArray.from_arrays(masked_column(self.state), states),
                 "layer": layer,
                 "layer_id": self.layer_dictionary(),
                 "target": _dictionary(layer, [item.target for item in self._layers]),
                 "path": binary_to_text(self.paths()),
-                "offset": pa.array(self.offset, mask=is_unread),
-                "length": pa.array(self.length, mask=is_unread),
+                "offset": masked_column(self.offset, is_unread),
+                "length": masked_column(self.length, is_unread),
             }
         )
 

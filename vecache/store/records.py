@@ -78,7 +78,7 @@ class LayerRecord:
     @property
     def target(self) -> Path:
         """Folder of the layer's files."""
-        return self.files_root / _OVERLAY / self.id / "diff"
+        return Path(f"{self.files_root}/{_OVERLAY}/{self.id}/diff")  # faster than to join four
 
     def big_data_path(self, key: str) -> Path:
         """Return the path of a big-data item, which may not exist."""
