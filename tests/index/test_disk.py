@@ -9,6 +9,7 @@ import resource
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.index.disk_store import (
+    QUERIES,
     StoreOfLayers,
     are_mapped,
     check_answers,
@@ -27,15 +29,19 @@ from tests.index.disk_store import (
 from tests.oracle import pack_rows
 from tests.strategies import POOL, cache_files
 from vecache import files
-from vecache.index import disk_folder, disk_write
+from vecache.index import disk_folder, disk_write, lookup
 from vecache.index.disk import HEAD, LAYER, SUMMED_FROM, RunLayout, open_run
 from vecache.index.disk_write import write_run
+from vecache.index.location_table import LOCATION_ROW
+from vecache.index.run import build_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import BinaryIO
 
     from hypothesis.strategies import DataObject
+
+    from vecache.index.run import Run
 
 
 @pytest.fixture
@@ -100,20 +106,49 @@ def damage(path: Path, store: StoreOfLayers, data: DataObject) -> None:
     path.write_bytes(content)
 
 
-def test_damage_found_by_several_threads_at_once_changes_no_answer(store: StoreOfLayers) -> None:
+def test_a_row_that_ends_in_a_damaged_page_is_not_believed(store: StoreOfLayers) -> None:
+    rng = np.random.default_rng(4)
+    digests = [b"sha256:" + row.tobytes() for row in rng.integers(0, 256, (400, 32), np.uint8)]
+    layers = [store.put("a", pack_rows([(digest, b"name", 5, 7) for digest in digests]))]
+    store.check(layers)
+    (run,) = store.folder.find_runs()
+    damaged = bytearray(Path(run.path).read_bytes())
+    damaged[RunLayout.of_layers(run.layers).offset("locations") + 4096] ^= 1
+    Path(run.path).unlink()
+    Path(run.path).write_bytes(damaged)
+    row = 4096 // LOCATION_ROW.itemsize
+    assert 4096 % LOCATION_ROW.itemsize
+    index = store.folder.open(layers)
+    located = index.tags.locate(np.array([0]), np.array([row]))
+    assert (located.offset.tolist(), located.length.tolist()) == ([5], [7])
+    assert not store.files()
+
+
+def test_damage_found_by_two_threads_at_once_changes_no_answer(
+    store: StoreOfLayers, monkeypatch: pytest.MonkeyPatch
+) -> None:
     layers = [store.put("a", rows_of(range(24)))]
     store.check(layers)
-    (path,) = store.files()
-    content = bytearray(path.read_bytes())
-    content[RunLayout.of_layers(store.folder.find_runs()[0].layers).offset("rows")] ^= 1
-    path.write_bytes(content)
+    (run,) = store.folder.find_runs()
+    damaged = bytearray(Path(run.path).read_bytes())
+    damaged[RunLayout.of_layers(run.layers).offset("rows")] ^= 1
+    Path(run.path).write_bytes(damaged)
     index = store.folder.open(layers)
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda _: check_answers(index, layers), range(16)))
-    assert not store.files()
+    both_are_here = Barrier(2)
+
+    def build(*arguments: Any) -> Run:
+        both_are_here.wait(timeout=60)
+        return build_run(*arguments)
+
+    with ThreadPoolExecutor(2) as pool, monkeypatch.context() as patch:
+        patch.setattr(lookup, "build_run", build)
+        list(pool.map(index.find_all, [QUERIES] * 2))
+    assert len(index.runs) == 1
+    check_answers(index, layers)
     runs = index.runs
-    index._rebuild_mapped()  # the others find that one of them has done it
+    index._rebuild_mapped()  # a third one finds that there is nothing to do
     assert index.runs == runs
+    assert not store.files()
 
 
 @pytest.mark.parametrize("field", ["magic", "version", "page_bytes", "store"])

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.strategies import cache_files
+from tests.oracle import pack_rows
+from tests.strategies import POOL, cache_files
 from vecache.cache.locations import Locations
 from vecache.cache.reader import CacheFile
 from vecache.errors import IndexDamagedError
@@ -86,3 +87,20 @@ def test_a_damaged_table_is_not_believed(datas: list[bytes], is_long: bool) -> N
             assert guard.n_rows == len(addresses)
             assert (guard.n_released > 0) == (is_long and bool(addresses) and not is_damaged)
             assert equal(tags.locate(layer_no, tag_row), wanted)
+
+
+def test_tables_that_another_thread_drops_meanwhile_change_no_answer() -> None:
+    files = [CacheFile.parse(pack_rows([(POOL[n], b"name", n, 1) for n in range(24)]))] * 2
+
+    class Dropping(Guard):
+        def check(self, column: str, rows: np.ndarray[tuple[int], np.dtype[np.int64]]) -> None:
+            super().check(column, rows)
+            tags._tables = ()
+
+    table = make_table(files, [True, False])
+    tags = LayerTags.of_files(
+        files, [LocationTable(table.rows, table.start, Dropping(is_damaged=False))]
+    )
+    layer_no, tag_row = np.array([0, 1, 1, 0]), np.array([3, 4, 5, 6])
+    wanted = LayerTags.of_files(files).locate(layer_no, tag_row)
+    assert equal(tags.locate(layer_no, tag_row), wanted)

@@ -183,13 +183,14 @@ class LayerIndex:
 
     def _rebuild_mapped(self) -> None:
         """Replace the mapped runs, one of which is damaged, by one that is built from the files."""
-        mapped = [run.layer_of for run in self.runs if run.guard is not None]
-        if not mapped:  # another thread has done it
+        runs = self.runs  # another thread may do the same, so this is read once
+        mapped = [run.layer_of for run in runs if run.guard is not None]
+        if not mapped:
             return
         layer_of = np.sort(np.concatenate(mapped))
         layer_of = layer_of[layer_of >= 0]
         run = build_run([self.files[number] for number in layer_of.tolist()], layer_of)
-        self.runs = (run, *(run for run in self.runs if run.guard is None))
+        self.runs = (run, *(run for run in runs if run.guard is None))
 
     def find_all(self, digests: Digests) -> tuple[I64, I64, I64]:
         """Find every tag with each digest, whatever bloom filters and tag order say.
@@ -225,11 +226,13 @@ class LayerIndex:
         """
         rows, words = _sha256_words(digests)
         try:
-            found = [_find_matches(run, words) for run in self.runs]
+            runs = self.runs
+            found = [_find_matches(run, words) for run in runs]
         except IndexDamagedError:
             self._rebuild_mapped()
-            found = [_find_matches(run, words) for run in self.runs]
-        for run, (query, first, n_rows) in zip(self.runs, found, strict=True):
+            runs = self.runs
+            found = [_find_matches(run, words) for run in runs]
+        for run, (query, first, n_rows) in zip(runs, found, strict=True):
             for block, row in _iter_ranges(first, n_rows):
                 wanted = words[query[block]]
                 is_equal, layer_no, tag_row = run.compare(row, wanted)

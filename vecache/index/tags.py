@@ -123,8 +123,9 @@ class LayerTags:
         """
         parts: list[tuple[I64 | slice, Locations]] = []
         rest = np.arange(len(layer_no))
+        tables = self._tables  # another thread may drop them
         try:
-            for table in self._tables:
+            for table in tables:
                 is_here = table.start[layer_no[rest]] >= 0
                 rows, rest = rest[is_here], rest[~is_here]
                 parts.append((rows, table.locate(layer_no[rows], tag_row[rows], threads)))
@@ -132,7 +133,7 @@ class LayerTags:
             self._tables = ()  # the files themselves have it all
             return self.locate(layer_no, tag_row, threads)
         parts.append((rest, self._parse_locations(layer_no[rest], tag_row[rest], threads)))
-        return Locations.gather(len(layer_no), parts) if self._tables else parts[0][1]
+        return Locations.gather(len(layer_no), parts) if tables else parts[0][1]
 
     def _parse_locations(self, layer_no: I64, tag_row: I64, threads: int | None) -> Locations:
         """Read locations from the files."""
