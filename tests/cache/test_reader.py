@@ -21,7 +21,8 @@ from tests.golden import (
     needs_debian,
     small_layers,
 )
-from vecache.cache.reader import CacheFile, find_first, is_ascending
+from vecache.cache.reader import CacheFile
+from vecache.cache.search import find_first, is_ascending
 from vecache.digest import Algorithm
 from vecache.errors import ColumnSizeError, StoreError
 

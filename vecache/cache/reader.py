@@ -3,19 +3,14 @@
 1. `CacheFile.open` maps a file, `CacheFile.parse` takes bytes in memory. Both check that the
    sections are there (`format.parse_header`) and copy nothing.
 2. `find_tags` finds the tag of each packed digest as the Go code does: the bloom filter first, then
-   a binary search.
+   a binary search (`search.py`).
 3. `locate` reads the tags' locations, `names` the names of the locations.
-
-The binary search takes the same steps as Go's `sort.Search`, for all digests together. On tags in
-ascending order it ends at the first tag that is not below the digest. On other tags it ends
-somewhere, so only the same steps give the answer of the Go code.
 
 A batch never ends early: absent rows are -1, rows with a bad location are marked. Nothing is stored
 per tag. `find_tags` takes about 0.5 us for a digest that is present. It serves single files and
 files that are not `is_sound`; for sound files an index over all layers takes a fifth of that.
 
-Source: Go sort/search.go Search; containers/storage pkg/chunked/cache_linux.go loadLayerBigData,
-findBinaryTag, findDigestInternal.
+Source: containers/storage pkg/chunked/cache_linux.go loadLayerBigData, findDigestInternal.
 """
 
 from __future__ import annotations
@@ -29,6 +24,7 @@ from vecache.arrays import frozen, slices_to_binary
 from vecache.cache.bloom import BloomFilter
 from vecache.cache.format import LOCATION_BYTES, NAME_HEAD_BYTES, parse_header, tag_dtype
 from vecache.cache.locations import Locations, Section, name_lengths, parse_locations
+from vecache.cache.search import find_first, is_ascending
 from vecache.digest import PREFIX_BYTES, RAW_BYTES, Algorithm
 from vecache.files import open_mapped
 from vecache.text import html_table
@@ -38,11 +34,11 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from vecache.arrays import I64, U8, BinaryColumn, Bool
+    from vecache.arrays import I64, U8, BinaryColumn
     from vecache.cache.format import Header
     from vecache.files import FileState
 
-__all__ = ["CacheFile", "find_first", "is_ascending"]
+__all__ = ["CacheFile"]
 
 
 class CacheFile:
@@ -366,51 +362,3 @@ class CacheFile:
 
 def _reader(data: U8) -> Callable[[int, int], bytes]:
     return lambda offset, n_bytes: data[offset : offset + n_bytes].tobytes()
-
-
-def find_first(have: U8, wanted: U8) -> I64:
-    """Find the row at which Go's search for each digest ends, if the digest is there.
-
-    Parameters
-    ----------
-    have : (n, digest_len) uint8
-        Digests of the tags, in file order; n and digest_len are not 0.
-    wanted : (m, digest_len) uint8
-        Digests to find.
-
-    Returns
-    -------
-    (m,) int64
-        Row in `have`; -1 where absent.
-
-    Examples
-    --------
-    >>> have = np.array([[1, 0], [2, 0], [2, 0]], np.uint8)
-    >>> find_first(have, np.array([[2, 0], [1, 1]], np.uint8)).tolist()
-    [1, -1]
-    """
-    tags, queries = _as_text(have), _as_text(wanted)
-    low = np.zeros(len(queries), np.int64)
-    high = np.full(len(queries), len(tags), np.int64)
-    for _ in range(len(tags).bit_length()):  # halvings
-        middle = (low + high) >> 1
-        is_open = low < high
-        is_below = tags[np.minimum(middle, len(tags) - 1)] < queries
-        low = np.where(is_open & is_below, middle + 1, low)
-        high = np.where(is_open & ~is_below, middle, high)
-    is_found = tags[np.minimum(low, len(tags) - 1)] == queries
-    return np.where(is_found & (low < len(tags)), low, -1)
-
-
-def is_ascending(have: U8) -> Bool:
-    """(n - 1,) bool: whether each row equals the one before it or follows it in memcmp order."""
-    if have.shape[1] == 0:
-        return np.ones(len(have) - 1, np.bool_)
-    text = _as_text(have)
-    return text[:-1] <= text[1:]
-
-
-def _as_text(packed: U8) -> npt.NDArray[Any]:
-    """(n,) S view of (n, width) uint8 with contiguous rows."""
-    # For comparisons only: S drops NULs from the end, which changes none at equal widths.
-    return packed.view(f"S{packed.shape[1]}")[:, 0]

@@ -25,7 +25,7 @@ import numpy as np
 
 from vecache.cache.bloom import BloomFilter
 from vecache.cache.format import HEADER, LOCATION_BYTES, N_HASHES, SIZES, field_offset
-from vecache.cache.reader import is_ascending
+from vecache.cache.search import is_ascending
 from vecache.digest import RAW_BYTES
 
 if TYPE_CHECKING:
