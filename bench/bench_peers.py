@@ -79,13 +79,13 @@ def bench_report(tmp_path: Path) -> None:
         Size(2000, 10, N_QUERIES),
         Size(1000, 20, N_QUERIES, ("half",)),
     ]
-    peers = ("vecache", "reads", "go")
+    peers = ("vecache", "go")
     lines: list[str] = []
     plan = Plan(
         sizes, peers, is_real=False, rounds=2, go_root=tmp_path, folder=tmp_path, say=lines.append
     )
     report = json.loads(json.dumps(run_all(plan)))
-    assert [len(case["rows"]) for case in report["cases"]] == [2, 2, 2]
+    assert [len(case["rows"]) for case in report["cases"]] == [1, 1, 1]
     assert any("Go original: skipped" in line for line in lines)
     for is_markdown in (False, True):
         text = render(report, "the command", is_markdown=is_markdown)
