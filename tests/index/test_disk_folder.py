@@ -326,6 +326,15 @@ def test_the_largest_inode_and_a_time_before_1970_have_their_place(store: StoreO
     assert len(store.files()) == 1
 
 
+def test_a_record_may_hold_text_that_is_no_utf_8(store: StoreOfLayers) -> None:
+    layer = store.put("a", rows_of(range(24)))
+    strange = replace(layer, record=replace(layer.record, toc_digest="\ud800"))
+    assert are_mapped(store.check([strange]))
+    before = store.files()
+    store.check([layer])
+    assert store.files() != before
+
+
 def test_bytes_in_memory_are_told_apart_by_what_they_are(store: StoreOfLayers) -> None:
     store.check([in_memory("layer", rows_of([1, 2, 3]))])
     before = store.files()

@@ -188,7 +188,9 @@ class IndexFolder:
             found = select_runs(self.find_runs(), identify(layers))
         for run in found.runs:
             with contextlib.suppress(OSError):
-                os.utime(run.path)  # what is used is not what `sweep_folder` removes first
+                os.utime(
+                    run.path, follow_symlinks=False
+                )  # what is used is not what `sweep_folder` removes first
         return _open_selection([layer.cache for layer in layers], found)
 
     def refresh(
@@ -213,7 +215,7 @@ class IndexFolder:
         """Remove the indexes that were not used for longest, this one last."""
         for path in self._paths():
             with contextlib.suppress(OSError):
-                os.utime(path)
+                os.utime(path, follow_symlinks=False)
         sweep_folder(self.folder, self.max_bytes)
 
     def remove(self) -> int:
@@ -276,7 +278,8 @@ def identify(layers: Sequence[CachedLayer]) -> Layers:
     table = np.zeros(len(layers), LAYER)
     ids = []
     for layer in layers:  # over layers: a microsecond each
-        key = xxhash.xxh3_128(f"{layer.record.id}\0{layer.record.toc_digest}".encode())
+        name = f"{layer.record.id}\0{layer.record.toc_digest}"
+        key = xxhash.xxh3_128(name.encode(errors="surrogatepass"))  # a record has any text
         if layer.cache.state is None:  # bytes in memory have no inode, but are at hand
             key.update(layer.cache.data.data)
         ids.append(key.digest())
