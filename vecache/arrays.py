@@ -30,6 +30,7 @@ __all__ = [
     "column",
     "first_rows",
     "frozen",
+    "gather_bytes",
     "masked_column",
     "ragged_arange",
     "require_column_size",
@@ -101,6 +102,37 @@ def column(name: str, array: object, dtype: npt.DTypeLike, n_rows: int) -> npt.N
     if array.shape != (n_rows,):
         raise ValueError(f"{name}: found shape {array.shape}, wanted {(n_rows,)}")
     return frozen(array)
+
+
+def gather_bytes(data: U8, offsets: I64, n_bytes: int) -> U8:
+    """Copy a fixed number of bytes from each offset.
+
+    Parameters
+    ----------
+    data : (n_data,) uint8, C-contiguous
+        Any memory; none but the rows is touched.
+    offsets : (n,) int64
+        Where to begin; `n_bytes` from there lie inside `data`.
+    n_bytes : int
+        Bytes a row.
+
+    Returns
+    -------
+    (n, n_bytes) uint8, C-contiguous
+        The rows.
+
+    Examples
+    --------
+    >>> gather_bytes(np.arange(9, dtype=np.uint8), np.array([5, 0]), 2).tolist()
+    [[5, 6], [0, 1]]
+    """
+    if not len(offsets):
+        return np.empty((0, n_bytes), np.uint8)
+    # Overlapping items, one at each byte: of any alignment, as they are of a type without one.
+    n_items = len(data) - n_bytes + 1
+    items: npt.NDArray[np.void] = np.ndarray((n_items,), f"V{n_bytes}", data, strides=(1,))
+    rows: U8 = items[offsets].view(np.uint8).reshape(len(offsets), n_bytes)
+    return rows
 
 
 def ragged_arange(starts: I64, lengths: I64) -> I64:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from vecache.arrays import column
+from vecache.arrays import column, gather_bytes
 from vecache.cache.format import NAME_HEAD_BYTES
 
 if TYPE_CHECKING:
@@ -188,15 +188,13 @@ def name_lengths(data: U8, fnames: Section, name_offset: I64) -> I64:
     (n,) int64
         Bytes of each name; -1 where it is not wholly inside the section.
     """
-    start, last = fnames.bounds()
     n_behind = fnames.n_bytes - NAME_HEAD_BYTES - name_offset  # from a name's head to the end
     is_inside = (name_offset >= 0) & (n_behind >= 0)
-    at = start + np.where(is_inside, name_offset, 0)
-    n_bytes = np.zeros(len(name_offset), np.int64)
-    for i in range(NAME_HEAD_BYTES):  # an unaligned u32, byte by byte
-        byte = data.take(np.minimum(at + i, last), mode="clip")
-        n_bytes |= byte.astype(np.int64) << (8 * i)
-    n_bytes[~is_inside | (n_bytes > n_behind)] = -1
+    rows = slice(None) if is_inside.all() else np.flatnonzero(is_inside)
+    heads = gather_bytes(data, (fnames.start + name_offset)[rows], NAME_HEAD_BYTES)
+    n_bytes = np.full(len(name_offset), -1, np.int64)
+    n_bytes[rows] = heads.view("<u4")[:, 0]
+    n_bytes[n_bytes > n_behind] = -1
     return n_bytes
 
 

@@ -1,4 +1,4 @@
-"""Read the digests, locations and names of any layers' tags, from all maps at once.
+"""Read the locations and names of any layers' tags, from all maps at once.
 
 A tag is named by its layer's number and its row in that layer's file. To read a batch layer by
 layer would cost a numpy call a layer, however few rows it has. But all maps lie in one address
@@ -18,10 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vecache.arrays import frozen, slices_to_binary
+from vecache.arrays import frozen, gather_bytes, slices_to_binary
 from vecache.cache.format import LOCATION_BYTES, NAME_HEAD_BYTES
 from vecache.cache.locations import Locations, Section, parse_locations
-from vecache.digest import PREFIX_BYTES, RAW_BYTES, Algorithm
 from vecache.errors import IndexDamagedError
 from vecache.files import release_pages
 from vecache.threads import map_blocks
@@ -29,7 +28,7 @@ from vecache.threads import map_blocks
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from vecache.arrays import I64, U8, U64, BinaryColumn
+    from vecache.arrays import I64, U8, BinaryColumn
     from vecache.cache.reader import CacheFile
     from vecache.index.location_table import LocationTable
 
@@ -86,26 +85,6 @@ class LayerTags:
         """Return the same tags, with locations read from the files alone."""
         return LayerTags(self._view, self._sections)
 
-    def release(self) -> None:
-        """Return the memory of all pages that were read."""
-        self._view.release()
-
-    def raw_digests(self, layer_no: I64, tag_row: I64) -> U64:
-        """Read the raw digests of tags.
-
-        Parameters
-        ----------
-        layer_no, tag_row : (n,) int64
-            Tags of sha256 layers.
-
-        Returns
-        -------
-        (n, 4) uint64
-            The 32 bytes as they lie, four words a row.
-        """
-        offset = self._tag_offset(layer_no, tag_row) + PREFIX_BYTES
-        return self._view.gather(offset, RAW_BYTES[Algorithm.SHA256]).view(np.uint64)
-
     def locate(self, layer_no: I64, tag_row: I64, threads: int | None = None) -> Locations:
         """Read the locations that tags point at.
 
@@ -142,7 +121,7 @@ class LayerTags:
 
         def read(rows: I64 | slice) -> None:
             layer = layer_no[rows]
-            pointers = self._view.gather(pointer_offset[rows], LOCATION_BYTES)
+            pointers = gather_bytes(self._view.bytes, pointer_offset[rows], LOCATION_BYTES)
             location_offset, location_length = pointers.view(np.dtype("<u8")).T
             located = parse_locations(
                 self._view.bytes,
@@ -178,7 +157,9 @@ class LayerTags:
         starts = np.zeros(len(name_offset), np.int64)
         lengths = np.zeros(len(name_offset), np.int64)
         layer_no, name_offset = layer_no[is_named], name_offset[is_named]
-        heads = self._view.gather(self._fnames.start[layer_no] + name_offset, NAME_HEAD_BYTES)
+        heads = gather_bytes(
+            self._view.bytes, self._fnames.start[layer_no] + name_offset, NAME_HEAD_BYTES
+        )
         lengths[is_named] = heads.view(np.dtype("<u4"))[:, 0]
         starts[is_named] = self._fnames.start[layer_no] + name_offset + NAME_HEAD_BYTES
         return slices_to_binary(self._view.bytes, starts, lengths, is_named)
@@ -219,7 +200,7 @@ class AddressView:
         The view itself. Index it with offsets alone, never slice it.
     """
 
-    __slots__ = ("_addresses", "_buffers", "_extent", "_is_large", "_sizes", "bytes", "offset")
+    __slots__ = ("_addresses", "_buffers", "_is_large", "_sizes", "bytes", "offset")
 
     def __init__(self, buffers: tuple[U8, ...], addresses: I64, sizes: I64) -> None:
         self._buffers, self._addresses, self._sizes = buffers, addresses, sizes
@@ -228,8 +209,15 @@ class AddressView:
         lowest = int(addresses[is_filled].min()) if is_filled.any() else 0
         n_bytes = int((addresses + sizes)[is_filled].max(initial=lowest)) - lowest
         self.offset = frozen(np.where(is_filled, addresses - lowest, 0))
-        self._extent = lowest, n_bytes
-        self.bytes: U8 = self._items("|u1", 1)
+        interface = {
+            "version": 3,
+            "typestr": "|u1",
+            "shape": (n_bytes,),
+            "data": (lowest, True),  # read-only
+        }
+        self.bytes: U8 = (
+            np.asarray(_Memory(interface, buffers)) if n_bytes else np.empty(0, np.uint8)
+        )
 
     @classmethod
     def over(cls, buffers: Sequence[U8]) -> AddressView:
@@ -243,27 +231,6 @@ class AddressView:
         addresses = np.append(self._addresses, _address(buffer))
         sizes = np.append(self._sizes, buffer.nbytes)
         return AddressView((*self._buffers, buffer), addresses, sizes)
-
-    def gather(self, offsets: I64, n_bytes: int) -> U8:
-        """Copy a fixed number of bytes from each offset.
-
-        Parameters
-        ----------
-        offsets : (n,) int64
-            Where to begin; `n_bytes` from there lie inside one buffer.
-        n_bytes : int
-            Bytes a row.
-
-        Returns
-        -------
-        (n, n_bytes) uint8, C-contiguous
-            The rows.
-        """
-        if not len(offsets):
-            return np.empty((0, n_bytes), np.uint8)
-        rows = self._items(f"|V{n_bytes}", n_bytes)[offsets]
-        gathered: U8 = rows.view(np.uint8).reshape(len(offsets), n_bytes)
-        return gathered
 
     def read_blocks(
         self, offsets: I64, read: Callable[[I64 | slice], None], threads: int | None = None
@@ -293,30 +260,11 @@ class AddressView:
             map_blocks(lambda block: read(rows[block]), len(rows), _ROWS_PER_BLOCK, threads)  # noqa: B023 - called at once
             self._release(int(offsets[rows[0]]), int(offsets[rows[-1]]))
 
-    def release(self) -> None:
-        """Release the pages of all buffers."""
-        for buffer in self._buffers:
-            release_pages(buffer)
-
     def _release(self, first: int, last: int) -> None:
         """Release the pages of the buffers that have a byte from offset `first` to `last`."""
         is_read = (self.offset <= last) & (self.offset + self._sizes > first)
         for number in np.flatnonzero(is_read).tolist():
             release_pages(self._buffers[number])
-
-    def _items(self, typestr: str, item_bytes: int) -> Any:
-        """Return overlapping items of one type, one at each byte."""
-        lowest, n_bytes = self._extent
-        if n_bytes < item_bytes:
-            return np.empty(0, typestr)
-        interface = {
-            "version": 3,
-            "typestr": typestr,
-            "shape": (n_bytes - item_bytes + 1,),
-            "strides": (1,),
-            "data": (lowest, True),  # read-only
-        }
-        return np.asarray(_Memory(interface, self._buffers))
 
 
 class _Memory:
