@@ -21,6 +21,7 @@ from tests.stores import cache_path, copy_store, edit_layers, toc_path
 from vecache.cache.writer import build_cache
 from vecache.digest import parse_digests
 from vecache.errors import DigestError, LayerNotFoundError, LocationError, StoreError
+from vecache.index import load as load_module
 from vecache.index.layers_cache import LayersCache
 from vecache.index.load import BuildCache, CacheSource
 from vecache.index.lookup import LayerIndex
@@ -129,12 +130,28 @@ def test_what_was_built_is_cached_and_checked_when_read_back(tmp_path: Path) -> 
     cache = load(root, build_cache=folder)
     assert sources(cache)[-1] == "cached"
     assert cache.layers[-1].cache.data.tobytes() == golden_cache("dir", layer_ids("dir")[-1])
-    (file,) = folder.iterdir()
+    (file,) = (folder / "built").iterdir()
     data = bytearray(file.read_bytes())
     data[len(data) // 2] ^= 1
     file.write_bytes(data)
     assert sources(load(root, build_cache=folder))[-1] == "built"
     assert sources(load(root, build_cache=folder))[-1] == "cached"
+
+
+def test_what_was_built_for_longest_is_removed_where_there_is_too_much(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, folder = copy_store("dir", tmp_path), tmp_path / "cached"
+    load(root, build_cache=folder)
+    (first,) = (folder / "built").iterdir()
+    os.utime(first, (1, 1))
+    n_bytes = len(golden_cache("dir", layer_ids("dir")[0])) + 16
+    monkeypatch.setattr(load_module, "_MAX_BUILT_BYTES", n_bytes)
+    cache_path(root, layer_ids("dir")[0]).unlink()
+    toc_path(root, layer_ids("dir")[-1]).unlink()
+    assert sources(load(root, build_cache=folder)).count("built") == 1
+    (left,) = (folder / "built").iterdir()
+    assert left != first
 
 
 def test_a_folder_that_cannot_be_written_caches_nothing_and_harms_nothing(tmp_path: Path) -> None:
@@ -325,7 +342,7 @@ def test_the_build_cache_never_lands_outside_the_user_s_own_folder(
 def test_a_fifo_in_the_build_cache_does_not_stop_the_load(tmp_path: Path) -> None:
     root, folder = copy_store("dir", tmp_path), tmp_path / "cached"
     load(root, build_cache=folder)
-    (file,) = folder.iterdir()
+    (file,) = (folder / "built").iterdir()
     file.unlink()
     os.mkfifo(file)
     assert sources(load(root, build_cache=folder))[-1] == "built"

@@ -29,7 +29,14 @@ import numpy as np
 from vecache.digest import Digests, parse_digests
 from vecache.files import allow_open_files
 from vecache.index.disk_folder import FOLDER_NAME, IndexFolder
-from vecache.index.load import Build, BuildCache, CachedLayer, ExcludedLayer, LayerSource
+from vecache.index.load import (
+    Build,
+    BuildCache,
+    CachedLayer,
+    CacheSource,
+    ExcludedLayer,
+    LayerSource,
+)
 from vecache.index.lookup import LayerIndex
 from vecache.index.result import LookupResult, Matches
 from vecache.store.blob_info import BlobInfo
@@ -209,6 +216,8 @@ class LayersCache:
             index_folder=_index_folder(source),
         )
         new._source, new._states = source, states
+        if source.build_cache and any(layer.source is CacheSource.BUILT for layer in new.layers):
+            source.build_cache.sweep()
         return new
 
     @property

@@ -29,7 +29,7 @@ import xxhash
 
 from vecache.cache.reader import CacheFile
 from vecache.errors import FormatError, StoreError, VecacheError, VersionError
-from vecache.files import cache_folder, read_bounded, replace_file
+from vecache.files import cache_folder, read_bounded, replace_file, sweep_folder
 from vecache.store.bigdata import (
     CACHE_FILE_NAME,
     CACHE_KEY,
@@ -67,6 +67,7 @@ LayerState: TypeAlias = "tuple[LayerRecord, tuple[int, int, int] | None]"
 """A layer's record and the state of its cache file: inode, bytes, time; None without one."""
 
 _CHECKSUM_BYTES = 16
+_MAX_BUILT_BYTES = 1 << 30
 
 
 class CacheSource(StrEnum):
@@ -248,7 +249,8 @@ class BuildCache:
     in it is needed, and what cannot be written is not written.
 
     A file is named by the xxh3_128 of the TOC and the layout, and begins with the xxh3_128 of the
-    rest. One that does not match is ignored and replaced.
+    rest. One that does not match is ignored and replaced. Those that were not used for longest are
+    removed when there are more than 1 GiB of them.
     """
 
     __slots__ = ("folder",)
@@ -263,10 +265,13 @@ class BuildCache:
 
     def find(self, toc_data: bytes, layout: Layout) -> CacheFile | None:
         """Return the cache that was built from a TOC, if the folder has a sound one."""
+        path = self._path(toc_data, layout)
         try:
-            data = read_bounded(self._path(toc_data, layout), MAX_BIG_DATA_BYTES)
+            data = read_bounded(path, MAX_BIG_DATA_BYTES)
         except OSError:
             return None
+        with contextlib.suppress(OSError):
+            os.utime(path)  # what is used is not what `sweep` removes first
         checksum, packed = data[:_CHECKSUM_BYTES], data[_CHECKSUM_BYTES:]
         if xxhash.xxh3_128_digest(packed) != checksum:
             return None
@@ -284,5 +289,13 @@ class BuildCache:
             with replace_file(path, mode=0o600, sync=False) as file:
                 file.write(xxhash.xxh3_128_digest(packed) + packed)
 
+    def sweep(self) -> None:
+        """Remove the caches that were not used for longest, if there are too many."""
+        sweep_folder(self._files, _MAX_BUILT_BYTES)
+
+    @property
+    def _files(self) -> Path:
+        return self.folder / "built"  # beside the index and the snapshots
+
     def _path(self, toc_data: bytes, layout: Layout) -> Path:
-        return self.folder / f"{xxhash.xxh3_128_hexdigest(toc_data)}-{layout}.cache"
+        return self._files / f"{xxhash.xxh3_128_hexdigest(toc_data)}-{layout}.cache"
