@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "OWNER_ADVICE",
+    "RESIDENT_BYTES",
     "FileState",
     "FolderLock",
     "allow_open_files",
@@ -48,6 +49,9 @@ __all__ = [
     "sync_file",
     "sync_folder",
 ]
+
+RESIDENT_BYTES = 512 << 20
+"""Most that the process holds in memory of mapped cache files while many rows are read."""
 
 OWNER_ADVICE = "run as the owner of the store (sudo, or podman unshare for a user's store)"
 """What to do where the permission to read a file is missing."""

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.golden import golden_cache, layer_ids
 from tests.oracle import pack_rows
 from tests.strategies import POOL, cache_files
 from vecache.cache.locations import Locations
@@ -104,3 +105,19 @@ def test_tables_that_another_thread_drops_meanwhile_change_no_answer() -> None:
     layer_no, tag_row = np.array([0, 1, 1, 0]), np.array([3, 4, 5, 6])
     wanted = LayerTags.of_files(files).locate(layer_no, tag_row)
     assert equal(tags.locate(layer_no, tag_row), wanted)
+
+
+def test_locations_that_are_asked_for_often_are_kept_and_stay_the_same() -> None:
+    files = [CacheFile.parse(golden_cache("dir", layer)) for layer in layer_ids("dir")]
+    addresses = [(layer, tag) for layer, file in enumerate(files) for tag in range(file.n_tags)]
+    layer_no, tag_row = np.array(addresses, np.int64).T
+    tags = LayerTags.of_files(files)
+    wanted = tags.locate(layer_no, tag_row)
+    assert not tags._tables
+    tags.locate(layer_no[:1], tag_row[:1])
+    assert equal(tags.locate(layer_no, tag_row), wanted)
+    assert len(tags._tables[0].rows) == len(addresses)
+    longer = tags.append(files[0])
+    last = np.full(len(addresses), len(files))
+    assert equal(longer.locate(last[:3], tag_row[:3]), tags.locate(layer_no[:3], tag_row[:3]))
+    assert equal(longer.locate(layer_no, tag_row), wanted)

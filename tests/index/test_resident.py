@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,8 +19,6 @@ from vecache.index.tags import AddressView
 from vecache.store.graphroot import open_store
 
 if TYPE_CHECKING:
-    import pytest
-
     from vecache.arrays import I64
 
 
@@ -44,14 +43,12 @@ def test_a_store_read_in_blocks_gives_the_same_answers(
 def test_blocks_hold_every_row_once(offsets: list[int]) -> None:
     view = AddressView.over([np.zeros(100, np.uint8)])
     view._is_large = True
-    before, tags_module.RESIDENT_BYTES = tags_module.RESIDENT_BYTES, 16
-    try:
-        rows: list[I64] = []
+    rows: list[I64] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tags_module, "RESIDENT_BYTES", 16)
         view.read_blocks(
             np.array(offsets, int), lambda block: rows.append(np.arange(len(offsets))[block]), 1
         )
-    finally:
-        tags_module.RESIDENT_BYTES = before
     assert sorted(np.concatenate([np.empty(0, int), *rows]).tolist()) == list(range(len(offsets)))
     assert all(len({offsets[row] // 16 for row in block}) <= 1 for block in rows)
 

@@ -17,13 +17,15 @@ from vecache.index.run import MAPPED_BYTES, split_sorted
 from vecache.threads import map_blocks
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy.typing as npt
 
     from vecache.arrays import I64
     from vecache.cache.reader import CacheFile
     from vecache.index.run import Guard
 
-__all__ = ["LOCATION_ROW", "LocationTable", "pack_location_rows"]
+__all__ = ["LOCATION_ROW", "LocationTable", "build_location_table", "pack_location_rows"]
 
 LOCATION_ROW = np.dtype(
     [("name_offset", "<u4"), ("name_length", "<u4"), ("offset", "<i8"), ("length", "<i8")]
@@ -99,6 +101,21 @@ class LocationTable:
         name_offset[is_corrupt], name_length[is_corrupt] = -1, -1
         offset, length = found["offset"].copy(), found["length"].copy()
         return Locations(name_offset, name_length, offset, length, is_corrupt)
+
+
+def build_location_table(files: Sequence[CacheFile]) -> LocationTable:
+    """Read the locations of all tags of files, those of 4 GiB and more apart."""
+    rows = [
+        pack_location_rows(file) if file.n_bytes < _CORRUPT else np.empty(0, LOCATION_ROW)
+        for file in files
+    ]
+    ends = np.cumsum([len(part) for part in rows])
+    start = [
+        end - len(part) if len(part) == file.n_tags else -1
+        for end, part, file in zip(ends.tolist(), rows, files, strict=True)
+    ]
+    table = np.concatenate([np.empty(0, LOCATION_ROW), *rows])
+    return LocationTable(frozen(table), frozen(np.array(start, np.int64)))
 
 
 def pack_location_rows(

@@ -34,7 +34,7 @@ import numpy as np
 from vecache.digest import Algorithm
 from vecache.errors import IndexDamagedError
 from vecache.index.merge import is_indexed, read_prefixes
-from vecache.index.run import MAPPED_BYTES, build_run, merge_runs, split_sorted
+from vecache.index.run import MAPPED_BYTES, build_run, merge_runs, split_sorted, take_rows
 from vecache.index.tags import LayerTags
 from vecache.threads import map_blocks
 
@@ -149,25 +149,29 @@ class LayerIndex:
         if is_large:  # each page of a mapped run is then read once, and released
             first_bits = (read_prefixes(words.view(np.uint8)) >> np.uint64(48)).astype(np.uint16)
             order = np.argsort(first_bits, kind="stable")
-            rows, words = rows[order], words[order]
-        is_in_order = not is_large and len(rows) == len(layer_no)
-        layer, tag = (layer_no, tag_row) if is_in_order else np.full((2, len(rows)), -1, np.int64)
+        is_every_row = len(rows) == len(layer_no)
 
         def search(block: slice) -> I64:
-            undecided = _search_block(runs, words[block], layer[block], tag[block])
+            if is_every_row and not is_large:
+                layer, tag = layer_no[block], tag_row[block]
+                undecided = _search_block(runs, words[block], layer, tag)
+                undecided += block.start
+                return undecided
+            picked = order[block] if is_large else np.arange(block.start, block.stop)
+            here = rows[picked]
+            layer, tag = np.full((2, len(here)), -1, np.int64)
+            undecided = _search_block(runs, take_rows(words, picked), layer, tag)
+            layer_no[here], tag_row[here] = layer, tag
             if is_large:
                 for guard in guards:
                     guard.release()
-            rows: I64 = undecided + block.start
-            return rows
+            found: I64 = here[undecided]
+            return found
 
         n_queries = split_sorted(len(rows), n_mapped if is_large else 0, _QUERIES_PER_BLOCK)
         is_short = len(rows) <= _QUERIES_PER_BLOCK
         undecided = map_blocks(search, len(rows), n_queries, 1 if is_short else threads)
-        if not is_in_order:
-            layer_no[rows], tag_row[rows] = layer, tag
-        found: I64 = rows[np.concatenate([np.empty(0, np.int64), *undecided])]
-        return found
+        return np.concatenate([np.empty(0, np.int64), *undecided])
 
     def _search_layer(self, number: int, digests: Digests, layer_no: I64, tag_row: I64) -> None:
         """Search one layer Go's way for what no earlier layer has; fill in place."""

@@ -22,8 +22,7 @@ import numpy as np
 
 from vecache.arrays import ragged_arange
 from vecache.digest import PREFIX_BYTES, RAW_BYTES, Algorithm
-from vecache.files import release_pages
-from vecache.index.tags import RESIDENT_BYTES
+from vecache.files import RESIDENT_BYTES, release_pages
 from vecache.threads import map_blocks
 
 if TYPE_CHECKING:

@@ -37,6 +37,7 @@ __all__ = [
     "fan_out",
     "merge_runs",
     "split_sorted",
+    "take_rows",
 ]
 
 MAPPED_BYTES = 128 << 20
@@ -159,7 +160,7 @@ class Run:
             Index of each row's layer in the set, and of its tag in the file.
         """
         self.check("rows", rows)
-        found = _take_rows(self.rows, rows)
+        found = take_rows(self.rows, rows)
         is_equal = found[:, 1] == words[:, 1]
         is_equal &= found[:, 2] == words[:, 2]
         is_equal &= found[:, 3] == words[:, 3]
@@ -316,6 +317,6 @@ def count_buckets(counts: U32, prefixes: U64) -> None:
     counts[first + 1 : first + 1 + len(n_tags)] += n_tags.astype(np.uint32)
 
 
-def _take_rows(table: U64, rows: I64) -> U64:
+def take_rows(table: U64, rows: I64) -> U64:
     """(n, 4) uint64: rows of a table; as items of 32 bytes, which numpy copies fastest."""
     return table.view("V32")[:, 0].take(rows).view(np.uint64).reshape(len(rows), 4)

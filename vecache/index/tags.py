@@ -9,7 +9,8 @@ A page that was read counts as the process's memory until it is released. Where 
 rows are read in the order of their addresses, and the pages of each block are released before the
 next: they stay in the page cache.
 
-112 bytes a layer. Source: the array interface protocol, version 3, of the numpy manual.
+112 bytes a layer. Once as many locations were read as there are tags, all are kept in a table, 24
+bytes a tag. Source: the array interface protocol, version 3, of the numpy manual.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from vecache.arrays import frozen, gather_bytes, slices_to_binary
 from vecache.cache.format import LOCATION_BYTES, NAME_HEAD_BYTES
 from vecache.cache.locations import Locations, Section, parse_locations
 from vecache.errors import IndexDamagedError
-from vecache.files import release_pages
+from vecache.files import RESIDENT_BYTES, release_pages
+from vecache.index.location_table import LocationTable, build_location_table
 from vecache.threads import map_blocks
 
 if TYPE_CHECKING:
@@ -30,12 +32,8 @@ if TYPE_CHECKING:
 
     from vecache.arrays import I64, U8, BinaryColumn
     from vecache.cache.reader import CacheFile
-    from vecache.index.location_table import LocationTable
 
-__all__ = ["RESIDENT_BYTES", "AddressView", "LayerTags"]
-
-RESIDENT_BYTES = 512 << 20
-"""Most that the process holds in memory of the mapped files while many rows are read."""
+__all__ = ["AddressView", "LayerTags"]
 
 _ROWS_PER_BLOCK = 1 << 14
 
@@ -48,7 +46,9 @@ class LayerTags:
 
     __slots__ = (
         "_digest_bytes",
+        "_files",
         "_fnames",
+        "_n_parsed",
         "_sections",
         "_tables",
         "_tag_bytes",
@@ -58,10 +58,15 @@ class LayerTags:
     )
 
     def __init__(
-        self, view: AddressView, sections: I64, tables: Sequence[LocationTable] = ()
+        self,
+        files: tuple[CacheFile, ...],
+        view: AddressView,
+        sections: I64,
+        tables: Sequence[LocationTable] = (),
     ) -> None:
-        """Take the bytes of all files, one row of `_read_sections` each, and known locations."""
-        self._view, self._sections, self._tables = view, sections, tuple(tables)
+        """Take files, the view over them, a row of `_read_sections` each, and known locations."""
+        self._files, self._view, self._sections = files, view, sections
+        self._tables, self._n_parsed = tuple(tables), 0
         tags, self._tag_bytes, self._digest_bytes, vdata, fnames, end = sections.T
         self._tags_offset = view.offset + tags
         self._vdata = Section(view.offset + vdata, fnames - vdata)
@@ -73,17 +78,14 @@ class LayerTags:
     ) -> LayerTags:
         """Read where the sections of each file begin."""
         sections = np.array([_read_sections(file) for file in files], np.int64).reshape(-1, 6)
-        return cls(AddressView.over([file.data for file in files]), sections, tables)
+        view = AddressView.over([file.data for file in files])
+        return cls(tuple(files), view, sections, tables)
 
     def append(self, file: CacheFile) -> LayerTags:
         """Return the tags of one more file behind these."""
         sections = np.vstack([self._sections, np.array(_read_sections(file), np.int64)])
         tables = [table.append() for table in self._tables]
-        return LayerTags(self._view.append(file.data), sections, tables)
-
-    def without_tables(self) -> LayerTags:
-        """Return the same tags, with locations read from the files alone."""
-        return LayerTags(self._view, self._sections)
+        return LayerTags((*self._files, file), self._view.append(file.data), sections, tables)
 
     def locate(self, layer_no: I64, tag_row: I64, threads: int | None = None) -> Locations:
         """Read the locations that tags point at.
@@ -102,6 +104,9 @@ class LayerTags:
         """
         parts: list[tuple[I64 | slice, Locations]] = []
         rest = np.arange(len(layer_no))
+        if not self._tables and self._n_parsed > sum(file.n_tags for file in self._files):
+            # So many were read one by one that it pays to read all, in order, once.
+            self._tables = (build_location_table(self._files),)
         tables = self._tables  # another thread may drop them
         try:
             for table in tables:
@@ -116,6 +121,7 @@ class LayerTags:
 
     def _parse_locations(self, layer_no: I64, tag_row: I64, threads: int | None) -> Locations:
         """Read locations from the files."""
+        self._n_parsed += len(layer_no)
         pointer_offset = self._tag_offset(layer_no, tag_row) + self._digest_bytes[layer_no]
         parts: list[tuple[I64 | slice, Locations]] = []
 
