@@ -201,8 +201,10 @@ def main(folder: Path) -> None:
         write_store(folder / "store", sizes)
         write_image(folder / "image", sizes)
     with _step("load the store"):
-        cache = LayersCache.load(open_store(folder / "store"), build="never")
-    with _step("index"):
+        cache = LayersCache.load(
+            open_store(folder / "store"), build="never", build_cache=folder / "cache"
+        )
+    with _step("index, which the first run writes to disk"):
         cache.lookup(["sha256:" + "0" * 64])
     with _step("open the image and parse TOCs"):
         image = open_image(f"oci:{folder / 'image'}:image")

@@ -143,32 +143,23 @@ class LayerIndex:
     ) -> I64:
         """Find the first tags in sound layers; fill in place, and return the undecided rows."""
         runs = [run for run in self.runs if len(run)]
-        guards = [run.guard for run in runs if run.guard is not None]
-        n_mapped = sum(run.nbytes for run in runs if run.guard is not None)
-        is_large = n_mapped > MAPPED_BYTES
-        if is_large:  # each page of a mapped run is then read once, and released
-            first_bits = (read_prefixes(words.view(np.uint8)) >> np.uint64(48)).astype(np.uint16)
-            order = np.argsort(first_bits, kind="stable")
+        order, n_queries = _query_order(runs, words)
         is_every_row = len(rows) == len(layer_no)
 
         def search(block: slice) -> I64:
-            if is_every_row and not is_large:
-                layer, tag = layer_no[block], tag_row[block]
-                undecided = _search_block(runs, words[block], layer, tag)
+            if is_every_row and order is None:
+                undecided = _search_block(runs, words[block], layer_no[block], tag_row[block])
                 undecided += block.start
                 return undecided
-            picked = order[block] if is_large else np.arange(block.start, block.stop)
+            picked = np.arange(block.start, block.stop) if order is None else order[block]
             here = rows[picked]
             layer, tag = np.full((2, len(here)), -1, np.int64)
-            undecided = _search_block(runs, take_rows(words, picked), layer, tag)
+            undecided = here[_search_block(runs, take_rows(words, picked), layer, tag)]
             layer_no[here], tag_row[here] = layer, tag
-            if is_large:
-                for guard in guards:
-                    guard.release()
-            found: I64 = here[undecided]
-            return found
+            if order is not None:
+                _release(runs)
+            return undecided
 
-        n_queries = split_sorted(len(rows), n_mapped if is_large else 0, _QUERIES_PER_BLOCK)
         is_short = len(rows) <= _QUERIES_PER_BLOCK
         undecided = map_blocks(search, len(rows), n_queries, 1 if is_short else threads)
         return np.concatenate([np.empty(0, np.int64), *undecided])
@@ -278,15 +269,44 @@ def _find_matches(run: Run, words: U64) -> tuple[I64, I64, I64]:
     What is compared then was checked here, so a mapped run is read to its end or not at all.
     """
     prefixes = read_prefixes(words.view(np.uint8))
-    first = run.find_prefixes(prefixes)
-    query = np.flatnonzero(first >= 0)
-    first = first[query]
-    n_rows = run.bucket_ends(prefixes[query]) - first
-    if run.guard is not None:
-        for _, row in _iter_ranges(first, n_rows):
-            run.check("prefixes", row)
-            run.check("rows", row)
+    order, n_queries = _query_order([run], words)
+
+    def find(block: slice) -> tuple[I64, I64, I64]:
+        picked = np.arange(block.start, block.stop) if order is None else order[block]
+        first = run.find_prefixes(prefixes[picked])
+        hit = np.flatnonzero(first >= 0)
+        query, first = picked[hit], first[hit]
+        n_rows = run.bucket_ends(prefixes[query]) - first
+        if run.guard is not None:
+            for _, row in _iter_ranges(first, n_rows):
+                run.check("prefixes", row)
+                run.check("rows", row)
+        if order is not None:
+            _release([run])
+        return query, first, n_rows
+
+    empty = np.empty(0, np.int64)
+    parts = [(empty, empty, empty), *map_blocks(find, len(words), n_queries)]
+    query, first, n_rows = (np.concatenate(part) for part in zip(*parts, strict=True))
     return query, first, n_rows
+
+
+def _query_order(runs: Sequence[Run], words: U64) -> tuple[I64 | None, int]:
+    """Return the order to take queries in, None for their own, and how many at a time."""
+    n_mapped = sum(run.nbytes for run in runs if run.guard is not None)
+    if n_mapped <= MAPPED_BYTES:
+        return None, _QUERIES_PER_BLOCK
+    # Each page of a large mapped run is read once, and released.
+    first_bits = (read_prefixes(words.view(np.uint8)) >> np.uint64(48)).astype(np.uint16)
+    order = np.argsort(first_bits, kind="stable")
+    return order, split_sorted(len(words), n_mapped, _QUERIES_PER_BLOCK)
+
+
+def _release(runs: Sequence[Run]) -> None:
+    """Return the memory of the pages of mapped runs."""
+    for run in runs:
+        if run.guard is not None:
+            run.guard.release()
 
 
 def _sha256_words(digests: Digests) -> tuple[I64, U64]:
