@@ -11,6 +11,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pytest
 
 from bench.data import make_layers, random_digests
 from vecache.digest import Digests
@@ -72,6 +73,34 @@ def bench_first_look_up(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
         return len(index.tags.locate(layer_no[hit], tag_row[hit]))
 
     assert benchmark(look_up) == N_QUERIES // 2
+
+
+@pytest.mark.parametrize("located", [False, True], ids=["found", "located"])
+def bench_look_up(benchmark: BenchmarkFixture, tmp_path: Path, located: bool) -> None:
+    """All pages are verified before: half of many queries known, with and without locations."""
+    path = tmp_path / "run"
+    write(path)
+    files, raw = layers()
+    rng = np.random.default_rng(4)
+    n_queries = min(N_TAGS, 10**6)
+    known = raw[rng.integers(0, N_TAGS, n_queries // 2)]
+    queries = np.concatenate([known, random_digests(rng, n_queries - len(known))])
+    digests = Digests.from_raw(queries[rng.permutation(n_queries)])
+    run = open_run(str(path), KEY)
+    run.guard.check_all()
+    index = open_index(run, files)
+
+    def look_up() -> int:
+        layer_no, tag_row = index.find_first(digests)
+        hit = layer_no >= 0
+        if located:
+            assert not index.tags.locate(layer_no[hit], tag_row[hit]).is_corrupt.any()
+        return int(hit.sum())
+
+    assert benchmark(look_up) == n_queries // 2
+    if benchmark.stats:
+        seconds = benchmark.stats.stats.min
+        benchmark.extra_info["ns_a_query"] = round(seconds * 1e9 / n_queries, 1)
 
 
 def open_index(run: StoredRun, files: list[CacheFile]) -> LayerIndex:
