@@ -8,6 +8,8 @@ number of threads.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
+from threading import Thread
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -81,7 +83,28 @@ def map_blocks(
     n_threads = min(thread_count(threads), len(blocks))
     if n_threads <= 1:
         return [work(block) for block in blocks]
-    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - 5 ms, for long arrays only
+    results: dict[int, _Result] = {}
+    errors: list[BaseException] = []
+    numbers = iter(range(len(blocks)))  # shared: each thread takes the next block
 
-    with ThreadPoolExecutor(n_threads) as pool:
-        return list(pool.map(work, blocks))
+    def run() -> None:
+        try:
+            for number in numbers:
+                if errors:
+                    break
+                results[number] = work(blocks[number])
+        except BaseException as error:
+            errors.append(error)
+
+    # This thread works too. A pool of threads takes longer to start, and one thread more.
+    others = [Thread(target=run, name="vecache-block", daemon=True) for _ in range(n_threads - 1)]
+    with suppress(RuntimeError):  # the system has no more threads: those that run do it all
+        for thread in others:
+            thread.start()
+    run()
+    for thread in others:
+        if thread.ident is not None:
+            thread.join()
+    if errors:
+        raise errors[0]
+    return [results[number] for number in range(len(blocks))]

@@ -27,20 +27,17 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 
 from vecache.digest import Digests, parse_digests
-from vecache.files import allow_open_files
-from vecache.index.disk_folder import FOLDER_NAME, IndexFolder
 from vecache.index.load import (
     Build,
     BuildCache,
     CachedLayer,
-    CacheSource,
     ExcludedLayer,
     LayerSource,
+    find_present,
 )
 from vecache.index.lookup import LayerIndex
 from vecache.index.result import LookupResult, Matches
 from vecache.store.blob_info import BlobInfo
-from vecache.store.find import find_layer
 from vecache.store.graphroot import Store, open_store
 from vecache.text import html_table
 
@@ -49,6 +46,7 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from vecache.arrays import U8, BinaryColumn, Bool
+    from vecache.index.disk_folder import IndexFolder
     from vecache.index.load import LayerState
     from vecache.store.records import ImageRecord, LayerRecord
 
@@ -163,7 +161,7 @@ class LayersCache:
             wanted = ", ".join(map(repr, get_args(Build)))
             raise ValueError(f"build: found {build!r}, wanted one of {wanted}")
         folder = None if build_cache is None else BuildCache(Path(build_cache))
-        ids = None if present is None else _find_ids(store, present)
+        ids = None if present is None else find_present(store, present)
         source = LayerSource(store, build, ids, folder)
         return cls._open(source, source.list_layers(), cls(), progress)
 
@@ -197,27 +195,17 @@ class LayersCache:
         progress: Callable[[], object] | None = None,
     ) -> LayersCache:
         """Open the listed layers, except those that an older set has in the same state."""
-        # The states were read before the files are opened: a file that is replaced in between is
-        # opened once more at the next refresh, never missed.
         loaded = {layer.id: layer for layer in old.layers}
-        reusable = {state: loaded.get(state[0].id) for state in old._states}
-        allow_open_files(len(states))
-        found: list[CachedLayer | ExcludedLayer] = []
-        for state in states:
-            layer = reusable.get(state) if reusable else None
-            found.append(layer or source.open_layer(state[0]))
-            if progress is not None:
-                progress()
+        reusable = {state: loaded.get(state[0].id) for state in old._states} if loaded else {}
+        found = source.open_layers(states, reusable, progress)
         new = cls(
             [record for record, _ in states],
             [layer for layer in found if isinstance(layer, CachedLayer)],
             [layer for layer in found if isinstance(layer, ExcludedLayer)],
             store=source.store,
-            index_folder=_index_folder(source),
+            index_folder=source.index_folder(),
         )
         new._source, new._states = source, states
-        if source.build_cache and any(layer.source is CacheSource.BUILT for layer in new.layers):
-            source.build_cache.sweep()
         return new
 
     @property
@@ -468,23 +456,6 @@ class LayersCache:
             ((item.id, None, None, item.reason) for item in self.excluded),
         )
         return html_table(repr(self)[1:-1], titles, rows, n_rows=len(self.records))
-
-
-def _index_folder(source: LayerSource) -> IndexFolder | None:
-    """Return where the index is kept; of a part of the layers none is written."""
-    if source.build_cache is None:
-        return None
-    folder = source.build_cache.folder / FOLDER_NAME
-    return IndexFolder(folder, source.store.root, is_read_only=source.present is not None)
-
-
-def _find_ids(store: Store, present: Collection[str]) -> frozenset[str]:
-    names = [present] if isinstance(present, str) else list(present)
-    if isinstance(present, str) or not all(isinstance(name, str) for name in names):
-        raise TypeError(f"present: found {present!r:.80}, wanted a list of ids as text")
-    layers = store.layers()
-    known = {layer.id for layer in layers}
-    return frozenset(name if name in known else find_layer(layers, name).id for name in names)
 
 
 def _as_digests(digests: Queries) -> Digests:

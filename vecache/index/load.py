@@ -29,7 +29,14 @@ import xxhash
 
 from vecache.cache.reader import CacheFile
 from vecache.errors import FormatError, StoreError, VecacheError, VersionError
-from vecache.files import cache_folder, read_bounded, replace_file, sweep_folder
+from vecache.files import (
+    allow_open_files,
+    cache_folder,
+    read_bounded,
+    replace_file,
+    sweep_folder,
+)
+from vecache.index.disk_folder import FOLDER_NAME, IndexFolder
 from vecache.store.bigdata import (
     CACHE_FILE_NAME,
     CACHE_KEY,
@@ -38,11 +45,12 @@ from vecache.store.bigdata import (
     layer_layout,
     read_big_data,
 )
+from vecache.store.find import find_layer
 from vecache.store.records import LAYERS
 from vecache.toc.layout import Layout
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from pathlib import Path
 
     from vecache.store.graphroot import Store
@@ -57,6 +65,7 @@ __all__ = [
     "ExcludedLayer",
     "LayerSource",
     "LayerState",
+    "find_present",
 ]
 
 Build: TypeAlias = Literal["memory", "store", "never"]
@@ -164,6 +173,36 @@ class LayerSource:
             if self.present is None or record.id in self.present
         )
 
+    def open_layers(
+        self,
+        states: Sequence[LayerState],
+        reusable: Mapping[LayerState, CachedLayer | None],
+        progress: Callable[[], object] | None = None,
+    ) -> list[CachedLayer | ExcludedLayer]:
+        """Get the caches of the listed layers, of which those in the same state are reusable."""
+        # The states were read before the files are opened: a file that is replaced in between is
+        # opened once more at the next refresh, never missed.
+        allow_open_files(len(states))
+        found: list[CachedLayer | ExcludedLayer] = []
+        for state in states:
+            layer = reusable.get(state) if reusable else None
+            found.append(layer or self.open_layer(state[0]))
+            if progress is not None:
+                progress()
+        is_built = any(
+            isinstance(layer, CachedLayer) and layer.source is CacheSource.BUILT for layer in found
+        )
+        if self.build_cache is not None and is_built:
+            self.build_cache.sweep()
+        return found
+
+    def index_folder(self) -> IndexFolder | None:
+        """Return where the index is kept; of a part of the layers none is written."""
+        if self.build_cache is None:
+            return None
+        folder = self.build_cache.folder / FOLDER_NAME
+        return IndexFolder(folder, self.store.root, is_read_only=self.present is not None)
+
     def open_layer(self, record: LayerRecord) -> CachedLayer | ExcludedLayer:
         """Get the cache of one layer from the first source that has it."""
         # What is wrong with one layer raises nothing: one bad layer does not stop the rest.
@@ -239,6 +278,16 @@ def _cache_file_state(record: LayerRecord) -> tuple[int, int, int] | None:
         return None
     # No file that replaces a mapped one has its inode: the map holds it.
     return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def find_present(store: Store, present: Collection[str]) -> frozenset[str]:
+    """Return the whole ids of layers, which may be given by their beginnings."""
+    names = [present] if isinstance(present, str) else list(present)
+    if isinstance(present, str) or not all(isinstance(name, str) for name in names):
+        raise TypeError(f"present: found {present!r:.80}, wanted a list of ids as text")
+    layers = store.layers()
+    known = {layer.id for layer in layers}
+    return frozenset(name if name in known else find_layer(layers, name).id for name in names)
 
 
 class BuildCache:

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LayerIndex"]
 
-_QUERIES_PER_BLOCK = 1 << 14
+_QUERIES_PER_BLOCK = 1 << 15
 
 _MAX_ROUNDS = 64
 """Tags of one prefix that are verified in bulk before each layer is searched. Two sha256 digests
