@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 __all__ = ["render"]
 
 _METHOD = """\
-Wall time a query, of the fastest of {runs} runs (of fewer where these take over 2 s) in each of
-{rounds} processes, and CPU time of all threads in that run. The table of digests and the queries
+Wall time a query, of the fastest of {runs} runs (of fewer where these take over 2 s) of
+{processes}, and CPU time of all threads in that run. The table of digests and the queries
 are in each peer's own form before the clock starts; building is timed apart, once a process. All
 answers were compared: the first tag in layer order, or that there is none. Memory is resident,
 beyond the digests and queries that were loaded: its peak, and what is held anonymously at the end;
@@ -37,7 +37,9 @@ def render(report: dict[str, Any], command: str, *, is_markdown: bool) -> str:
     text += report["notes"]
     draw = _markdown if is_markdown else _plain
     tables = [draw(table) for table in _tables(report)]
-    method = _METHOD.format(**{key: report[key] for key in ("runs", "rounds")})
+    rounds = report["rounds"]
+    processes = "one process" if rounds == 1 else f"{rounds} processes"
+    method = _METHOD.format(runs=report["runs"], processes=processes)
     return "\n\n".join(["\n".join(f"{line}  " for line in text), method, *tables]) + "\n"
 
 
