@@ -162,11 +162,23 @@ def large_store(monkeypatch: pytest.MonkeyPatch) -> Path:
     return GOLDEN_SMALL / "stores" / "dir"
 
 
-def test_python_keeps_an_index_only_where_it_is_given_a_folder(
+def test_python_keeps_the_index_of_a_large_store_as_the_command_line_does(
+    large_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = LayersCache.load(large_store)
+    assert cache.index.runs[0].guard is not None
+    (written,) = files()
+    assert LayersCache.load(large_store).index.runs[0].guard is not None
+    assert files() == [written]
+    monkeypatch.setattr(disk_folder, "_LARGE_STORE_TAGS", cache.n_tags + 1)
+    small = copy_store("dir", tmp_path)
+    assert LayersCache.load(small).index.runs[0].guard is None
+    assert files() == [written]
+
+
+def test_python_keeps_an_index_in_the_folder_that_it_is_given(
     large_store: Path, tmp_path: Path
 ) -> None:
-    assert LayersCache.load(large_store).index.runs[0].guard is None
-    assert not files()
     cache = LayersCache.load(large_store, build_cache=tmp_path / "mine")
     assert cache.index.runs[0].guard is not None
     assert len(list((tmp_path / "mine" / "index").iterdir())) == 1

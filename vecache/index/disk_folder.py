@@ -180,6 +180,8 @@ class IndexFolder:
         OSError
             Only if `always`: if it cannot be written.
         """
+        if not always and not self._is_worth_it(layers):
+            return LayerIndex.build([layer.cache for layer in layers])
         try:
             found = self.refresh(layers, always=always)
         except OSError:
@@ -224,6 +226,15 @@ class IndexFolder:
         for path in paths:
             os.unlink(path)
         return len(paths)
+
+    def _is_worth_it(self, layers: Sequence[CachedLayer]) -> bool:
+        """Return whether there are files of the store, or there should be."""
+        if sum(layer.cache.n_tags for layer in layers) >= _LARGE_STORE_TAGS:
+            return True
+        try:
+            return bool(self._paths())
+        except OSError:
+            return False
 
     def _paths(self) -> list[str]:
         """List the files of the store, readable or not."""

@@ -133,8 +133,9 @@ class LayersCache:
         present : collection of str, optional
             Ids of the layers that count as present, or beginnings of ids; all by default.
         build_cache : path, optional
-            Folder for what is built in memory, to find it there the next time: caches of layers,
-            and the index of a store of more than two million tags.
+            Folder for caches that are built in memory, to find them there the next time, and for
+            the index of a store of more than two million tags. By default only such an index is
+            kept, in the user's cache folder (`$XDG_CACHE_HOME/vecache` or `~/.cache/vecache`).
         progress : callable, optional
             Called after each layer.
 

@@ -196,11 +196,10 @@ class LayerSource:
             self.build_cache.sweep()
         return found
 
-    def index_folder(self) -> IndexFolder | None:
+    def index_folder(self) -> IndexFolder:
         """Return where the index is kept; of a part of the layers none is written."""
-        if self.build_cache is None:
-            return None
-        folder = self.build_cache.folder / FOLDER_NAME
+        cache = self.build_cache or BuildCache.of_user(os.environ)
+        folder = cache.folder / FOLDER_NAME
         return IndexFolder(folder, self.store.root, is_read_only=self.present is not None)
 
     def open_layer(self, record: LayerRecord) -> CachedLayer | ExcludedLayer:

@@ -90,7 +90,11 @@ class LayerIndex:
     def build(cls, files: Sequence[CacheFile]) -> LayerIndex:
         """Sort the tags of all files in memory, and check which files are sound."""
         run = build_run(files, np.arange(len(files)))
-        return cls(files, [run], np.array([is_indexed(file) for file in files], np.bool_))
+        return cls(
+            files,
+            [run] if len(run) else [],
+            np.array([is_indexed(file) for file in files], np.bool_),
+        )
 
     def append(self, file: CacheFile) -> LayerIndex:
         """Return an index with one more layer at the end; this one stays as it is."""
