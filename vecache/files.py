@@ -280,8 +280,8 @@ class FolderLock:
 def sweep_folder(folder: str | os.PathLike[str], max_bytes: int) -> None:
     """Remove the least recently used entries until `max_bytes` are left, and stale `.tmp-*`.
 
-    An entry is a file or a folder; its time of modification is its last use, which is what whoever
-    uses one sets (`os.utime`, `FolderLock`). A file may be mapped still: that outlives its name. A
+    An entry is a file or a folder. Its time of modification is its last use: the code that uses one
+    sets it (`os.utime`, `FolderLock`). A file may be mapped still: that outlives its name. A
     folder that has a `FolderLock` stays. Nothing is raised: what cannot be removed stays.
     """
     entries = []

@@ -117,7 +117,7 @@ class Pandas:
         tag = self.first[row[query]]
         is_equal = (_words(self.raw)[tag] == _words(prepared)[query]).all(1)
         if not is_equal.all():
-            raise NotImplementedError("two digests that begin with the same 8 bytes")
+            raise ValueError("found digests that begin with the same 8 bytes, wanted none")
         position = np.full(len(prepared), -1, np.int64)
         position[query] = tag
         return position

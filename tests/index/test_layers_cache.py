@@ -277,6 +277,13 @@ def test_load_opens_the_store_at_a_path() -> None:
         LayersCache.load("no/such/store")
 
 
+@pytest.mark.parametrize("threads", [0, -1, True, "2"])
+def test_a_wrong_number_of_threads_is_refused_for_few_queries_too(threads: object) -> None:
+    cache = load(GOLDEN_SMALL / "stores" / "dir", build="never")
+    with pytest.raises((TypeError, ValueError), match=r"threads: found .*, wanted"):
+        cache.lookup([], threads=threads)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("store", [None, 5, LayersCache()])
 def test_load_refuses_what_is_not_a_store(store: object) -> None:
     with pytest.raises(TypeError, match=r"store: found \w+, wanted a Store or a path"):

@@ -40,6 +40,7 @@ from vecache.index.result import LookupResult, Matches
 from vecache.store.blob_info import BlobInfo
 from vecache.store.graphroot import Store, open_store
 from vecache.text import html_table
+from vecache.threads import thread_count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -267,11 +268,14 @@ class LayersCache:
         ------
         DigestError, LocationError
             Only if `strict`.
+        TypeError, ValueError
+            If `threads` is not a number of at least 1.
 
         Notes
         -----
         The answers are those of containers/storage findDigestInternal, called for each digest.
         """
+        threads = thread_count(threads)
         queries = _as_digests(digests)
         layer, tag = self.index.find_first(queries, threads)
         result = LookupResult(queries, layer, tag, self.index.tags, self.layers, threads)

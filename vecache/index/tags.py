@@ -255,14 +255,14 @@ class AddressView:
         Notes
         -----
         Where the buffers are large and the rows many, these come in the order of their offsets, and
-        the pages of each stretch of the view are released before the next.
+        the pages of each part of the view are released before the next.
         """
         if not self._is_large or len(offsets) * _TOUCHED_BYTES <= RESIDENT_BYTES:
             map_blocks(read, len(offsets), _ROWS_PER_BLOCK, threads)
             return
         order = np.argsort(offsets, kind="stable")
-        stretch = offsets[order] // RESIDENT_BYTES
-        for rows in np.split(order, np.flatnonzero(np.diff(stretch)) + 1):
+        part = offsets[order] // RESIDENT_BYTES
+        for rows in np.split(order, np.flatnonzero(np.diff(part)) + 1):
             map_blocks(lambda block: read(rows[block]), len(rows), _ROWS_PER_BLOCK, threads)  # noqa: B023 - called at once
             self._release(int(offsets[rows[0]]), int(offsets[rows[-1]]))
 
