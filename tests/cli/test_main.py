@@ -46,25 +46,53 @@ def test_the_first_screen_names_every_verb(
     assert max(map(len, shown.splitlines())) <= 80
 
 
-@pytest.mark.parametrize("argv", [[], ["--version"], *([verb, "--help"] for verb in ALL_VERBS)])
+def test_a_verb_of_two_words_is_found_by_both(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "vecache.cli.fleet.scan", layers)
+    monkeypatch.setitem(VERBS, "Many", {"fleet scan": "what there is", "fleet scat": "the rest"})
+    for argv in (["fleet"], ["fleet", "--help"], ["fleet", "-h"], ["fleet", "help"]):
+        assert main(argv) == 0
+        shown = capsys.readouterr().out
+        assert "\n  fleet scan  what there is\n" in shown
+        for verb in ALL_VERBS:
+            assert (f"\n  {verb} " in shown) is verb.startswith("fleet ")
+    assert main(["fleet", "scan", "--help"]) == 0
+    assert capsys.readouterr().out.startswith("usage: vecache fleet scan ")
+    for argv, hint in (
+        (["fleet", "scn"], "no verb `fleet scn`; did you mean `fleet scan`?"),
+        (["fleet", "--json"], "no option --json here; options come after the verb"),
+        (["scan"], "no verb `scan`"),
+    ):
+        assert main(argv) == 2
+        assert hint in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [[], ["--version"], *([*verb.split(), "--help"] for verb in ALL_VERBS)],
+)
 def test_help_does_not_wait_for_numpy(argv: list[str]) -> None:
     code = (
         "import sys\n"
         "from vecache.cli.main import VERBS, main\n"
         "assert main(sys.argv[1:]) == 0\n"
         "assert not {'numpy', 'pyarrow', 'urllib3'} & set(sys.modules)\n"
-        "verbs = {'vecache.cli.' + verb for group in VERBS.values() for verb in group}\n"
-        "assert verbs & set(sys.modules) <= {'vecache.cli.' + (sys.argv + [''])[1]}\n"
+        "verbs = {verb for group in VERBS.values() for verb in group}\n"
+        "modules = {verb: 'vecache.cli.' + verb.replace(' ', '.') for verb in verbs}\n"
+        "loaded = {verb for verb in verbs if modules[verb] in sys.modules}\n"
+        "assert loaded <= {' '.join(sys.argv[1:-1])}\n"
     )
     subprocess.run([sys.executable, "-c", code, *argv], check=True, stdout=subprocess.DEVNULL)
 
 
 @pytest.mark.parametrize("verb", ALL_VERBS)
 def test_every_verb_explains_itself(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([verb, "--help"]) == 0
+    assert main([*verb.split(), "--help"]) == 0
     shown = capsys.readouterr().out
     assert shown.startswith(f"usage: vecache {verb} ")
-    assert (import_module(f"vecache.cli.{verb}").__doc__ or "!").splitlines()[0] in shown
+    module = import_module(f"vecache.cli.{verb.replace(' ', '.')}")
+    assert (module.__doc__ or "!").splitlines()[0] in shown
 
 
 def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,8 +15,9 @@
    ====  ===================================================================
 
 A verb is a module in this folder with `add_arguments` and `run`, and a line in `VERBS`; its
-docstring is the text of its `--help`. This module does not import numpy: `vecache --help` answers
-at once.
+docstring is the text of its `--help`. A verb of two words is in the folder of the first one, as
+`fleet/add.py`; the first word alone prints the verbs that begin with it. This module does not
+import numpy: `vecache --help` answers at once.
 """
 
 from __future__ import annotations
@@ -152,6 +153,27 @@ def first_screen(screen: Screen) -> str:
     return "\n".join(lines)
 
 
+def _group_screen(word: str, screen: Screen) -> str:
+    """Return the text of `vecache WORD`, where WORD is the first of a verb's two words."""
+    verbs = {verb: text for verb, text in _summaries().items() if verb.startswith(f"{word} ")}
+    width = max(map(len, verbs))
+    return "\n".join(
+        [
+            import_module(f"vecache.cli.{word}").__doc__ or "",
+            f"{screen.paint('Usage', 'bold')}  vecache {word} VERB [OPTION...]",
+            "",
+            *(f"  {verb:<{width}}  {summary}" for verb, summary in verbs.items()),
+            "",
+            f"`vecache {word} VERB --help` shows the options of a verb.",
+        ]
+    )
+
+
+def _summaries() -> dict[str, str]:
+    """Return the summary of each verb."""
+    return {verb: text for verbs in VERBS.values() for verb, text in verbs.items()}
+
+
 class _NoPandas:
     """A finder by which `import pandas` fails, as if it were not installed."""
 
@@ -180,11 +202,18 @@ def _dispatch(arguments: list[str]) -> int:
 
         print(f"vecache {__version__}")
         return 0
-    if not any(first in verbs for verbs in VERBS.values()):
-        raise UsageError(_no_such_verb(first))
-    verb = cast("Verb", import_module(f"vecache.cli.{first}"))
+    name = first
+    if any(verb.startswith(f"{first} ") for verb in _summaries()):
+        second, *rest = rest or ["--help"]
+        if second in {"-h", "--help", "help"}:
+            print(_group_screen(first, Screen.of(sys.stdout)))
+            return 0
+        name = f"{first} {second}"
+    if name not in _summaries():
+        raise UsageError(_no_such_verb(name))
+    verb = cast("Verb", import_module(f"vecache.cli.{name.replace(' ', '.')}"))
     parser = argparse.ArgumentParser(
-        prog=f"vecache {first}",
+        prog=f"vecache {name}",
         description=verb.__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -201,11 +230,14 @@ def _dispatch(arguments: list[str]) -> int:
 
 
 def _no_such_verb(word: str) -> str:
-    if word.startswith("-"):
-        return f"no option {word} here; options come after the verb, as in `vecache layers --json`"
+    option = word.rpartition(" ")[2]
+    if option.startswith("-"):
+        return (
+            f"no option {option} here; options come after the verb, as in `vecache layers --json`"
+        )
     from difflib import get_close_matches
 
-    near = get_close_matches(word, [verb for verbs in VERBS.values() for verb in verbs], 1)
+    near = get_close_matches(word, _summaries(), 1)
     hint = f"did you mean `{near[0]}`?" if near else "`vecache --help` lists them"
     return f"no verb `{word}`; {hint}"
 
