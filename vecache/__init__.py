@@ -13,6 +13,7 @@ __all__ = [
     "CacheFile",
     "Contents",
     "Cover",
+    "History",
     "Image",
     "ImagePlan",
     "LayerPlan",
@@ -29,6 +30,7 @@ __all__ = [
     "build_cache",
     "explain",
     "gather",
+    "history",
     "open_dataset",
     "open_image",
     "open_store",
@@ -47,9 +49,11 @@ if TYPE_CHECKING:
     from vecache.image.open import open_image
     from vecache.index.layers_cache import LayersCache
     from vecache.index.result import LookupResult, Matches
+    from vecache.plan.history import History
     from vecache.plan.image_plan import ImagePlan
     from vecache.plan.layer_plan import LayerPlan
     from vecache.plan.pull import plan_image
+    from vecache.plan.series import history
     from vecache.report.explain import explain
     from vecache.sharing.contents import Contents
     from vecache.sharing.dataset import open_dataset
@@ -68,6 +72,7 @@ else:  # a type checker must not see this: it would let any name pass
         "CacheFile": "vecache.cache.reader",
         "Contents": "vecache.sharing.contents",
         "Cover": "vecache.sharing.gather",
+        "History": "vecache.plan.history",
         "Image": "vecache.image.model",
         "ImagePlan": "vecache.plan.image_plan",
         "LayerPlan": "vecache.plan.layer_plan",
@@ -83,6 +88,7 @@ else:  # a type checker must not see this: it would let any name pass
         "build_cache": "vecache.cache.writer",
         "explain": "vecache.report.explain",
         "gather": "vecache.sharing.gather",
+        "history": "vecache.plan.series",
         "open_dataset": "vecache.sharing.dataset",
         "open_image": "vecache.image.open",
         "open_store": "vecache.store.graphroot",

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from vecache.index.load import CachedLayer, ExcludedLayer
     from vecache.plan.files import PullFiles
 
-__all__ = ["Planner", "plan_image", "plan_images"]
+__all__ = ["Planner", "check_image", "plan_image", "plan_images"]
 
 _Key: TypeAlias = tuple[str, str, str | None]
 
@@ -326,10 +326,15 @@ class _ImagePull:
         return self._plans[key]
 
 
-def _check_types(image: object, cache: object) -> None:
+def check_image(image: object) -> None:
+    """Raise TypeError for what is not an image."""
     if not isinstance(image, Image):
         found = type(image).__name__
         raise TypeError(f"image: found {found}, wanted an Image, from vecache.open_image(NAME)")
+
+
+def _check_types(image: object, cache: object) -> None:
+    check_image(image)
     if not isinstance(cache, LayersCache):
         found = type(cache).__name__
         raise TypeError(
