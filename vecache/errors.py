@@ -10,6 +10,7 @@ is something to do, what to do. `exit_code` is what the command line returns for
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ __all__ = [
     "TruncatedError",
     "VecacheError",
     "VersionError",
+    "WorkerError",
 ]
 
 
@@ -54,6 +56,10 @@ class VecacheError(Exception):
         # KeyError would show the repr of the message, with its quotes and escapes.
         return str(self.args[0]) if self.args else type(self).__name__
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # As by default, but for tblib (of Dask), which would call `__new__` of a builtin base.
+        return type(self), self.args, self.__dict__
+
 
 class FormatError(VecacheError, ValueError):
     """A cache file breaks the format."""
@@ -72,6 +78,10 @@ class FormatError(VecacheError, ValueError):
         self.path = path
         where = f"{path}: " if path is not None else ""
         super().__init__(f"{where}{section} at byte {offset}: {reason}")
+
+    def __reduce__(self) -> tuple[object, ...]:  # a pickle would pass the message alone
+        make = partial(type(self), section=self.section, offset=self.offset, path=self.path)
+        return make, (self.reason,)
 
 
 class TruncatedError(FormatError):
@@ -152,3 +162,7 @@ class RegistryError(ImageError, ConnectionError):
 
 class MissingExtraError(VecacheError, ImportError):
     """An optional dependency is not installed."""
+
+
+class WorkerError(VecacheError, RuntimeError):
+    """Workers cannot be reached, have another version, or died."""

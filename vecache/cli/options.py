@@ -33,6 +33,7 @@ __all__ = [
     "add_output",
     "add_pull",
     "add_store",
+    "add_tasks",
     "error_text",
     "is_picture",
     "limit_to_present",
@@ -167,6 +168,22 @@ def add_pull(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         type=parse_count_from_one,
         help="layers copied at a time (default: containers.conf, else 6)",
+    )
+
+
+def add_tasks(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say where tasks run, one of which may be given."""
+    where = parser.add_argument_group("where the work is done; default: in this process")
+    either = where.add_mutually_exclusive_group()
+    either.add_argument(
+        "--processes", metavar="N", type=parse_count_from_one, help="in N processes of this machine"
+    )
+    either.add_argument(
+        "--scheduler",
+        metavar="tcp://HOST:PORT",
+        type=_scheduler,
+        help="by the workers of this Dask scheduler, which is trusted: it can run any code here; "
+        "they need this version of vecache, and the same paths",
     )
 
 
@@ -337,6 +354,15 @@ def _path_ending_in(endings: Sequence[str]) -> Callable[[str], str]:
         return text
 
     return path
+
+
+def _scheduler(text: str) -> str:
+    from vecache.fleet.cluster import check_scheduler
+
+    try:
+        return check_scheduler(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def parse_count_from_one(text: str) -> int:

@@ -1,0 +1,314 @@
+"""Protects tasks on workers: the same results in order anywhere, whatever happens to a worker."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from tests.fleet import tasks
+from tests.fleet.dask import DaskCluster
+from vecache import errors
+from vecache.cli.options import add_tasks
+from vecache.errors import LocationError, MissingExtraError, WorkerError
+from vecache.fleet import cluster as cluster_module
+from vecache.fleet.cluster import TASKS_PER_WORKER, run_tasks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator
+
+    Run = Callable[..., Generator[Any, None, None]]
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaskCluster]:
+    with DaskCluster(tmp_path_factory.mktemp("dask"), n_workers=2) as found:
+        yield found
+
+
+@pytest.fixture
+def trace(tmp_path: Path) -> Path:
+    """Where tasks leave files named NUMBER-PID."""
+    folder = tmp_path / "trace"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture(params=["here", "processes", "cluster"])
+def run(request: pytest.FixtureRequest) -> Run:
+    if request.param == "cluster":
+        address = request.getfixturevalue("cluster").address
+        return partial(run_tasks, scheduler=address)
+    return partial(run_tasks, processes=2 if request.param == "processes" else None)
+
+
+def count_taken(n: int, taken: list[int]) -> Iterator[int]:
+    for number in range(n):
+        taken.append(number)
+        yield number
+
+
+def test_results_come_in_order_and_few_tasks_are_taken_ahead(
+    run: Run,
+) -> None:
+    taken: list[int] = []
+    done: list[None] = []
+    for number, result in enumerate(
+        run(tasks.slow_when_even, count_taken(30, taken), progress=lambda: done.append(None))
+    ):
+        assert result == number
+        assert len(taken) <= number + 2 * TASKS_PER_WORKER
+    assert (number, len(done)) == (29, 30)
+
+
+def test_what_all_tasks_need_is_passed_first(run: Run) -> None:
+    shared = np.arange(100_000)
+    assert list(run(tasks.add, range(3), shared=shared)) == [shared.sum() + n for n in range(3)]
+    assert list(run(tasks.add, [], shared=shared)) == []
+
+
+def test_an_error_of_ours_is_raised_as_it_was(run: Run) -> None:
+    results = run(tasks.fail, range(9))
+    assert [next(results) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(
+        LocationError, match=r"^a\.cache: vdata at byte 9: found 7, wanted 5$"
+    ) as at:
+        next(results)
+    assert (at.value.section, at.value.offset, at.value.path) == ("vdata", 9, Path("a.cache"))
+    with pytest.raises(LookupError, match="not one of ours"):
+        list(run(tasks.fail, [4]))
+
+
+def test_tasks_that_wait_are_cancelled_when_the_results_are_closed(run: Run, trace: Path) -> None:
+    results = run(tasks.leave_trace, range(100), shared=trace)
+    next(results)
+    results.close()
+    time.sleep(0.2)  # what runs on a cluster runs to its end
+    n_run = len(list(trace.iterdir()))
+    time.sleep(0.3)
+    assert n_run == len(list(trace.iterdir())) <= 2 * TASKS_PER_WORKER
+
+
+def test_errors_survive_a_pickle() -> None:
+    """They come from workers as pickles."""
+    for name in errors.__all__:
+        kind = getattr(errors, name)
+        more = {"section": "tags", "offset": 5} if issubclass(kind, errors.FormatError) else {}
+        error = kind("what, where", **more)
+        copy = pickle.loads(pickle.dumps(error))
+        assert type(copy) is kind
+        assert (str(copy), copy.args, vars(copy)) == (str(error), error.args, vars(error))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"processes": 0}, "processes: found 0, wanted at least 1"),
+        ({"processes": 2, "scheduler": "tcp://a:1"}, "found both"),
+        ({"scheduler": "a:1"}, "found 'a:1', wanted tcp://HOST:PORT"),
+        ({"scheduler": "tcp://a"}, "found 'tcp://a', wanted"),
+        ({"scheduler": "tcp://a:1\n"}, "wanted tcp"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused_at_once(
+    options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        run_tasks(tasks.square, [], **options)
+
+
+def test_a_local_process_that_dies_is_an_error() -> None:
+    with pytest.raises(WorkerError, match="a local process died"):
+        list(run_tasks(tasks.kill_itself, range(20), processes=2))
+
+
+# A cluster: what is lost with a worker is done again.
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_a_killed_worker_changes_nothing(cluster: DaskCluster, trace: Path) -> None:
+    column = np.arange(1_000_000)
+    numbers = list(range(24))
+    results = run_tasks(
+        tasks.leave_trace_and_total,
+        numbers,
+        shared=(trace, column),
+        scheduler=cluster.address,
+    )
+    found = [next(results)]
+    victim = cluster.workers[0]
+    wait_for(lambda: sum(f"-{victim.pid}" in path.name for path in trace.iterdir()) >= 2)
+    victim.kill()
+    cluster.start_worker()
+    found += results
+    assert found == [(number, int(column.sum())) for number in numbers]
+    runs = [int(path.name.split("-")[0]) for path in trace.iterdir()]
+    assert sorted(set(runs)) == numbers
+    assert len(runs) > len(numbers), "the killed worker was doing nothing"
+
+
+def test_a_task_that_kills_workers_is_an_error(tmp_path: Path) -> None:
+    with DaskCluster(tmp_path, n_workers=2) as own:
+        with pytest.raises(WorkerError, match=r"workers die of a task.*enough memory"):
+            list(run_tasks(tasks.kill_itself, [1], scheduler=own.address))
+        own.start_worker()
+        results = run_tasks(tasks.slow_when_even, range(100), scheduler=own.address)
+        next(results)
+        own.scheduler.kill()
+        with pytest.raises(WorkerError, match="the scheduler, or what workers had, is lost"):
+            list(results)
+
+
+def test_a_scheduler_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster_module, "_CONNECT_SECONDS", 0.2)
+    with pytest.raises(WorkerError, match=r"tcp://127\.0\.0\.1:1: no Dask scheduler answers"):
+        list(run_tasks(tasks.square, [1], scheduler="tcp://127.0.0.1:1"))
+
+
+def test_workers_that_are_not_there_or_of_another_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "vecache-9.9.dist-info"
+    other.mkdir()
+    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: vecache\nVersion: 9.9\n")
+    with DaskCluster(tmp_path) as own:
+        with monkeypatch.context() as patch:
+            patch.setattr(cluster_module, "_CONNECT_SECONDS", 0.2)
+            with pytest.raises(WorkerError, match="no workers; start some: `dask worker tcp://"):
+                list(run_tasks(tasks.square, [1], scheduler=own.address))
+        own.start_worker(str(tmp_path))
+        monkeypatch.setattr(cluster_module, "_CONNECT_SECONDS", 30)
+        with pytest.raises(WorkerError, match=r"on worker tcp://.*: found 9\.9, wanted 0"):
+            list(run_tasks(tasks.square, [1], scheduler=own.address))
+
+
+def test_a_worker_that_came_late_checks_the_version_itself() -> None:
+    call = cluster_module._Call(tasks.square, has_shared=False)
+    found = cluster_module._Work("9.9", call, 3)(None)
+    assert isinstance(found, cluster_module._Failure)
+    assert "wanted 9.9" in str(found.error)
+    assert cluster_module._Work(metadata.version("vecache"), call, 3)(None) == 9
+
+
+def test_without_the_extra_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'vecache\[cluster\]'"):
+        list(run_tasks(tasks.square, [1], scheduler="tcp://127.0.0.1:1"))
+
+
+# Processes of their own: what they import, print and leave behind.
+
+_SCRIPT = """
+import sys
+from pathlib import Path
+from tests.fleet import tasks
+from vecache.fleet.cluster import run_tasks
+if __name__ == "__main__":
+    folder, option, value = sys.argv[1:]
+    options = {option: int(value) if value.isdigit() else value} if option else {}
+    try:
+        for result in run_tasks(tasks.leave_trace, range(50), shared=Path(folder), **options):
+            print(result, flush=True)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    assert "distributed" not in sys.modules
+"""
+
+
+def start_script(folder: Path, option: str = "", value: str = "") -> subprocess.Popen[bytes]:
+    script = folder.parent / "script.py"
+    script.write_text(_SCRIPT)
+    return subprocess.Popen(
+        [sys.executable, str(script), str(folder), option, value],
+        env={**os.environ, "PYTHONPATH": os.getcwd()},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,  # Ctrl-C goes to all processes of a terminal
+    )
+
+
+def workers_of(folder: Path) -> set[int]:
+    return {int(path.name.split("-")[1]) for path in folder.iterdir()}
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return Path(f"/proc/{pid}/stat").read_text().rsplit(")")[1].split()[0] != "Z"
+
+
+@pytest.mark.parametrize("engine", ["processes", "cluster"])
+def test_control_c_ends_all(engine: str, trace: Path, request: pytest.FixtureRequest) -> None:
+    if engine == "processes":
+        script = start_script(trace, "processes", "2")
+    else:
+        script = start_script(trace, "scheduler", request.getfixturevalue("cluster").address)
+    with script:
+        assert script.stdout is not None
+        script.stdout.readline()
+        os.killpg(script.pid, signal.SIGINT)
+        _, errors_printed = script.communicate(timeout=30)
+    assert (script.returncode, errors_printed) == (130, b"")
+    assert len(list(trace.iterdir())) < 30
+    if engine == "processes":
+        assert not any(map(is_alive, workers_of(trace)))
+
+
+def test_local_processes_end_when_this_one_is_killed(trace: Path) -> None:
+    with start_script(trace, "processes", "2") as script:
+        assert script.stdout is not None
+        script.stdout.readline()
+        wait_for(lambda: len(workers_of(trace)) == 2)
+        script.kill()
+        script.communicate(timeout=30)
+    wait_for(lambda: not any(map(is_alive, workers_of(trace))))
+
+
+def test_distributed_is_not_imported_for_nothing() -> None:
+    code = (
+        "import sys, vecache.cli.main\n"
+        "from vecache.fleet.cluster import run_tasks\n"
+        "list(run_tasks(len, ['a']))\n"
+        "print(sorted({'dask', 'distributed', 'numpy', 'multiprocessing'} & set(sys.modules)))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    assert found.stdout == b"[]\n"
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--processes", "0"], "found 0, wanted a number from 1"),
+        (["--scheduler", "there:1"], "found 'there:1', wanted tcp://HOST:PORT"),
+        (["--scheduler", "tcp://there:1", "--processes", "2"], "not allowed with"),
+    ],
+)
+def test_options_of_the_command_line(
+    argv: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parser = argparse.ArgumentParser()
+    add_tasks(parser)
+    with pytest.raises(SystemExit, match="2"):
+        parser.parse_args(argv)
+    assert message in capsys.readouterr().err
+    found = parser.parse_args(["--scheduler", "tcp://[::1]:8786"])
+    assert (found.scheduler, found.processes) == ("tcp://[::1]:8786", None)
