@@ -48,13 +48,18 @@ class Request:
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer; `Content-Length` is right unless given. `cut`: so many bytes, then hang up."""
+    """An answer; `Content-Length` is right unless given. `cut`: so many bytes, then hang up.
+
+    With `drip` the body is all that is sent, status line and headers included, and then `drip`
+    every hundredth of a second, for ever.
+    """
 
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
     cut: int | None = None
     endless: bool = False
+    drip: bytes = b""
     seconds_before: float = 0.0
 
 
@@ -137,6 +142,12 @@ def serve(registry: Registry, context: ssl.SSLContext | None = None) -> Iterator
 
         def _send(self, reply: Reply) -> None:
             time.sleep(reply.seconds_before)
+            if reply.drip:
+                self.wfile.write(reply.body)
+            while reply.drip:  # until the client hangs up
+                self.wfile.write(reply.drip)
+                self.wfile.flush()
+                time.sleep(0.01)
             self.send_response(reply.status)
             for name, value in reply.headers.items():
                 if value:  # an empty one only keeps the usual one out

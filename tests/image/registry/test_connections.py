@@ -24,7 +24,8 @@ from vecache.errors import (
     RegistryError,
 )
 from vecache.image.open import open_image
-from vecache.image.registry.http import HttpClient, find_proxy, show_url
+from vecache.image.registry.http import HttpClient
+from vecache.image.registry.urls import find_proxy, show_url
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -107,7 +108,7 @@ def test_without_urllib3_it_says_what_to_install(
     time: FakeTime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "urllib3", None)
-    for name in ("client", "login", "http"):
+    for name in ("client", "login", "http", "urls", "connections"):
         monkeypatch.delitem(sys.modules, f"vecache.image.registry.{name}", raising=False)
     with pytest.raises(ImageError, match=r"pip install 'vecache\[registry\]'"):
         open_image("docker://127.0.0.1:1/x", retry=time.policy())

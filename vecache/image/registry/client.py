@@ -33,10 +33,9 @@ from vecache.image.registry.http import (
     PlainTextError,
     RetryableError,
     RetryPolicy,
-    parse_origin,
-    show_url,
 )
 from vecache.image.registry.login import Login
+from vecache.image.registry.urls import parse_origin, show_url
 from vecache.image.source import Document
 from vecache.image.toc import find_toc
 
@@ -241,7 +240,7 @@ class RegistrySession:
         with self._lock:  # one thread finds out, the others wait for it
             if not self._scheme:
                 try:
-                    self.http.request("GET", f"https://{self.host}/v2/", {}, deadline).raw.close()
+                    self.http.request("GET", f"https://{self.host}/v2/", {}, deadline).close()
                     self._scheme = "https"
                 except PlainTextError:
                     self._scheme = "http"
@@ -253,7 +252,7 @@ class RegistrySession:
         # A redirect may end at another server, whose challenges are not for this login.
         if response.status != 401 or parse_origin(response.url) != parse_origin(url):
             return response
-        response.raw.close()
+        response.close()
         challenges = response.raw.headers.getlist("WWW-Authenticate")
         self.login.respond(url, challenges, login, deadline)
         return self.http.get(url, {**headers, **self.login.headers()}, deadline)

@@ -1,8 +1,8 @@
 """HTTP requests to registries: urllib3, with a deadline, retries and errors without secrets.
 
 `HttpClient` sends requests, `Response` is read in bounded pieces, `RetryPolicy` repeats what ends
-in a `RetryableError`. The deadline covers all attempts and the body, so a server that sends one
-byte at a time ends too.
+in a `RetryableError`. The deadline covers all attempts and the body, and does not depend on what a
+server sends: it shuts the connection down (`connections.py`).
 
 Redirects are followed here, hop by hop. urllib3's own loop (2.8, `PoolManager.urlopen`) reads the
 body of a redirect to its end, without a limit or a deadline, and uses the certificates and the
@@ -13,29 +13,23 @@ from __future__ import annotations
 
 import os.path
 import re
-import ssl
 import time
-from base64 import b64encode
-from contextlib import suppress
 from dataclasses import dataclass, field
 from http.client import IncompleteRead
-from ipaddress import ip_address
-from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Self, TypeVar
-from urllib.parse import unquote, urljoin
-from urllib.request import getproxies, proxy_bypass
+from typing import TYPE_CHECKING, Self, TypeVar
+from urllib.parse import urljoin
 
-from vecache.errors import ConfigError, ImageError, ImageNotFoundError, RegistryError, VecacheError
+from vecache.errors import ImageNotFoundError, RegistryError, VecacheError
+from vecache.image.registry.connections import Watch, open_manager, urllib3, watching
+from vecache.image.registry.urls import find_proxy, parse_origin, show_url
 from vecache.json_fields import parse_fields
-
-try:
-    import urllib3
-except ImportError:
-    raise ImageError("registries need urllib3: pip install 'vecache[registry]'") from None
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from vecache.errors import ImageError
 
 __all__ = [
     "Deadline",
@@ -44,18 +38,17 @@ __all__ = [
     "Response",
     "RetryPolicy",
     "RetryableError",
-    "parse_origin",
-    "show_url",
 ]
 
 T = TypeVar("T")
 
 _MAX_REDIRECTS = 5
-_MAX_CONNECTIONS = 8  # to one host; urllib3 logs a warning for each connection beyond
 _CONNECT_SECONDS = 15.0
 _READ_SECONDS = 60.0  # between two packets
+_HEADER_SECONDS = _CONNECT_SECONDS + _READ_SECONDS  # until all headers of a response are there
 _PIECE_BYTES = 1 << 16  # read at once, and of an error's body in all
 _BUSY = (429, 500, 502, 503, 504)
+_FAILURES = (urllib3.exceptions.HTTPError, OSError, ValueError)  # what urllib3 raises
 # What OpenSSL says of bytes that are not TLS, depending on its version.
 _NOT_TLS = ("wrong version number", "unknown protocol", "record layer failure")
 
@@ -93,7 +86,7 @@ class HttpClient:
             location = response.raw.get_redirect_location()
             if location is False:  # not a redirect; None is one without a Location
                 return response
-            response.raw.close()  # unread: the body of a redirect may be endless
+            response.close()  # unread: the body of a redirect may be endless
             target = self._redirect_target(url, location)
             if parse_origin(target) != parse_origin(url):
                 sent.pop("Authorization", None)
@@ -114,28 +107,39 @@ class HttpClient:
             raise RegistryError(f"{where}: not a valid http or https URL")
         deadline.check(where)
         manager = self._manager(url)  # not below: its errors are ValueErrors too
+        watch = Watch(min(_HEADER_SECONDS, deadline.left()))
         try:
-            raw = manager.urlopen(
-                method,
-                url,
-                headers={"Accept-Encoding": "identity", "User-Agent": "vecache", **headers},
-                body=body,
-                redirect=False,
-                retries=False,
-                preload_content=False,
-                decode_content=False,
-                timeout=urllib3.Timeout(
-                    connect=min(_CONNECT_SECONDS, deadline.left()),
-                    read=min(_READ_SECONDS, deadline.left()),
-                ),
-            )
-        except urllib3.exceptions.SSLError as error:
-            raise self._tls_error(error, where) from error
-        except (urllib3.exceptions.LocationParseError, UnicodeError) as error:
-            raise RegistryError(f"{where}: not a valid host name") from error
-        except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-            raise RetryableError(_explain(error)) from error
-        return Response(url, raw, deadline)
+            with watching(watch):
+                raw = manager.urlopen(
+                    method,
+                    url,
+                    headers={"Accept-Encoding": "identity", "User-Agent": "vecache", **headers},
+                    body=body,
+                    redirect=False,
+                    retries=False,
+                    preload_content=False,
+                    decode_content=False,
+                    timeout=urllib3.Timeout(
+                        connect=min(_CONNECT_SECONDS, deadline.left()),
+                        read=min(_READ_SECONDS, deadline.left()),
+                    ),
+                )
+            watch.restart(deadline.left())
+        except BaseException as error:
+            watch.close()
+            if not isinstance(error, _FAILURES):
+                raise
+            deadline.check(where)
+            raise self._request_error(TimeoutError() if watch.is_over else error, where) from error
+        return Response(url, raw, deadline, watch)
+
+    def _request_error(self, error: Exception, where: str) -> Exception:
+        """Return what to raise where a request fails before its deadline."""
+        if isinstance(error, urllib3.exceptions.SSLError):
+            return self._tls_error(error, where)
+        if isinstance(error, (urllib3.exceptions.LocationParseError, UnicodeError)):
+            return RegistryError(f"{where}: not a valid host name")
+        return RetryableError(_explain(error))
 
     def _redirect_target(self, url: str, location: str | None) -> str:
         where = show_url(url)
@@ -158,7 +162,7 @@ class HttpClient:
         key = next(filter(os.path.isdir, folders), None), find_proxy(url)
         with self._lock:
             if key not in self._managers:
-                self._managers[key] = _open_manager(*key, tls_verify=self.tls_verify)
+                self._managers[key] = open_manager(*key, tls_verify=self.tls_verify)
             return self._managers[key]
 
     def _tls_error(self, error: urllib3.exceptions.SSLError, where: str) -> RegistryError:
@@ -182,6 +186,7 @@ class Response:
     url: str  # after redirects
     raw: urllib3.BaseHTTPResponse
     deadline: Deadline
+    watch: Watch
 
     @property
     def status(self) -> int:
@@ -200,14 +205,22 @@ class Response:
             self.deadline.check(show_url(self.url))
             try:
                 piece = self.raw.read1(min(n_left, _PIECE_BYTES), decode_content=False)
-            except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+            except _FAILURES as error:
+                self._require_time()
                 raise RetryableError(_explain(error)) from error
             if not piece:
+                self._require_time()  # a body of unknown length only seems complete
                 break
             pieces.append(piece[offset:])
             offset = max(0, offset - len(piece))
             n_left -= len(piece)
         return b"".join(pieces)
+
+    def _require_time(self) -> None:
+        """Raise an error if the connection was shut down."""
+        self.deadline.check(show_url(self.url))
+        if self.watch.is_over:
+            raise RetryableError(_explain(TimeoutError()))
 
     def require_usable(self) -> None:
         """Raise RetryableError if the server is busy, RegistryError for a web page."""
@@ -246,7 +259,12 @@ class Response:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the request; its connection is used again if the body was read to its end."""
         self.raw.close()
+        self.watch.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,87 +316,6 @@ def parse_retry_after(text: str) -> float | None:
         return float(urllib3.Retry().parse_retry_after(text))
     except (urllib3.exceptions.InvalidHeader, ValueError, OverflowError):
         return None
-
-
-class _UnverifiedPool(urllib3.HTTPSConnectionPool):
-    """Connections without a warning for each: the caller turned verification off."""
-
-    # `warnings.catch_warnings` around a request would not do: it is not safe with threads.
-    def _validate_conn(self, conn: Any) -> None:
-        if conn.is_closed:
-            conn.connect()
-
-
-def _open_manager(
-    folder: str | None, proxy: str | None, *, tls_verify: bool
-) -> urllib3.PoolManager:
-    if tls_verify:
-        context = ssl.create_default_context()
-    else:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    try:
-        for path in sorted(Path(folder).iterdir()) if folder else ():
-            if path.suffix == ".crt":  # a further authority
-                context.load_verify_locations(path)
-            elif path.suffix == ".cert":  # the client's own
-                context.load_cert_chain(path, path.with_suffix(".key"))
-    except OSError as error:  # ssl.SSLError too
-        raise ConfigError(f"{folder}: a certificate cannot be read: {error}") from error
-    manager = urllib3.PoolManager(ssl_context=context, maxsize=_MAX_CONNECTIONS)
-    if proxy is not None:
-        login = unquote(urllib3.util.parse_url(proxy).auth or "").encode()
-        headers = {"Proxy-Authorization": f"Basic {b64encode(login).decode()}"} if login else None
-        manager = urllib3.ProxyManager(
-            proxy, proxy_headers=headers, ssl_context=context, maxsize=_MAX_CONNECTIONS
-        )
-    if not tls_verify:
-        pools = {**manager.pool_classes_by_scheme, "https": _UnverifiedPool}
-        manager.pool_classes_by_scheme = pools
-    return manager
-
-
-def find_proxy(url: str) -> str | None:
-    """Return the proxy that the environment names for an http or https URL, if any."""
-    scheme, host, port = parse_origin(url) or ("", "", 0)
-    proxies = getproxies()
-    proxy = proxies.get(scheme)
-    if not proxy or proxy_bypass(f"{host}:{port}"):
-        return None
-    # Two rules of Go's net/http, and so of Podman: `*.quay.io` in NO_PROXY, none for loopback.
-    rules = (rule.strip() for rule in proxies.get("no", "").split(","))
-    if any(rule.startswith("*.") and host.endswith(rule[1:]) for rule in rules):
-        return None
-    with suppress(ValueError):
-        host = "localhost" if ip_address(host.strip("[]")).is_loopback else host
-    if host == "localhost":
-        return None
-    proxy = proxy if "://" in proxy else f"http://{proxy}"
-    if parse_origin(proxy) is None:
-        raise ConfigError(f"{show_url(proxy)}: not the URL of an http or https proxy")
-    return proxy
-
-
-def parse_origin(url: str) -> tuple[str, str, int] | None:
-    """Return scheme, host and port of an http or https URL; None for anything else."""
-    # The parser of the library that connects: urllib.parse finds another host in
-    # `https://evil\@registry/`, and secrets for the one would go to the other.
-    try:
-        scheme, _, host, port, *_ = urllib3.util.parse_url(url)
-    except urllib3.exceptions.LocationParseError:
-        return None
-    default = {"http": 80, "https": 443}.get(scheme or "")
-    return (scheme, host, port or default) if scheme and host and default else None
-
-
-def show_url(url: str) -> str:
-    """Return a URL for messages: without user, query and fragment, where secrets may be."""
-    try:
-        parts = urllib3.util.parse_url(url)
-    except urllib3.exceptions.LocationParseError:
-        return "a malformed URL"
-    return ascii(parts._replace(auth=None, query=None, fragment=None).url)[1:-1][:300]
 
 
 def _explain(error: Exception) -> str:

@@ -19,7 +19,7 @@ from urllib.request import parse_http_list
 
 from vecache.errors import RegistryError
 from vecache.image.registry.auth import Credentials
-from vecache.image.registry.http import parse_origin, show_url
+from vecache.image.registry.urls import parse_origin, show_url
 from vecache.json_fields import parse_fields
 
 if TYPE_CHECKING:
