@@ -16,7 +16,6 @@ Source: github.com/opencontainers/go-digest digest.go Validate, algorithm.go.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
@@ -83,24 +82,49 @@ _BYTE[_HEX] = np.arange(256)
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128}")
 
 
-@dataclass(frozen=True, slots=True, repr=False)
 class Digests:
-    """One column of digests.
+    """One column of digests, or some rows of one.
 
-    Attributes
+    Parameters
     ----------
     algorithm : (n,) uint8
         `Algorithm` of each row: NONE for an empty text or a null, INVALID for a text that is not a
         digest.
     raw : (n, 32) uint8, C-contiguous
         Raw bytes of the sha256 rows; zeros in all others.
-    text : pyarrow.BinaryArray of n rows, or None
+    text : pyarrow.BinaryArray of n rows, optional
         The text as it was given; None where the column was given as raw bytes.
+
+    Attributes
+    ----------
+    algorithm : (n,) uint8
+        As given.
+    source : tuple of (Digests, (n,) int64), or None
+        The column that these rows were taken from, and which rows they are; None for a column.
     """
 
-    algorithm: U8
-    raw: U8
-    text: BinaryColumn | None = None
+    __slots__ = ("_raw", "_text", "algorithm", "source")
+
+    def __init__(self, algorithm: U8, raw: U8 | None, text: BinaryColumn | None = None) -> None:
+        self.algorithm = algorithm
+        self._raw, self._text = raw, text
+        self.source: tuple[Digests, I64] | None = None
+
+    @property
+    def raw(self) -> U8:
+        """(n, 32) uint8, C-contiguous: raw bytes of the sha256 rows; zeros in all others."""
+        if self._raw is None:  # of rows that were taken: copied when they are first read
+            column, rows = self.source or (self, np.empty(0, np.int64))
+            self._raw = frozen(column.raw[rows])
+        return self._raw
+
+    @property
+    def text(self) -> BinaryColumn | None:
+        """pyarrow.BinaryArray of n rows: the text as it was given; None for raw bytes."""
+        if self._text is None and self.source is not None:
+            column, rows = self.source
+            self._text = None if column.text is None else column.text.take(pa.array(rows))
+        return self._text
 
     @classmethod
     def from_raw(cls, raw: object) -> Digests:
@@ -144,10 +168,12 @@ class Digests:
 
     def take(self, rows: I64 | Bool) -> Digests:
         """Select rows, by (m,) int64 row numbers or (n,) bool mask, as `ndarray[rows]` does."""
-        text = self.text
-        if text is not None:
-            text = text.filter(pa.array(rows)) if rows.dtype == bool else text.take(pa.array(rows))
-        return Digests(frozen(self.algorithm[rows]), frozen(self.raw[rows]), text)
+        numbers = np.flatnonzero(rows) if rows.dtype == bool else rows.astype(np.int64, copy=False)
+        taken = Digests(frozen(self.algorithm[numbers]), None)
+        taken.source = self, numbers
+        if self.source is not None:
+            taken.source = self.source[0], self.source[1][numbers]
+        return taken
 
     def packed(self, algorithm: Algorithm) -> tuple[I64, U8]:
         """Pack the rows of one algorithm as a cache file holds them.
@@ -187,6 +213,8 @@ class Digests:
             )
 
     def _decode(self, rows: I64, algorithm: Algorithm) -> U8:
+        if not len(rows):
+            return np.empty((0, RAW_BYTES[algorithm]), np.uint8)
         assert self.text is not None  # only sha256 digests are given as raw bytes
         starts, _, data = binary_buffers(self.text)
         n_text = PREFIX_BYTES + 2 * RAW_BYTES[algorithm]

@@ -35,9 +35,9 @@ from vecache.digest import PREFIX_BYTES, RAW_BYTES, Algorithm, Digests
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from vecache.arrays import U8, U32, Bool
+    from vecache.arrays import I64, U8, U32, Bool
 
-__all__ = ["BloomFilter", "crc32_rows", "random_hashes"]
+__all__ = ["BloomFilter", "crc32_rows", "digest_hashes", "random_hashes"]
 
 _BITS_PER_TAG = 10  # upstream: bloomFilterScale
 _POLYNOMIAL = 0xEDB88320  # of CRC-32 (IEEE), the lowest power in the highest bit
@@ -94,6 +94,23 @@ class BloomFilter:
         """
         return self._are_set(self._bits_of(packed), len(packed))
 
+    def may_contain_rows(self, hashes: Sequence[U32], rows: I64) -> Bool:
+        """Query digests whose `digest_hashes` are at hand, where the filter has as many hashes.
+
+        Parameters
+        ----------
+        hashes : sequence of (n,) uint32
+            One for each hash of the filter.
+        rows : (m,) int64
+            Which of the n digests to query.
+
+        Returns
+        -------
+        (m,) bool
+            As `may_contain`.
+        """
+        return self._are_set((each.take(rows) % self._n_bits for each in hashes), len(rows))
+
     def false_positive_rate(self, hashes: Sequence[U32] | None = None) -> float:
         """Return the fraction of random sha256 digests that pass, from their `random_hashes`."""
         hashes = random_hashes(self.n_hashes) if hashes is None else hashes
@@ -133,7 +150,14 @@ def random_hashes(
     shape = (n_samples, RAW_BYTES[Algorithm.SHA256])
     raw = np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
     _, packed = Digests.from_raw(raw).packed(Algorithm.SHA256)
-    return tuple(_hashes(packed, min(n_hashes, packed.shape[1])))
+    return digest_hashes(packed, n_hashes)
+
+
+def digest_hashes(packed: U8, n_hashes: int = N_HASHES) -> tuple[U32, ...]:
+    """Hash (m, digest_len) packed digests as a filter does: (m,) uint32 for each hash."""
+    n_hashes = min(n_hashes, packed.shape[1])
+    nothing: U32 = np.empty(0, np.uint32)
+    return tuple(_hashes(packed, n_hashes)) if len(packed) else (nothing,) * n_hashes
 
 
 def _hashes(packed: U8, n_seeds: int) -> Iterator[U32]:

@@ -25,7 +25,13 @@ if TYPE_CHECKING:
     from vecache.cache.reader import CacheFile
     from vecache.index.run import Guard
 
-__all__ = ["LOCATION_ROW", "LocationTable", "build_location_table", "pack_location_rows"]
+__all__ = [
+    "LOCATION_ROW",
+    "LocationTable",
+    "build_location_table",
+    "pack_location_rows",
+    "pack_locations",
+]
 
 LOCATION_ROW = np.dtype(
     [("name_offset", "<u4"), ("name_length", "<u4"), ("offset", "<i8"), ("length", "<i8")]
@@ -135,9 +141,14 @@ def pack_location_rows(
     (n,) LOCATION_ROW
         In file order.
     """
-    located = file.locate(np.arange(first, file.n_tags if last is None else last))
+    return pack_locations(file.locate(np.arange(first, file.n_tags if last is None else last)))
+
+
+def pack_locations(located: Locations) -> npt.NDArray[np.void]:
+    """Make (n,) LOCATION_ROW of n locations; names beyond 4 GiB have another offset then."""
     rows = np.empty(len(located), LOCATION_ROW)
-    rows["name_offset"] = np.where(located.is_corrupt, _CORRUPT, located.name_offset)
+    name_offset = np.minimum(located.name_offset, _CORRUPT - 1)
+    rows["name_offset"] = np.where(located.is_corrupt, _CORRUPT, name_offset)
     rows["name_length"] = np.where(located.is_corrupt, 0, located.name_length)
     rows["offset"], rows["length"] = located.offset, located.length
     return rows

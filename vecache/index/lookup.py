@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from vecache.cache.reader import CacheFile
     from vecache.digest import Digests
     from vecache.index.run import Run
+    from vecache.index.tags import Tags
 
 __all__ = ["LayerIndex"]
 
@@ -68,7 +69,7 @@ class LayerIndex:
         The tags of all sound layers, each layer in one run.
     is_sound : (n_layers,) bool
         Layers in which a search of sorted digests finds what Go's search finds.
-    tags : LayerTags, optional
+    tags : Tags, optional
         The tags of the files, where they are at hand.
     """
 
@@ -79,12 +80,12 @@ class LayerIndex:
         files: Sequence[CacheFile],
         runs: Sequence[Run],
         is_sound: Bool,
-        tags: LayerTags | None = None,
+        tags: Tags | None = None,
     ) -> None:
         self.files = tuple(files)
         self.runs = tuple(runs)
         self.is_sound = is_sound
-        self.tags = LayerTags.of_files(files) if tags is None else tags
+        self.tags: Tags = LayerTags.of_files(files) if tags is None else tags
 
     @classmethod
     def build(cls, files: Sequence[CacheFile]) -> LayerIndex:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from vecache.cache.locations import Locations
     from vecache.digest import Digests
     from vecache.index.load import CachedLayer
-    from vecache.index.tags import LayerTags
+    from vecache.index.tags import Tags
 
 __all__ = ["LookupResult", "LookupState", "Matches"]
 
@@ -74,7 +74,7 @@ class LookupResult(ArrowExport):
         digests: Digests | None,
         layer: I64,
         tag: I64,
-        tags: LayerTags,
+        tags: Tags,
         layers: Sequence[CachedLayer],
         threads: int | None = None,
     ) -> None:
@@ -123,10 +123,12 @@ class LookupResult(ArrowExport):
         """
         located = self._located
         is_file = (located.name_length > 0) & (located.offset == 0)
-        dropped = np.flatnonzero(self.layer >= 0)[~is_file & ~located.is_corrupt]
-        layer, tag = self.layer.copy(), self.tag.copy()
-        layer[dropped], tag[dropped] = -1, -1
-        return LookupResult(self._invalid, layer, tag, self._tags, self._layers, self._threads)
+        is_kept = is_file | located.is_corrupt
+        if is_kept.all():
+            return self
+        is_answer = np.zeros(len(self), np.bool_)
+        is_answer[self.layer >= 0] = is_kept
+        return self._limited_to(is_answer, located.take(np.flatnonzero(is_kept)))
 
     def within(self, n_layers: int) -> LookupResult:
         """Return what a look-up in the first layers alone finds.
@@ -143,9 +145,13 @@ class LookupResult(ArrowExport):
             is; no location is read again.
         """
         is_hit, is_within = self.layer >= 0, (self.layer >= 0) & (self.layer < n_layers)
-        layer, tag = np.where(is_within, self.layer, -1), np.where(is_within, self.tag, -1)
+        return self._limited_to(is_within, self._located.take(np.flatnonzero(is_within[is_hit])))
+
+    def _limited_to(self, is_answer: Bool, located: Locations) -> LookupResult:
+        """Count other rows as absent; `located` are the locations of the rows that are not."""
+        layer, tag = np.where(is_answer, self.layer, -1), np.where(is_answer, self.tag, -1)
         result = LookupResult(self._invalid, layer, tag, self._tags, self._layers, self._threads)
-        result.__dict__["_located"] = self._located.take(np.flatnonzero(is_within[is_hit]))
+        result.__dict__["_located"] = located
         return result
 
     def paths(self) -> BinaryColumn:
@@ -243,7 +249,7 @@ class LookupResult(ArrowExport):
         corrupt = np.flatnonzero(self.state == LookupState.CORRUPT)
         if len(corrupt):
             layer = self._layers[int(self.layer[corrupt[0]])]
-            row = int(self.tag[corrupt[0]])
+            row = self._tags.row_in_file(int(self.tag[corrupt[0]]))
             raise LocationError(
                 f"tag {row} of layer {layer.id} points outside the file; "
                 "delete the cache and Podman builds it again",

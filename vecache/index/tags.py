@@ -15,7 +15,7 @@ bytes a tag. Source: the array interface protocol, version 3, of the numpy manua
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -33,12 +33,28 @@ if TYPE_CHECKING:
     from vecache.arrays import I64, U8, BinaryColumn
     from vecache.cache.reader import CacheFile
 
-__all__ = ["AddressView", "LayerTags"]
+__all__ = ["AddressView", "LayerTags", "Tags"]
 
 _ROWS_PER_BLOCK = 1 << 14
 
 _TOUCHED_BYTES = 1 << 16
 """What the kernel maps around a byte that is read (Linux: fault_around_bytes)."""
+
+
+class Tags(Protocol):
+    """The tags of an ordered set of layers: `LayerTags`, or what answers as it does."""
+
+    def append(self, file: CacheFile) -> Tags:
+        """Return the tags of one more file behind these."""
+
+    def locate(self, layer_no: I64, tag_row: I64, threads: int | None = None) -> Locations:
+        """Read the locations that tags point at."""
+
+    def names(self, layer_no: I64, name_offset: I64) -> BinaryColumn:
+        """Read names."""
+
+    def row_in_file(self, tag_row: int) -> int:
+        """Return the row of a tag in its cache file."""
 
 
 class LayerTags:
@@ -169,6 +185,10 @@ class LayerTags:
         lengths[is_named] = heads.view(np.dtype("<u4"))[:, 0]
         starts[is_named] = self._fnames.start[layer_no] + name_offset + NAME_HEAD_BYTES
         return slices_to_binary(self._view.bytes, starts, lengths, is_named)
+
+    def row_in_file(self, tag_row: int) -> int:
+        """Return the row of a tag in its cache file."""
+        return tag_row
 
     def _tag_offset(self, layer_no: I64, tag_row: I64) -> I64:
         """(n,) int64: where in the view each tag begins."""

@@ -4,7 +4,8 @@
 2. Directories, links, devices and empty files are created without data; whiteouts are converted.
 3. All other files need data, and their sizes add up to the total. So do devices, which need none.
 
-17 bytes per file, besides what `toc.files` takes.
+17 bytes per file, besides what `toc.files` takes; 33 more for hard-link fingerprints, which are
+computed when they are first asked for.
 Source: containers/storage pkg/chunked/storage_linux.go ApplyDiff.
 """
 
@@ -13,20 +14,22 @@ from __future__ import annotations
 import posixpath
 from dataclasses import dataclass, fields
 from enum import IntEnum
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from vecache.arrays import frozen
+from vecache.digest import Digests
 from vecache.errors import TocError
 from vecache.text import quoted
 from vecache.toc.entries import EntryKind
 from vecache.toc.files import TocFiles, flat_files, merge_entries
+from vecache.toc.fingerprint import fingerprints
 from vecache.toc.layout import Layout
 
 if TYPE_CHECKING:
     from vecache.arrays import I64, U8, BinaryColumn, Bool
-    from vecache.digest import Digests
     from vecache.toc.entries import Entries
     from vecache.toc.files import TocFormat
 
@@ -50,7 +53,7 @@ class Action(IntEnum):
     """Comes over the wire: a chunk, or at least one chunk of a file."""
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, repr=False)
 class PullFiles(TocFiles):
     """The files and chunks of one layer, with what its pull has to do, whatever the store holds.
 
@@ -70,6 +73,11 @@ class PullFiles(TocFiles):
     wanted: I64
     size: I64
     total_bytes: int
+
+    @cached_property
+    def fingerprints(self) -> Digests:
+        """Hard-link fingerprints of the files in `wanted`."""
+        return Digests.from_raw(fingerprints(self.entries, self.entry_row[self.wanted]))
 
     def digests(self, files: I64) -> Digests:
         """Return the digests of some files."""

@@ -19,15 +19,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vecache.arrays import frozen
-from vecache.digest import Digests
 from vecache.index.result import LookupResult
 from vecache.plan.files import Action
 from vecache.plan.ranges import coalesce_chunks, fit_ranges
 from vecache.toc.entries import ChunkKind
-from vecache.toc.fingerprint import fingerprints
 
 if TYPE_CHECKING:
     from vecache.arrays import I64, U8
+    from vecache.digest import Digests
     from vecache.index.layers_cache import LayersCache
     from vecache.plan.files import PullFiles
     from vecache.plan.options import PlanOptions
@@ -169,6 +168,4 @@ def _find_chunks(
 
 
 def _file_queries(files: PullFiles, options: PlanOptions) -> Digests:
-    if options.hard_links:
-        return Digests.from_raw(fingerprints(files.entries, files.entry_row[files.wanted]))
-    return files.digests(files.wanted)
+    return files.fingerprints if options.hard_links else files.digests(files.wanted)
