@@ -43,6 +43,7 @@ def test_the_promised_names_are_these() -> None:
         "history",
         "open_dataset",
         "open_image",
+        "open_series",
         "open_store",
         "overlap",
         "plan_image",

@@ -33,6 +33,7 @@ __all__ = [
     "history",
     "open_dataset",
     "open_image",
+    "open_series",
     "open_store",
     "overlap",
     "plan_image",
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from vecache.errors import VecacheError
     from vecache.image.model import Image
     from vecache.image.open import open_image
+    from vecache.image.series import open_series
     from vecache.index.layers_cache import LayersCache
     from vecache.index.result import LookupResult, Matches
     from vecache.plan.history import History
@@ -91,6 +93,7 @@ else:  # a type checker must not see this: it would let any name pass
         "history": "vecache.plan.series",
         "open_dataset": "vecache.sharing.dataset",
         "open_image": "vecache.image.open",
+        "open_series": "vecache.image.series",
         "open_store": "vecache.store.graphroot",
         "overlap": "vecache.sharing.matrix",
         "plan_image": "vecache.plan.pull",

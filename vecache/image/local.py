@@ -85,6 +85,13 @@ class OciLayout:
         data = self.files.read_document(name)
         return Document(data, root.media_type, f"{path}: {name}", root.digest)
 
+    def tags(self) -> tuple[str, ...]:
+        """List the tags of the layout, in its order."""
+        where = f"{self.files.path}: {_INDEX_NAME}"
+        choices = _parse_index(self.files.read_document(_INDEX_NAME), where)
+        tags = (each.annotations.get(_TAG, "") for each in choices)
+        return tuple(dict.fromkeys(filter(None, tags)))
+
     def read_manifest(self, descriptor: Descriptor) -> bytes:
         """Read a manifest that a list names."""
         return self._blob(descriptor).read(0, descriptor.n_bytes)
@@ -107,11 +114,16 @@ def _blob_path(digest: str) -> str:
     return f"blobs/{algorithm}/{text}"
 
 
-def _find_tagged(index: bytes, tag: str, where: str) -> Descriptor:
-    """Find the first entry of an `index.json` with a tag; the error lists the tags."""
+def _parse_index(index: bytes, where: str) -> tuple[Descriptor, ...]:
     choices = parse_manifest(index, "", where)
     if isinstance(choices, ImageManifest):
         raise ImageError(f"{where}: an image, wanted a list of images")
+    return choices
+
+
+def _find_tagged(index: bytes, tag: str, where: str) -> Descriptor:
+    """Find the first entry of an `index.json` with a tag; the error lists the tags."""
+    choices = _parse_index(index, where)
     if tag.startswith("@"):
         index_no = int(tag[1:]) if re.fullmatch(r"[0-9]{1,9}", tag[1:]) else len(choices)
         found = choices[index_no : index_no + 1]

@@ -31,6 +31,7 @@ __all__ = [
     "RegistryName",
     "StoreName",
     "Transport",
+    "is_tag",
     "parse_image_name",
     "parse_registry_name",
 ]
@@ -151,6 +152,11 @@ def parse_image_name(text: str) -> PathName | RegistryName | StoreName:
             return PathName(transport, *_split_tag(rest))
 
 
+def is_tag(text: str) -> bool:
+    """Return whether a text may be a tag in a registry."""
+    return _TAG.fullmatch(text) is not None
+
+
 def parse_registry_name(text: str) -> RegistryName:
     """Parse a name in a registry, and complete it.
 
@@ -167,7 +173,7 @@ def parse_registry_name(text: str) -> RegistryName:
     last, colon, tag = last.partition(":")
     if colon and at:
         raise ImageNameError(f"{shown}: both a tag and a digest; leave one of them out")
-    if colon and not _TAG.fullmatch(tag):
+    if colon and not is_tag(tag):
         raise ImageNameError(f"{shown}: {tag[:130]!r} is not a tag: letters, digits, '_', '.', '-'")
     domain, repository = _split_domain(f"{head}{slash}{last}")
     if not _DOMAIN.fullmatch(domain):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from vecache.image.registry.http import RetryPolicy
     from vecache.image.source import ImageSource
 
-__all__ = ["open_image"]
+__all__ = ["find_source", "open_image"]
 
 
 def open_image(
@@ -76,28 +76,39 @@ def open_image(
     _check_types(reference, tls_verify)
     name = parse_image_name(os.fspath(reference))
     wanted = None if platform is None else parse_platform(platform)
-    source: ImageSource
+    source = find_source(name, store, tls_verify=tls_verify, auth_file=auth_file, retry=retry)
+    return load_image(source, reference, wanted)
+
+
+def find_source(
+    name: PathName | RegistryName | StoreName,
+    store: Store | str | os.PathLike[str] | None,
+    *,
+    tls_verify: bool = True,
+    auth_file: str | os.PathLike[str] | None = None,
+    retry: RetryPolicy | None = None,
+) -> ImageSource:
+    """Return the source of a name; a registry is not asked yet."""
     match name:
         case RegistryName():
             # TLS and HTTP are slow to import, and only a registry needs them.
             from vecache.image.registry.client import connect  # noqa: PLC0415
 
             auth_path = None if auth_file is None else Path(auth_file)
-            source = connect(
+            return connect(
                 name, os.environ, auth_file=auth_path, retry=retry, tls_verify=tls_verify
             )
         case StoreName():
             if name.graph_root is not None:
                 store = name.graph_root
             opened = store if isinstance(store, Store) else open_store(store)
-            source = StoreImage(opened, opened.find_image(name.name), name.digest)
+            return StoreImage(opened, opened.find_image(name.name), name.digest)
         case PathName(Transport.DIR):
-            source = DirFolder(name.path)
+            return DirFolder(name.path)
         case PathName(Transport.OCI):
-            source = OciLayout(FolderFiles(name.path), name.tag)
+            return OciLayout(FolderFiles(name.path), name.tag)
         case PathName():
-            source = OciLayout(TarFiles(name.path), name.tag)
-    return load_image(source, reference, wanted)
+            return OciLayout(TarFiles(name.path), name.tag)
 
 
 def _check_types(reference: object, tls_verify: object) -> None:

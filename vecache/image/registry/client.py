@@ -2,6 +2,7 @@
 
     GET /v2/NAME/manifests/VERSION     a manifest or a list
     GET /v2/NAME/blobs/DIGEST          a config, or one range of a layer
+    GET /v2/NAME/tags/list             see `tags.py`
 
 Manifests are read by tag and hashed here; the digest that a server sends along is not looked at. A
 request that is answered with 401 is sent once more after the login.
@@ -47,7 +48,14 @@ if TYPE_CHECKING:
     from vecache.image.registry.http import Deadline, Response
     from vecache.image.toc import TocReader
 
-__all__ = ["MAX_WHOLE_BYTES", "RegistryImage", "RegistrySession", "RemoteBlob", "connect"]
+__all__ = [
+    "MAX_WHOLE_BYTES",
+    "RegistryImage",
+    "RegistrySession",
+    "RemoteBlob",
+    "connect",
+    "read_document",
+]
 
 MAX_WHOLE_BYTES = 64 << 20
 """Most bytes to read of a blob for a part of it, where a server does not support ranges."""
@@ -116,15 +124,7 @@ class RegistryImage:
 
     def _read_document(self, path: str, what: str) -> tuple[bytes, str]:
         def consume(response: Response) -> tuple[bytes, str]:
-            if response.status != 200:
-                raise response.error(what)
-            data = response.read(MAX_DOCUMENT_BYTES + 1)
-            if len(data) > MAX_DOCUMENT_BYTES:
-                raise RegistryError(
-                    f"{what}: the registry sends more than {MAX_DOCUMENT_BYTES:,} bytes"
-                )
-            if not data:
-                raise RetryableError("an empty answer")
+            data = read_document(response, what)
             return data, response.header("Content-Type").partition(";")[0].strip()
 
         headers = {"Accept": ", ".join(ACCEPTED_TYPES)} if path.startswith("manifests/") else {}
@@ -207,6 +207,18 @@ class RemoteBlob:
                 "are too many to read for a table of contents; copy the image first: "
                 "skopeo copy docker://... oci:DIR"
             )
+
+
+def read_document(response: Response, what: str) -> bytes:
+    """Read a small document whole, from a response that must be a success."""
+    if response.status != 200:
+        raise response.error(what)
+    data = response.read(MAX_DOCUMENT_BYTES + 1)
+    if len(data) > MAX_DOCUMENT_BYTES:
+        raise RegistryError(f"{what}: the registry sends more than {MAX_DOCUMENT_BYTES:,} bytes")
+    if not data:
+        raise RetryableError("an empty answer")
+    return data
 
 
 @dataclass
