@@ -79,6 +79,10 @@ RULES = {
         set_field("bloom", bytes(8)),
         Problem("tags", TAGS, "the bloom filter does not admit the digest", 4),
     ),
+    "fuller filter": (
+        set_field("bloom", bytes([255] * 8)),
+        Problem("bloom", 36, "the bloom filter has 55 bits that no tag sets"),
+    ),
     "outside vdata": (
         set_tag(3, None, (10, 3)),
         Problem("tags", TAGS + 165, "the location is outside the 12 bytes of vdata", 1),
@@ -109,6 +113,15 @@ def test_each_rule_broken_alone_is_reported(
     assert validate(CacheFile.parse(cache.pack())) == []
     change(cache)
     assert validate(CacheFile.parse(cache.pack())) == [problem]
+
+
+def test_problems_have_the_numbers_of_the_rules_in_the_docstring() -> None:
+    numbers = []
+    for change, _ in RULES.values():
+        cache = good()
+        change(cache)
+        numbers += [problem.rule for problem in validate(CacheFile.parse(cache.pack()))]
+    assert numbers == [1, 1, 5, 5, 7, 9, 8, 8, 8]
 
 
 def test_a_digest_that_begins_otherwise_is_reported() -> None:
