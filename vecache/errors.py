@@ -103,6 +103,10 @@ class IndexDamagedError(VecacheError):
 class VersionError(VecacheError, ValueError):
     """The file is of another version, which containers/storage treats as "no cache"."""
 
+    def __init__(self, message: str, version: int = 0) -> None:
+        self.version = version  # what was found
+        super().__init__(message)
+
 
 class ColumnSizeError(VecacheError, ValueError):
     """A result has more bytes than one Arrow column can hold."""

@@ -53,6 +53,7 @@ __all__ = [
     "HEADER",
     "LOCATION_BYTES",
     "MAX_TAGS_BYTES",
+    "MAX_VERSION",
     "MAX_WORDS",
     "NAME_HEAD_BYTES",
     "N_HASHES",
@@ -66,6 +67,7 @@ __all__ = [
 
 VERSION = 3  # upstream: cacheVersion
 N_HASHES = 3  # upstream: bloomFilterHashes
+MAX_VERSION = (1 << 16) - 1  # a larger number is the first bytes of some other format
 MAX_WORDS = 100_000_000  # upstream: bloomFilterMaxLength
 MAX_TAGS_BYTES = 100_000_000  # upstream: maxTagsLen
 
@@ -86,7 +88,6 @@ SIZES = np.dtype([("tags_bytes", "<u8"), ("vdata_bytes", "<u8"), ("fnames_bytes"
 _PACKED_HEADER = struct.Struct("<QQQQI")  # HEADER and SIZES; much faster than numpy for one record
 _PACKED_SIZES = struct.Struct("<QQQ")
 _VERSION_BYTES = 8
-_NO_VERSION = 1 << 16  # so large a number is the first bytes of some other format
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,8 +197,8 @@ def _check_version(data: bytes, path: _Path) -> None:
     version = int.from_bytes(data[:_VERSION_BYTES], "little")
     if version != VERSION:
         where = f"{path}: " if path is not None else ""
-        hint = "; this is not a cache file" if version >= _NO_VERSION else ""
-        raise VersionError(f"{where}found cache version {version}, wanted {VERSION}{hint}")
+        hint = "; this is not a cache file" if version > MAX_VERSION else ""
+        raise VersionError(f"{where}found cache version {version}, wanted {VERSION}{hint}", version)
 
 
 def _cut(

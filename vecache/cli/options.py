@@ -40,6 +40,7 @@ __all__ = [
     "load_contents",
     "load_layers",
     "note",
+    "open_named_store",
     "parse_count",
     "parse_count_from_one",
     "parse_size",
@@ -85,18 +86,24 @@ class _Switch(argparse.BooleanOptionalAction):
             raise argparse.ArgumentError(self, "found both, wanted one of them")
 
 
-def add_store(parser: argparse.ArgumentParser, *, can_be_dataset: bool = False) -> None:
+def add_store(
+    parser: argparse.ArgumentParser,
+    *,
+    can_be_dataset: bool = False,
+    can_be_incomplete: bool = True,
+) -> None:
     """Add `--store`, and `--incomplete-ok` for a store that cannot be read as a whole."""
     parser.add_argument(
         "--store",
         metavar="PATH",
         help=_DATASET_HELP if can_be_dataset else _STORE_HELP,
     )
-    parser.add_argument(
-        "--incomplete-ok",
-        action="store_true",
-        help="exit with 0, not 3, where layers of the store could not be read",
-    )
+    if can_be_incomplete:
+        parser.add_argument(
+            "--incomplete-ok",
+            action="store_true",
+            help="exit with 0, not 3, where layers of the store could not be read",
+        )
 
 
 def add_output(parser: argparse.ArgumentParser, endings: Sequence[str] = TABLE_ENDINGS) -> None:
@@ -193,9 +200,8 @@ def load_layers(
     """Open a store and load the caches of its layers, or of those named in `present`."""
     from vecache.index.layers_cache import LayersCache
     from vecache.index.load import BuildCache
-    from vecache.store.graphroot import open_store
 
-    store = open_store(path) if path is not None else _open_own_store()
+    store = open_named_store(path)
     ids = None if present is None else [record.id for record in store.find_layers(present)]
     build_cache = BuildCache.of_user(os.environ).folder
     with Progress("Loading layers") as progress:
@@ -205,10 +211,13 @@ def load_layers(
     return store, cache
 
 
-def _open_own_store() -> Store:
+def open_named_store(path: str | None) -> Store:
+    """Open the store that `--store` names, or the machine's own."""
     from vecache.errors import StoreError
     from vecache.store.graphroot import open_store
 
+    if path is not None:
+        return open_store(path)
     try:
         return open_store()
     except StoreError as error:
@@ -219,7 +228,7 @@ def load_contents(path: str | None) -> tuple[Contents, Store | None]:
     """Read the contents of layers; the store is None where `path` is another kind of folder."""
     from vecache.sharing.sources import find_store, read_contents
 
-    store = _open_own_store() if path is None else find_store(Path(path))
+    store = open_named_store(None) if path is None else find_store(Path(path))
     with Progress("Reading layers") as progress:
         contents = read_contents(path if store is None else store, progress=progress.advance_to)
     return contents, store

@@ -106,6 +106,7 @@ SUMMED_FROM: Final = 16
 PAGE_BYTES: Final = 4096
 _MAX_BUCKET_BITS: Final = 32
 _MAX_LOCATED_BYTES: Final = 2**32
+_PAGES_PER_BLOCK: Final = 1 << 14  # 64 MiB
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -191,6 +192,17 @@ class PageGuard:
     def check_all(self) -> None:
         """Verify all pages."""
         self._verify(np.flatnonzero(~self._is_verified))
+
+    def count_damaged(self) -> int:
+        """Count the pages that are not as they were written; nothing is removed."""
+        n_damaged = 0
+        for start in range(0, len(self._checksums), _PAGES_PER_BLOCK):
+            wanted = self._checksums[start : start + _PAGES_PER_BLOCK]
+            pages = np.arange(start, start + len(wanted))
+            found = hash_pages(self._data, self._first_byte + pages * PAGE_BYTES)
+            n_damaged += int(np.count_nonzero(found != wanted))
+            self.release()
+        return n_damaged
 
     def release(self) -> None:
         """Return the memory of pages that were read."""

@@ -160,6 +160,21 @@ class IndexFolder:
                     runs.append(open_run(path, key))
         return runs
 
+    def find_damage(self) -> Iterator[tuple[str, str]]:
+        """Read all files of the store; yield the path of each that is damaged, and the reason."""
+        key = self.key
+        for path in self._paths():
+            try:
+                n_damaged = open_run(path, key).guard.count_damaged()
+            except FileNotFoundError:
+                continue  # replaced meanwhile
+            except (OSError, IndexDamagedError) as error:
+                reason = error.strerror if isinstance(error, OSError) else str(error)
+                yield path, str(reason or error).removeprefix(f"{path}: ")
+            else:
+                if n_damaged:
+                    yield path, f"{n_damaged:,} damaged pages"
+
     def open(self, layers: Sequence[CachedLayer], *, always: bool = False) -> LayerIndex:
         """Open the index over layers; first write what is missing, if that is worth it.
 

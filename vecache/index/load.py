@@ -50,7 +50,7 @@ from vecache.store.records import LAYERS
 from vecache.toc.layout import Layout
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from vecache.store.graphroot import Store
@@ -315,18 +315,23 @@ class BuildCache:
         """Return the cache that was built from a TOC, if the folder has a sound one."""
         path = self._path(toc_data, layout)
         try:
-            data = read_bounded(path, MAX_BIG_DATA_BYTES)
+            found = _read_built(path)
         except OSError:
             return None
         with contextlib.suppress(OSError):
             os.utime(path)  # what is used is not what `sweep` removes first
-        checksum, packed = data[:_CHECKSUM_BYTES], data[_CHECKSUM_BYTES:]
-        if xxhash.xxh3_128_digest(packed) != checksum:
-            return None
-        try:
-            return CacheFile.parse(packed)
-        except (FormatError, VersionError):  # written by another version of this program
-            return None
+        return found
+
+    def find_damage(self) -> Iterator[tuple[str, str]]:
+        """Read all caches; yield the path of each that cannot be used, and the reason."""
+        for path in sorted(self._files.glob("*.cache")):
+            try:
+                if _read_built(path) is None:
+                    yield str(path), "not the bytes that were written, or of another version"
+            except FileNotFoundError:
+                continue  # swept meanwhile
+            except OSError as error:
+                yield str(path), error.strerror or str(error)
 
     def add(self, toc_data: bytes, layout: Layout, packed: bytes) -> None:
         """Write a cache into the folder, if that is possible."""
@@ -347,3 +352,15 @@ class BuildCache:
 
     def _path(self, toc_data: bytes, layout: Layout) -> Path:
         return self._files / f"{xxhash.xxh3_128_hexdigest(toc_data)}-{layout}.cache"
+
+
+def _read_built(path: Path) -> CacheFile | None:
+    """Read a cache that `BuildCache` wrote; None if it is not as it was written."""
+    data = read_bounded(path, MAX_BIG_DATA_BYTES)
+    checksum, packed = data[:_CHECKSUM_BYTES], data[_CHECKSUM_BYTES:]
+    if xxhash.xxh3_128_digest(packed) != checksum:
+        return None
+    try:
+        return CacheFile.parse(packed)
+    except (FormatError, VersionError):  # written by another version of this program
+        return None

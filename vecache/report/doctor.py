@@ -1,0 +1,100 @@
+"""Lay out what `vecache doctor` found: one line where all is well, and each broken rule."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from vecache.report.terminal import count
+from vecache.text import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from vecache.doctor.check import Diagnosis
+    from vecache.doctor.rules import Finding
+    from vecache.report.terminal import Screen
+
+__all__ = ["doctor_document", "doctor_table", "doctor_text"]
+
+_MOST_SHOWN = 8
+
+
+def doctor_document(result: Diagnosis) -> dict[str, Any]:
+    """Return the JSON document."""
+    return {
+        "schema": "vecache.doctor/1",
+        "store": str(result.store.path),
+        "n_layers": result.n_layers,
+        "n_tocs": result.n_tocs,
+        "n_caches": result.n_caches,
+        "n_images": result.n_images,
+        "n_wrong": len(result.wrong),
+        "n_hints": len(result.hints),
+        "findings": [_finding_document(finding) for finding in result.findings],
+    }
+
+
+def _finding_document(finding: Finding) -> dict[str, Any]:
+    return {
+        "rule": int(finding.rule),
+        "name": finding.rule.name.lower(),
+        "severity": "hint" if finding.rule.is_hint else "wrong",
+        "layer": finding.layer,
+        "image": finding.image,
+        "path": finding.path,
+        "found": finding.found,
+        "wanted": finding.rule.wanted,
+        "advice": finding.advice,
+        "remedy": finding.remedy and str(finding.remedy),
+    }
+
+
+def doctor_table(result: Diagnosis) -> Any:
+    """Return one row for each finding."""
+    import pyarrow as pa  # noqa: PLC0415 - only `-o` and `--jsonl` need it
+
+    rows = [_finding_document(finding) for finding in result.findings]
+    texts = ("name", "severity", "layer", "image", "path", "found", "wanted", "advice", "remedy")
+    schema = pa.schema({"rule": pa.int64(), **{name: pa.string() for name in texts}})
+    return pa.Table.from_pylist(rows, schema)
+
+
+def doctor_text(result: Diagnosis, screen: Screen, *, show_hints: bool) -> str:
+    """Return the lines for people."""
+    shown = result.findings if show_hints else result.wrong
+    blocks = [_verdict(result, screen, show_hints=show_hints)]
+    for _, findings in groupby(shown, key=lambda finding: (finding.rule, finding.advice)):
+        blocks.append("\n".join(_block(list(findings), screen)))
+    return "\n\n".join(blocks)
+
+
+def _verdict(result: Diagnosis, screen: Screen, *, show_hints: bool) -> str:
+    verdict = (
+        screen.paint(f"{count(len(result.wrong), 'thing')} wrong", "red")
+        if result.wrong
+        else screen.paint("sound", "green")
+    )
+    hints = ""
+    if result.hints:
+        hints = f"; {count(len(result.hints), 'hint')}{'' if show_hints else ' (--hints)'}"
+    return (
+        f"{printable(result.store.title)}: {verdict} ({count(result.n_layers, 'layer')}, "
+        f"{count(result.n_caches, 'cache file')}, {count(result.n_tocs, 'TOC')}, "
+        f"{count(result.n_images, 'image')}){hints}"
+    )
+
+
+def _block(findings: Sequence[Finding], screen: Screen) -> Iterator[str]:
+    """Return the lines about one rule."""
+    rule = findings[0].rule
+    title = f"{'Hint' if rule.is_hint else 'Rule'} {rule}"
+    yield f"{screen.paint(title, 'yellow' if rule.is_hint else 'red')}  {rule.wanted}"
+    for finding in findings[:_MOST_SHOWN]:
+        owner = finding.layer or finding.image
+        name = f"{owner[:12]}  " if owner else ""
+        path = f"{finding.path}: " if finding.path and not owner else ""
+        yield printable(f"  {name}{path}{finding.found}")
+    if len(findings) > _MOST_SHOWN:
+        yield f"  and {len(findings) - _MOST_SHOWN:,} more; --json lists all"
+    yield screen.paint(f"  To do: {findings[0].advice}", "dim")
