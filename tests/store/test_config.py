@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -181,7 +182,13 @@ def test_a_user_gets_their_own_store(
         ('[storage]\ngraphroot = "/a\\u0000b"\n', "graphroot: found"),
         ('[storage]\nimagestore = "/a\\u0000b"\n', "wanted a path without NUL"),
         ("x = " + "[" * 20_000, "storage.conf"),
-        ("# " + "x" * (2 << 20), "1,048,576"),
+        ("# " + "x" * (2 << 20), "262,144"),
+        (
+            "[storage]\na" + ".a" * 32_000 + " = 1\n",
+            "more than 50 dots outside strings (at line 2)",
+        ),
+        ("[a" + ".'a'" * 32_000 + "]\n", "more than 50 dots outside strings (at line 1)"),
+        ("x = {a" + ' . "a"' * 32_000 + " = 1}\n", "more than 50 dots outside strings (at line 1)"),
     ],
 )
 def test_a_broken_file_is_named(
@@ -214,6 +221,38 @@ def test_any_bytes_are_a_config_or_an_error(
     environ = {"CONTAINERS_STORAGE_CONF": str(path), "HOME": "/h"}
     with contextlib.suppress(ConfigError):
         assert load_config(environ, USER).graph_root.is_absolute()
+
+
+@given(
+    values=st.lists(
+        st.sampled_from(
+            [
+                "1.5 # . . . .",
+                '"a.b.c.d.e # \\" \' \\\\"',
+                "'a.b.c.d.e # \" \\'",
+                '"""""" # "',
+                '""""a.b.c.d.e""" # \'',
+                '"""a"b""c\\"""d\n.e.f.g.h"""""',
+                "''''a.b.c.d.e''' # \"",
+                "'''\\\n\"\"\".a.b.c'''''",
+                '[\'.....\', """.....""""]',
+            ]
+        ),
+        min_size=1,
+    ),
+    parts=st.lists(st.sampled_from(["a", '"b.c"', "'d.e.\"'", '"\\""']), min_size=1, max_size=6),
+)
+def test_only_dots_of_keys_are_counted(values: list[str], parts: list[str]) -> None:
+    text = "\n".join(f"v{i} = {value}" for i, value in enumerate(values))
+    text += "\n" + " . ".join(parts) + "= 1"
+    tomllib.loads(text)  # the cases are sound
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(config_module, "_MAX_DOTS", 3)
+        if len(parts) <= 4:
+            config_module._refuse_long_keys(text)
+        else:
+            with pytest.raises(ValueError, match=f"at line {text.count(chr(10)) + 1}"):
+                config_module._refuse_long_keys(text)
 
 
 def test_podman_unshare_does_not_change_the_users_store() -> None:

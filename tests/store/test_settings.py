@@ -117,7 +117,7 @@ def test_zero_means_the_default_also_in_a_later_file(
         ("[engine]\nimage_parallel_copies = 99999999999999999999\n", "wanted an integer of 64"),
         ("engine = 3\n", "engine: found an integer, wanted an object"),
         ("[engine\n", "line 1"),
-        ("# " + "x" * (2 << 20), "1,048,576"),
+        ("# " + "x" * (2 << 20), "262,144"),
     ],
 )
 def test_a_broken_file_is_named(

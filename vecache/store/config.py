@@ -44,7 +44,14 @@ _MACHINE_FILES: Final = (
     Path("/usr/share/containers/storage.conf"),
 )
 _MACHINE_ROOT: Final = "/var/lib/containers/storage"
-_MAX_CONFIG_BYTES: Final = 1 << 20
+_MAX_CONFIG_BYTES: Final = 1 << 18  # those of distributions have 30 kB
+_MAX_DOTS: Final = 50  # in a line, outside strings; no option has more than a few
+# Strings and comments of TOML. One that does not end goes to the end, so that the search is linear.
+_QUOTED: Final = re.compile(
+    r'''"""(?:[^\\]|\\.)*?(?:"{3,5}|\Z)|"(?:[^"\\\n]|\\.)*+"?'''
+    r"""|'{3}.*?(?:'{3,5}|\Z)|'[^'\n]*+'?|#[^\n]*+""",
+    re.DOTALL,
+)
 _NAMED: Final = "CONTAINERS_STORAGE_CONF"
 
 
@@ -154,12 +161,26 @@ def read_toml(path: Path, variable: str) -> dict[str, Any]:
     """Read a TOML file, which `variable` can replace; a device such as /dev/null is empty."""
     try:
         data = b"" if stat.S_ISCHR(path.stat().st_mode) else read_bounded(path, _MAX_CONFIG_BYTES)
-        return tomllib.loads(data.decode())
+        text = data.decode()
+        _refuse_long_keys(text)
+        return tomllib.loads(text)
     except OSError as error:
         reason = error.strerror or str(error)
     except (ValueError, RecursionError) as error:  # a TOML error names line and column
-        reason = str(error)
+        reason = f"{error!s:.200}"
     raise ConfigError(f"{path}: {reason}; correct the file, or name another in {variable}")
+
+
+def _refuse_long_keys(text: str) -> None:
+    """Raise ValueError for a line with too many dots."""
+    # A key of n parts, `a.b.c`, takes the parser n * n of time and memory: gigabytes for 64 kB.
+    for number, line in enumerate(_QUOTED.sub(_line_breaks, text).split("\n"), 1):
+        if line.count(".") > _MAX_DOTS:
+            raise ValueError(f"more than {_MAX_DOTS} dots outside strings (at line {number})")
+
+
+def _line_breaks(quoted: re.Match[str]) -> str:
+    return "\n" * quoted[0].count("\n")
 
 
 def _switch(table: Fields, key: str) -> bool:
