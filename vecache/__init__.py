@@ -13,6 +13,7 @@ __all__ = [
     "CacheFile",
     "Contents",
     "Cover",
+    "Fleet",
     "History",
     "Image",
     "ImagePlan",
@@ -32,6 +33,7 @@ __all__ = [
     "gather",
     "history",
     "open_dataset",
+    "open_fleet",
     "open_image",
     "open_series",
     "open_store",
@@ -64,6 +66,7 @@ if TYPE_CHECKING:
     from vecache.sharing.matrix import Overlap, overlap
     from vecache.sharing.removal import Removal, what_if
     from vecache.sharing.sources import read_contents
+    from vecache.store.fleet import Fleet, open_fleet
     from vecache.store.graphroot import Store, open_store
     from vecache.toc.parse import Toc
 
@@ -74,6 +77,7 @@ else:  # a type checker must not see this: it would let any name pass
         "CacheFile": "vecache.cache.reader",
         "Contents": "vecache.sharing.contents",
         "Cover": "vecache.sharing.gather",
+        "Fleet": "vecache.store.fleet",
         "History": "vecache.plan.history",
         "Image": "vecache.image.model",
         "ImagePlan": "vecache.plan.image_plan",
@@ -92,6 +96,7 @@ else:  # a type checker must not see this: it would let any name pass
         "gather": "vecache.sharing.gather",
         "history": "vecache.plan.series",
         "open_dataset": "vecache.sharing.dataset",
+        "open_fleet": "vecache.store.fleet",
         "open_image": "vecache.image.open",
         "open_series": "vecache.image.series",
         "open_store": "vecache.store.graphroot",

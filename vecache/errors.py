@@ -29,6 +29,7 @@ __all__ = [
     "LimitError",
     "LocationError",
     "MissingExtraError",
+    "NodeNotFoundError",
     "PathNotFoundError",
     "RegistryError",
     "StoreError",
@@ -130,6 +131,12 @@ class ConfigError(VecacheError, ValueError):
 
 class LayerNotFoundError(VecacheError, KeyError):
     """A layer that was asked for by name is not in the store."""
+
+    exit_code = 1
+
+
+class NodeNotFoundError(VecacheError, KeyError):
+    """A node that was asked for by name is not in the fleet."""
 
     exit_code = 1
 

@@ -29,7 +29,7 @@ from vecache.errors import StoreError
 from vecache.index.layers_cache import LayersCache
 from vecache.sharing.export import tag_tables
 from vecache.sharing.sources import read_contents
-from vecache.store import blob_info, unpack, write_snapshot
+from vecache.store import archive, blob_info, unpack, write_snapshot
 from vecache.store.bigdata import CACHE_KEY, LAYER_DATA_KEY, TOC_KEY, read_big_data
 from vecache.store.graphroot import Store, open_store
 from vecache.store.settings import PullSettings
@@ -517,7 +517,7 @@ def test_a_small_archive_of_others_is_a_store(tmp_path: Path) -> None:
 
 
 def test_too_many_members_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unpack, "_MAX_MEMBERS", 10)
+    monkeypatch.setattr(archive, "_MAX_MEMBERS", 10)
     file = tmp_path / "node"
     file.write_bytes(pack([HEADER, *((TOC_NAME.replace("1", str(n)), b"") for n in range(10))]))
     with pytest.raises(StoreError, match="more than 10 members"):
@@ -532,7 +532,7 @@ def test_a_snapshot_without_permission_is_named(
 
     file = tmp_path / "node"
     file.touch()
-    monkeypatch.setattr(unpack, "open_regular", refuse)
+    monkeypatch.setattr(archive, "open_regular", refuse)
     with pytest.raises(StoreError, match=r"node: the snapshot cannot be unpacked: Permission"):
         open_store(file)
 

@@ -59,6 +59,9 @@ VERBS: dict[str, dict[str, str]] = {
         "snapshot": "all that plans of it need, in one file for other machines",
         "export": "all tags as one table for DuckDB, Polars, pandas and Spark",
     },
+    "Many stores": {
+        "fleet add": "snapshots of nodes into one folder, shared layers once",
+    },
     "One file": {
         "build": "the cache file of a TOC, byte for byte as Podman writes it",
         "inspect": "what a cache file or a TOC holds, and what is wrong with it",

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from vecache.report.output import Report
     from vecache.sharing.contents import Contents, Grain
     from vecache.store.graphroot import Store
+    from vecache.store.records import ImageRecord, LayerRecord
 
 __all__ = [
     "UsageError",
@@ -50,14 +51,16 @@ __all__ = [
     "show",
     "sort_out_images",
     "warn_of_unread",
+    "warn_of_unread_records",
 ]
 
 _STORE_HELP = (
-    "graph root of the store, or a file that `vecache snapshot` wrote; "
+    "graph root of the store, a file that `vecache snapshot` wrote, or FLEET#NODE; "
     "default: this machine's store, as storage.conf says"
 )
 _DATASET_HELP = (
-    "graph root, file of `vecache snapshot`, data set of `vecache export`, or folder of TOCs; "
+    "graph root, file of `vecache snapshot`, FLEET#NODE, data set of `vecache export`, or folder "
+    "of TOCs; "
     "default: this machine's store, as storage.conf says"
 )
 
@@ -347,6 +350,26 @@ def warn_of_unread(
     for line in lines:
         print(f"vecache: warning: {printable(line)}", file=sys.stderr)
     return 3 if lines and not args.incomplete_ok else 0
+
+
+def warn_of_unread_records(
+    args: argparse.Namespace,
+    layers: Sequence[LayerRecord],
+    images: Iterable[ImageRecord],
+    effect: str,
+) -> int:
+    """Say on stderr of which records a snapshot has not all, and return the exit code."""
+    from vecache.index.load import ExcludedLayer
+
+    unread = [
+        ExcludedLayer(each, each.unreadable, is_unread=True) for each in layers if each.unreadable
+    ]
+    code = warn_of_unread(args, unread, len(layers), effect)
+    unread_images = [image for image in images if image.unreadable]
+    for image in unread_images:
+        line = printable(f"image {image.id[:12]}: {image.unreadable}")
+        print(f"vecache: warning: {line}", file=sys.stderr)
+    return code or (3 if unread_images and not args.incomplete_ok else 0)
 
 
 def note(text: str) -> None:

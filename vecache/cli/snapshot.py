@@ -11,10 +11,9 @@ figures with the snapshot are upper bounds then.
 from __future__ import annotations
 
 import os
-import sys
 from typing import TYPE_CHECKING
 
-from vecache.cli.options import add_store, note, warn_of_unread
+from vecache.cli.options import add_store, note, warn_of_unread_records
 from vecache.report.output import replacing
 from vecache.report.terminal import Progress, count, human_bytes
 from vecache.text import printable
@@ -31,7 +30,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb, print its result, and return the exit code."""
-    from vecache.index.load import ExcludedLayer
     from vecache.store.graphroot import open_store
     from vecache.store.write_snapshot import write_snapshot
 
@@ -45,15 +43,5 @@ def run(args: argparse.Namespace) -> int:
     )
     for removed in written.removed:
         note(f"{removed[:12]} was removed meanwhile, and is left out")
-    unread = [
-        ExcludedLayer(each, each.unreadable, is_unread=True)
-        for each in written.layers
-        if each.unreadable
-    ]
     effect = "figures with the snapshot are upper bounds"
-    code = warn_of_unread(args, unread, len(written.layers), effect)
-    images = [image for image in written.images if image.unreadable]
-    for image in images:
-        line = printable(f"image {image.id[:12]}: {image.unreadable}")
-        print(f"vecache: warning: {line}", file=sys.stderr)
-    return code or (3 if images and not args.incomplete_ok else 0)
+    return warn_of_unread_records(args, written.layers, written.images, effect)

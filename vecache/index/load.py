@@ -75,6 +75,7 @@ it into the store under its locks, as Podman would at its next pull, or exclude 
 LayerState: TypeAlias = "tuple[LayerRecord, tuple[int, int, int] | None]"
 """A layer's record and the state of its cache file: inode, bytes, time; None without one."""
 
+_MISSING = (FileNotFoundError, NotADirectoryError)
 _CHECKSUM_BYTES = 16
 _MAX_BUILT_BYTES = 1 << 30
 
@@ -212,7 +213,7 @@ class LayerSource:
         try:
             return CachedLayer(record, CacheFile.open(_cache_path(record)), CacheSource.MAPPED)
         except (FormatError, VersionError, StoreError) as error:
-            is_missing = isinstance(error.__cause__, FileNotFoundError)
+            is_missing = not _is_listed(record) and isinstance(error.__cause__, _MISSING)
             problem = "" if is_missing else self._reason(error)
         try:
             return self._build_layer(record, problem)
@@ -267,7 +268,14 @@ def _pack(entries: Entries, layout: Layout) -> bytes:
 
 def _cache_path(record: LayerRecord) -> str:
     """Return the path of a layer's cache file, as text: for a thousand layers that is faster."""
+    if record.items is not None:
+        return str(record.big_data_path(CACHE_KEY))
     return f"{record.store_root}/{LAYERS}/{record.id}/{CACHE_FILE_NAME}"
+
+
+def _is_listed(record: LayerRecord) -> bool:
+    """Return whether a layer must have a cache file: a fleet lists what it has."""
+    return record.items is not None and CACHE_KEY in record.items
 
 
 def _cache_file_state(record: LayerRecord) -> tuple[int, int, int] | None:

@@ -35,7 +35,7 @@ from vecache.sharing.keys import find_keys
 from vecache.sharing.occurrences import OccurrenceKind, find_occurrences, layer_tags
 from vecache.store.bigdata import CACHE_KEY, TOC_KEY, read_big_data
 from vecache.store.find import has_manifest
-from vecache.store.graphroot import Store, open_store
+from vecache.store.graphroot import FLEET_FILE, Store, open_store, split_node
 from vecache.store.records import LAYERS, LayerRecord
 from vecache.toc.parse import MAX_TOC_BYTES, Toc
 
@@ -110,17 +110,20 @@ def read_contents(source: Any, *, progress: Callable[[int, int], object] | None 
 
 def find_store(path: Path) -> Store | None:
     """Open the store at a path; None where there is a data set or a folder of TOCs."""
+    if split_node(path) is not None:
+        return open_store(path)
     try:
         path.lstat()
         is_root = (path / LAYERS).is_dir()
     except FileNotFoundError:
         raise StoreError(
             f"{path}: there is no such file or folder; wanted a graph root, a file of "
-            "`vecache snapshot`, a data set of `vecache export`, or a folder of TOCs"
+            "`vecache snapshot`, FLEET#NODE, a data set of `vecache export`, or a folder of TOCs"
         ) from None
     except OSError as error:
         raise store_error(error, path, "cannot be read") from error
-    if not is_root and (is_dataset(path) or _toc_files(path)):
+    is_fleet = (path / FLEET_FILE).exists()  # of which `open_store` says what to do with it
+    if not is_root and not is_fleet and (is_dataset(path) or _toc_files(path)):
         return None
     return open_store(path)
 

@@ -3,7 +3,7 @@
 A big-data item is a file in the folder of its layer or image. The file's name is the item's key, or
 `=` and the key in base64 where the key has characters other than `.`, `0-9`, `a-z`. The files are
 replaced by renaming, never written in place, so reading one needs no lock. A layer may be removed
-at any time; its items are missing then.
+at any time; its items are missing then. A node of a fleet has its items elsewhere (`objects.py`).
 
 Source: containers/storage store.go makeBigDataBaseName; pkg/chunked/storage_linux.go.
 """
@@ -20,6 +20,7 @@ from vecache.json_fields import load_json, parse_fields
 from vecache.toc.layout import Layout
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 __all__ = [
@@ -59,6 +60,11 @@ class BigDataOwner(Protocol):
         """Why a snapshot lacks some of its big data; empty where it has all."""
         ...
 
+    @property
+    def items(self) -> Mapping[str, Path] | None:
+        """Where the items of a node of a fleet are, by key; None for another store."""
+        ...
+
     def big_data_path(self, key: str) -> Path:
         """Return the path of an item, which may not exist."""
         ...
@@ -90,6 +96,10 @@ def read_big_data(
 ) -> bytes | None:
     """Read a whole big-data item; None where it is missing, or its layer was removed."""
     path = owner.big_data_path(key)
+    if owner.items is not None and key in owner.items:
+        from vecache.store.objects import read_object  # noqa: PLC0415 - only fleets have them
+
+        return read_object(path, max_bytes)
     try:
         return read_bounded(path, max_bytes)
     except (FileNotFoundError, NotADirectoryError):

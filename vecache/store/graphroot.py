@@ -12,8 +12,9 @@ from __future__ import annotations
 import os
 import stat
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from vecache.errors import StoreError, VecacheError
 from vecache.files import store_error
@@ -25,14 +26,17 @@ from vecache.store.records import IMAGES, LAYERS, list_images, list_layers
 from vecache.text import html_table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from vecache.store.config import StorageConfig
     from vecache.store.records import ImageRecord, LayerRecord
     from vecache.store.settings import PullSettings
     from vecache.store.snapshot import Snapshot
 
-__all__ = ["Store", "open_store"]
+__all__ = ["FLEET_FILE", "Store", "open_store", "split_node"]
+
+FLEET_FILE: Final = "fleet.json"
+"""The file that makes a folder a fleet."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -52,7 +56,8 @@ class Store:
     lock_wait_seconds : float
         How long to wait for Podman to release the lock.
     snapshot : Snapshot or None
-        What the store was unpacked from, for a store of another machine. Such a store is only read.
+        What the store was unpacked from, or is in a fleet, for a store of another machine. Such a
+        store is only read.
     """
 
     root: Path
@@ -62,9 +67,34 @@ class Store:
     lock_wait_seconds: float = LOCK_WAIT_SECONDS
     snapshot: Snapshot | None = None
 
+    @classmethod
+    def of_snapshot(cls, snapshot: Snapshot, lock_wait_seconds: float = LOCK_WAIT_SECONDS) -> Store:
+        """Return the store of another machine; no file of this one's configuration is read.
+
+        Parameters
+        ----------
+        snapshot : Snapshot
+            What its snapshot says.
+        lock_wait_seconds : float
+            How long each later read may wait for a writer.
+
+        Returns
+        -------
+        Store
+            It is only read.
+        """
+        root, *additional = (each.folder for each in snapshot.roots)
+        return cls(
+            root,
+            snapshot.config,
+            additional_stores=tuple(additional),
+            lock_wait_seconds=lock_wait_seconds,
+            snapshot=snapshot,
+        )
+
     @property
     def path(self) -> Path:
-        """What was opened: the graph root, or the file of the snapshot."""
+        """What was opened: the graph root, the file of the snapshot, or FOLDER#NODE."""
         return self.root if self.snapshot is None else self.snapshot.path
 
     @property
@@ -146,18 +176,23 @@ class Store:
             If a list is broken, or a writer holds its lock for too long.
         """
         found: dict[str, LayerRecord] = {}
-        for number, root in enumerate((self.root, *self.additional_stores)):
-            records = list_layers(
+        for record in chain.from_iterable(self._list_layers()):
+            found.setdefault(record.id, record)
+        return tuple(found.values())
+
+    def _list_layers(self) -> Iterator[tuple[LayerRecord, ...]]:
+        wait = self.lock_wait_seconds
+        if self.snapshot is not None:
+            for snapshot_root in self.snapshot.roots:
+                yield snapshot_root.list_layers(wait_seconds=wait)
+            return
+        for root in (self.root, *self.additional_stores):
+            yield list_layers(
                 root,
                 self.image_store if root == self.root else None,
                 is_read_only=self._is_read_only(root, LAYERS),
-                wait_seconds=self.lock_wait_seconds,
+                wait_seconds=wait,
             )
-            if self.snapshot is not None:
-                records = tuple(map(self.snapshot.roots[number].restore_layer, records))
-            for record in records:
-                found.setdefault(record.id, record)
-        return tuple(found.values())
 
     def images(self) -> tuple[ImageRecord, ...]:
         """Read the images of all stores, in store order.
@@ -173,18 +208,20 @@ class Store:
             If a list is broken, or a writer holds its lock for too long.
         """
         found: dict[str, ImageRecord] = {}
-        roots = filter(None, (self.image_store, self.root, *self.additional_stores))
-        for number, root in enumerate(roots):
-            records = list_images(
-                root,
-                is_read_only=self._is_read_only(root, IMAGES),
-                wait_seconds=self.lock_wait_seconds,
-            )
-            if self.snapshot is not None:  # which has no image store of its own
-                records = tuple(map(self.snapshot.roots[number].restore_image, records))
-            for record in records:
-                found.setdefault(record.id, record)
+        for record in chain.from_iterable(self._list_images()):
+            found.setdefault(record.id, record)
         return tuple(found.values())
+
+    def _list_images(self) -> Iterator[tuple[ImageRecord, ...]]:
+        wait = self.lock_wait_seconds
+        if self.snapshot is not None:
+            for snapshot_root in self.snapshot.roots:
+                yield snapshot_root.list_images(wait_seconds=wait)
+            return
+        for root in filter(None, (self.image_store, self.root, *self.additional_stores)):
+            yield list_images(
+                root, is_read_only=self._is_read_only(root, IMAGES), wait_seconds=wait
+            )
 
     def find_image(self, name: str) -> ImageRecord:
         """Find the image that a name, an id or a digest refers to, as Podman would.
@@ -254,22 +291,22 @@ class Store:
             If one of them is not in the store (any more), or is below itself.
         """
         by_id = {layer.id: layer for layer in self.layers()}
-        chain: list[LayerRecord] = []
+        layers: list[LayerRecord] = []
         wanted = image.top_layer
         while wanted is not None:
             layer = by_id.pop(wanted, None)
             if layer is None:
-                is_loop = any(layer.id == wanted for layer in chain)
+                is_loop = any(layer.id == wanted for layer in layers)
                 raise StoreError(
                     f"{image.store_root}: image {image.id[:16]}: its layer {wanted[:16]} "
                     + ("is below itself" if is_loop else "is not in the store; pull it again")
                 )
-            chain.append(layer)
+            layers.append(layer)
             wanted = layer.parent
-        return tuple(reversed(chain))
+        return tuple(reversed(layers))
 
     def _is_read_only(self, root: Path, folder: str) -> bool:
-        if self.snapshot is not None or root in self.additional_stores:
+        if root in self.additional_stores:
             return True
         return not os.access(root / folder, os.W_OK)
 
@@ -294,14 +331,15 @@ class Store:
 def open_store(
     path: str | os.PathLike[str] | None = None, *, lock_wait_seconds: float = LOCK_WAIT_SECONDS
 ) -> Store:
-    """Open a graph root, or a snapshot of one.
+    """Open a graph root, a snapshot of one, or a node of a fleet.
 
     Parameters
     ----------
     path : str or os.PathLike, optional
-        A graph root, or a file that `vecache snapshot` wrote, with the settings of its own machine;
-        by default the graph root of storage.conf, which also comes with the additional stores and
-        the image store of that file.
+        A graph root; or a file that `vecache snapshot` wrote, or `FOLDER#NODE` for a node that
+        `vecache fleet add` added, both with the settings of their own machine; by default the graph
+        root of storage.conf, which also comes with the additional stores and the image store of
+        that file.
     lock_wait_seconds : float
         How long each later read may wait for a writer.
 
@@ -314,6 +352,8 @@ def open_store(
     ------
     StoreError
         If there is no graph root and no snapshot, or it cannot be read.
+    NodeNotFoundError
+        If the fleet has no such node; the message lists similar names.
     ConfigError
         If storage.conf is broken.
     TypeError
@@ -321,7 +361,15 @@ def open_store(
     """
     _check_path(path)
     if path is not None and os.path.isfile(path):
-        return _open_snapshot(Path(os.path.abspath(path)), lock_wait_seconds)
+        from vecache.store.unpack import open_snapshot  # noqa: PLC0415 - 8 ms that no store needs
+
+        snapshot = open_snapshot(Path(os.path.abspath(path)), os.environ)
+        return Store.of_snapshot(snapshot, lock_wait_seconds)
+    if path is not None and (node := split_node(path)) is not None:
+        from vecache.store.fleet import open_fleet  # noqa: PLC0415 - as above
+
+        folder, name = node
+        return replace(open_fleet(folder).open_node(name), lock_wait_seconds=lock_wait_seconds)
     config = load_config(os.environ, effective_uid(os.environ))
     root = config.graph_root if path is None else Path(os.path.abspath(path))
     _check_graph_root(root)
@@ -343,19 +391,12 @@ def _check_path(path: object) -> None:
         )
 
 
-def _open_snapshot(path: Path, lock_wait_seconds: float) -> Store:
-    """Open a snapshot; no file of this machine's configuration is read."""
-    from vecache.store.unpack import open_snapshot  # noqa: PLC0415 - 8 ms that no store needs
-
-    snapshot = open_snapshot(path, os.environ)
-    root, *additional = (each.folder for each in snapshot.roots)
-    return Store(
-        root,
-        snapshot.config,
-        additional_stores=tuple(additional),
-        lock_wait_seconds=lock_wait_seconds,
-        snapshot=snapshot,
-    )
+def split_node(path: str | os.PathLike[str]) -> tuple[Path, str] | None:
+    """Split FOLDER#NODE; None for what is there, and where there is no such folder."""
+    folder, mark, name = os.fspath(path).rpartition("#")
+    if not mark or os.path.lexists(path) or not os.path.isdir(folder or os.curdir):
+        return None
+    return Path(os.path.abspath(folder)), name
 
 
 def _check_graph_root(root: Path) -> None:
@@ -380,7 +421,9 @@ def _check_graph_root(root: Path) -> None:
     if not is_graph_root:
         other = [each.name for each in root.glob("*-layers")]
         reason = f"it has no {LAYERS}/"
-        if list(root.glob("*.parquet")):
+        if (root / FLEET_FILE).exists():
+            reason = f"it is a fleet: name a node of it, {root}#NODE, or use `vecache fleet`"
+        elif list(root.glob("*.parquet")):
             reason += (
                 "; it looks like a folder of `vecache export`, which has no TOCs to plan with: "
                 "`vecache snapshot -o FILE` writes all that plans need"

@@ -17,7 +17,7 @@ import contextlib
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from vecache.errors import StoreError
 from vecache.files import read_bounded, store_error
@@ -26,7 +26,7 @@ from vecache.store.bigdata import big_data_file_name
 from vecache.store.lock import read_lock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
 __all__ = [
     "IMAGES",
@@ -35,9 +35,12 @@ __all__ = [
     "SAFE_ID",
     "ImageRecord",
     "LayerRecord",
+    "check_records",
+    "image_records",
     "is_incomplete",
     "layer_lists",
     "layer_locks",
+    "layer_records",
     "list_images",
     "list_layers",
     "parse_images",
@@ -74,6 +77,8 @@ class LayerRecord:
     files_root: Path = Path()  # the graph root of its files: another one with an `imagestore`
     is_read_only: bool = True  # whether `store_root` must not be written
     unreadable: str = ""  # why a snapshot lacks some of its big data; empty where it has all
+    # key -> path of its big data, for a node of a fleet, which has no folder of its own
+    items: Mapping[str, Path] | None = field(default=None, compare=False)
 
     @property
     def target(self) -> Path:
@@ -82,6 +87,8 @@ class LayerRecord:
 
     def big_data_path(self, key: str) -> Path:
         """Return the path of a big-data item, which may not exist."""
+        if self.items is not None and key in self.items:
+            return self.items[key]
         return self.store_root / LAYERS / self.id / big_data_file_name(key)
 
 
@@ -99,9 +106,13 @@ class ImageRecord:
     # Of the big-data item `manifest`, its latest manifest; not known to a data set.
     manifest_digest: str | None = field(default=None, compare=False)
     unreadable: str = ""  # why a snapshot lacks some of its big data; empty where it has all
+    # key -> path of its big data, for a node of a fleet, which has no folder of its own
+    items: Mapping[str, Path] | None = field(default=None, compare=False)
 
     def big_data_path(self, key: str) -> Path:
         """Return the path of a big-data item, which may not exist."""
+        if self.items is not None and key in self.items:
+            return self.items[key]
         return self.store_root / IMAGES / self.id / big_data_file_name(key)
 
 
@@ -170,7 +181,19 @@ def parse_layers(
     text: str, path: Path, *, store_root: Path, files_root: Path, is_read_only: bool
 ) -> Iterator[LayerRecord]:
     """Parse a list of layers, without the incomplete ones."""
-    for record in parse_records(text, path, "layer"):
+    yield from layer_records(
+        parse_records(text, path, "layer"),
+        store_root=store_root,
+        files_root=files_root,
+        is_read_only=is_read_only,
+    )
+
+
+def layer_records(
+    records: Iterable[Fields], *, store_root: Path, files_root: Path, is_read_only: bool
+) -> Iterator[LayerRecord]:
+    """Return the layers that a list has, without the incomplete ones."""
+    for record in records:
         if is_incomplete(record):
             continue
         flags = record.object("flags", {})
@@ -194,7 +217,15 @@ def parse_images(
     text: str, path: Path, *, store_root: Path, is_read_only: bool
 ) -> Iterator[ImageRecord]:
     """Parse a list of images."""
-    for record in parse_records(text, path, "image"):
+    records = parse_records(text, path, "image")
+    yield from image_records(records, store_root=store_root, is_read_only=is_read_only)
+
+
+def image_records(
+    records: Iterable[Fields], *, store_root: Path, is_read_only: bool
+) -> Iterator[ImageRecord]:
+    """Return the images that a list has."""
+    for record in records:
         yield ImageRecord(
             id=_record_id(record),
             digest=record.text("digest", "") or None,
@@ -213,11 +244,16 @@ def parse_records(text: str, path: Path, what: str) -> list[Fields]:
         records = load_json(text or "[]", str(path), StoreError)
     except StoreError as error:
         raise StoreError(f"{error}; Podman cannot read this list either") from None
+    return check_records(records, str(path), what)
+
+
+def check_records(records: Any, where: str, what: str) -> list[Fields]:
+    """Return the objects of an array; None is an empty one."""
     if records is None:
         return []
     if not isinstance(records, list):
-        raise StoreError(f"{path}: found {kind_name(records)}, wanted an array of records")
-    found = [Fields(record, f"{path}: {what} {n}", StoreError) for n, record in enumerate(records)]
+        raise StoreError(f"{where}: found {kind_name(records)}, wanted an array of records")
+    found = [Fields(record, f"{where}: {what} {n}", StoreError) for n, record in enumerate(records)]
     for record in found:
         if not isinstance(record.values, dict):
             raise StoreError(f"{record.where}: found {kind_name(record.values)}, wanted an object")

@@ -59,6 +59,8 @@ from vecache.store.records import (
     SAFE_ID,
     ImageRecord,
     LayerRecord,
+    list_images,
+    list_layers,
 )
 from vecache.store.settings import PullSettings
 from vecache.toc.layout import Layout
@@ -67,6 +69,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from vecache.files import FolderLock
+    from vecache.store.fleet import FleetLock
 
 __all__ = [
     "HEADER",
@@ -77,7 +80,7 @@ __all__ = [
     "Snapshot",
     "SnapshotRoot",
     "additional_folder",
-    "max_unpacked_bytes",
+    "header_snapshot",
     "not_a_snapshot",
     "parse_header",
 ]
@@ -93,10 +96,6 @@ MAX_LAYER_ITEM_BYTES: Final = {
     LAYER_DATA_KEY: MAX_LAYER_DATA_BYTES,
 }
 
-_MAX_BYTES: Final = 16 << 30
-_MAX_RATIO: Final = 256
-_MAX_SLACK_BYTES: Final = 64 << 20
-
 
 @dataclass(frozen=True, slots=True)
 class SnapshotRoot:
@@ -108,26 +107,48 @@ class SnapshotRoot:
     image_store_layers: frozenset[str]  # ids of the layers whose files were in the image store
     built: frozenset[str]  # ids of the layers whose cache file was built here
     unreadable: Mapping[str, str]  # id of a layer or an image -> why not all of it could be read
+    # of a node of a fleet, which has no folder: what the lists in it would give
+    layers: tuple[LayerRecord, ...] | None = None
+    images: tuple[ImageRecord, ...] | None = None
 
-    def restore_layer(self, record: LayerRecord) -> LayerRecord:
-        """Add to a record what only its own machine knows."""
+    def list_layers(self, *, wait_seconds: float) -> tuple[LayerRecord, ...]:
+        """Return the layers of this root, as they were on their machine."""
+        if self.layers is not None:
+            return self.layers
+        records = list_layers(self.folder, None, is_read_only=True, wait_seconds=wait_seconds)
+        return tuple(map(self.restore_layer, records))
+
+    def list_images(self, *, wait_seconds: float) -> tuple[ImageRecord, ...]:
+        """Return the images of this root, as they were on their machine."""
+        if self.images is not None:
+            return self.images
+        records = list_images(self.folder, is_read_only=True, wait_seconds=wait_seconds)
+        return tuple(map(self.restore_image, records))
+
+    def restore_layer(
+        self, record: LayerRecord, items: Mapping[str, Path] | None = None
+    ) -> LayerRecord:
+        """Add to a record what only its own machine knows, and where its items are."""
         files_root = self.image_store if record.id in self.image_store_layers else None
         return replace(
             record,
             files_root=files_root or self.path,
             unreadable=self.unreadable.get(record.id, ""),
+            items=items,
         )
 
-    def restore_image(self, record: ImageRecord) -> ImageRecord:
-        """Add to a record what only its own machine knows."""
-        return replace(record, unreadable=self.unreadable.get(record.id, ""))
+    def restore_image(
+        self, record: ImageRecord, items: Mapping[str, Path] | None = None
+    ) -> ImageRecord:
+        """Add to a record what only its own machine knows, and where its items are."""
+        return replace(record, unreadable=self.unreadable.get(record.id, ""), items=items)
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """What a snapshot says about the store that it was made of."""
 
-    path: Path  # the file
+    path: Path  # the file, or FOLDER#NODE
     host: str
     time: datetime  # in UTC
     versions: Mapping[str, str]
@@ -138,7 +159,8 @@ class Snapshot:
     blob_info: BlobInfo
     roots: tuple[SnapshotRoot, ...]  # the graph root, then the additional stores
     removed: tuple[str, ...]
-    lock: FolderLock | None = field(default=None, compare=False, repr=False)  # of its folder
+    # keeps others from removing what it was unpacked to, or the objects of its fleet
+    lock: FolderLock | FleetLock | None = field(default=None, compare=False, repr=False)
 
     @property
     def config(self) -> StorageConfig:
@@ -169,11 +191,6 @@ def additional_folder(number: int) -> str:
     return f"additional/{number}/"
 
 
-def max_unpacked_bytes(n_bytes: int) -> int:
-    """Return how many bytes a snapshot of `n_bytes` may unpack to."""
-    return min(_MAX_BYTES, _MAX_RATIO * n_bytes + _MAX_SLACK_BYTES)
-
-
 def not_a_snapshot(path: Path, reason: str) -> StoreError:
     """Return the error of a file that is something else."""
     return StoreError(
@@ -184,7 +201,11 @@ def not_a_snapshot(path: Path, reason: str) -> StoreError:
 
 def parse_header(data: bytes, path: Path, folder: Path) -> Snapshot:
     """Parse `snapshot.json`."""
-    header = parse_fields(data, f"{path}: {HEADER}", StoreError)
+    return header_snapshot(parse_fields(data, f"{path}: {HEADER}", StoreError), path, folder)
+
+
+def header_snapshot(header: Fields, path: Path, folder: Path) -> Snapshot:
+    """Return what the object in `snapshot.json` says."""
     schema = header.text("schema", "")
     if schema != SCHEMA:
         if re.fullmatch(r"vecache\.snapshot/[0-9]+", schema):

@@ -20,8 +20,6 @@ from datetime import UTC, datetime
 from importlib import metadata
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, Final
 
-import pyarrow as pa
-
 from vecache.cache.writer import build_cache
 from vecache.errors import StoreError, VecacheError
 from vecache.store.bigdata import (
@@ -31,6 +29,7 @@ from vecache.store.bigdata import (
     layer_layout,
     read_big_data,
 )
+from vecache.store.packed import max_unpacked_bytes, pack
 from vecache.store.records import (
     IMAGES,
     LAYERS,
@@ -48,7 +47,6 @@ from vecache.store.snapshot import (
     MAX_LAYER_ITEM_BYTES,
     SCHEMA,
     additional_folder,
-    max_unpacked_bytes,
 )
 
 if TYPE_CHECKING:
@@ -268,7 +266,6 @@ class _Archive:
 
     def __init__(self, out: IO[bytes]) -> None:
         self._out = out
-        self._codec = pa.Codec("zstd", _LEVEL)
         self._frame = bytearray()
         self.n_bytes = 0
         self.n_packed = 0
@@ -297,7 +294,7 @@ class _Archive:
 
     def flush(self) -> None:
         """End the frame."""
-        packed = self._codec.compress(bytes(self._frame), asbytes=True)
+        packed = pack(bytes(self._frame), _LEVEL)
         self._out.write(packed)
         self.n_packed += len(packed)
         self._frame.clear()

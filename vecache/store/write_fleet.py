@@ -1,0 +1,408 @@
+"""Add nodes to a fleet, replace and remove them; `fleet.py` has the format.
+
+A node is added in these steps, so that a reader finds it as it was before or as it is after, and so
+does one who comes after a crash:
+
+1. Read the snapshot from the front, and write each item as an object, unless that is there.
+2. Build the cache files that the snapshot leaves out, unless they are there.
+3. Check the node as a reader does, and replace its file by renaming.
+
+A snapshot that is older than the node's changes nothing. Many processes may add at the same time:
+objects are written under a name of their own and renamed, and never change. `sweep` removes those
+that no node has, and what a crash has left behind, when nobody reads or adds: both hold a shared
+lock. One item of the snapshot is in memory at a time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import platform
+import re
+import stat
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from vecache.cache.writer import build_cache
+from vecache.errors import StoreError, VecacheError
+from vecache.files import replace_file, store_error, sync_folder
+from vecache.json_fields import load_json, parse_fields
+from vecache.store.archive import open_archive
+from vecache.store.bigdata import CACHE_KEY, TOC_KEY, layer_layout, read_big_data
+from vecache.store.fleet import (
+    FLEET_LOCK,
+    MAX_NODE_BYTES,
+    NODE_SCHEMA,
+    NODES,
+    SCHEMA,
+    Fleet,
+    check_node_name,
+    find_node,
+    node_path,
+    open_fleet,
+    parse_node,
+    read_node,
+)
+from vecache.store.graphroot import FLEET_FILE
+from vecache.store.lock import LOCK_WAIT_SECONDS, read_lock, write_lock
+from vecache.store.objects import (
+    OBJECTS,
+    built_name,
+    is_object_name,
+    object_name,
+    object_path,
+    required_name,
+)
+from vecache.store.packed import max_unpacked_bytes, pack
+from vecache.store.records import LAYERS, LayerRecord
+from vecache.store.snapshot import HEADER, Snapshot, parse_header
+from vecache.store.write_snapshot import write_snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from vecache.store.archive import Archive
+    from vecache.store.graphroot import Store
+
+__all__ = ["AddedNode", "Sweep", "add_snapshot", "add_store", "make_fleet", "remove_nodes", "sweep"]
+
+_NODES_LOCK: Final = "nodes.lock"
+_LEVEL: Final = 3
+_SWEEP_WAIT_SECONDS: Final = 1.0
+_TEMPORARY: Final = ".tmp-vecache-"
+_FOLDER_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@dataclass(frozen=True, slots=True)
+class AddedNode:
+    """What became of a snapshot that was added."""
+
+    name: str
+    # "older": the node has a newer snapshot, and was left as it is
+    change: Literal["added", "replaced", "unchanged", "older"]
+    snapshot: Snapshot
+    n_new_bytes: int = 0  # of objects that no node had
+    # whether the snapshot before had objects that this one has not
+    leaves_objects: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """What was removed of the objects that no node has."""
+
+    n_objects: int = 0
+    n_bytes: int = 0
+    problem: str = ""  # why nothing was removed
+
+
+def make_fleet(path: Path) -> Path:
+    """Make an empty fleet, unless there is one, and return its folder."""
+    folder = Path(os.path.abspath(path))
+    with _writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.path.lexists(folder / FLEET_FILE):
+            others = [each for each in os.listdir(folder) if not each.startswith(_TEMPORARY)]
+            if others and not os.path.lexists(folder / FLEET_FILE):
+                raise StoreError(
+                    f"{folder}: neither a fleet nor an empty folder: it has {min(others)!r:.80} "
+                    f"and no {FLEET_FILE}"
+                )
+            with replace_file(folder / FLEET_FILE) as file:
+                file.write(json.dumps({"schema": SCHEMA}).encode() + b"\n")
+    open_fleet(folder)  # of this version
+    with _writing(folder):
+        for name in (NODES, OBJECTS):
+            (folder / name).mkdir(exist_ok=True)
+        for name in (FLEET_LOCK, _NODES_LOCK):  # for all who may write here, whoever is first
+            with contextlib.suppress(FileExistsError):
+                os.close(os.open(folder / name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    return folder
+
+
+def add_store(
+    fleet: Path,
+    store: Store,
+    name: str | None = None,
+    *,
+    progress: Callable[[], object] | None = None,
+) -> AddedNode:
+    """Add a store as it is now, by a snapshot of it; `progress` is called after each layer."""
+    if store.snapshot is not None and store.path.is_file():
+        return add_snapshot(fleet, store.path, name, progress=progress)
+    name = check_node_name(platform.node() if name is None else name)
+    try:
+        with tempfile.NamedTemporaryFile(prefix="vecache-snapshot-") as file:
+            with open(file.name, "wb") as out:
+                write_snapshot(store, out, progress=progress)
+            return add_snapshot(fleet, Path(file.name), name)
+    except OSError as error:
+        if isinstance(error, StoreError):
+            raise
+        raise store_error(error, tempfile.gettempdir(), "no snapshot can be written") from error
+
+
+def add_snapshot(
+    fleet: Path,
+    path: Path,
+    name: str | None = None,
+    *,
+    progress: Callable[[], object] | None = None,
+) -> AddedNode:
+    """Add a snapshot to a fleet, named by its host; `progress` is called after each layer."""
+    with open_archive(path) as (_, archive):
+        header = archive.read_header()
+        snapshot = parse_header(header, path, path)
+        name = check_node_name(snapshot.host if name is None else name)
+        folder = make_fleet(fleet)
+        with read_lock(folder / FLEET_LOCK, wait_seconds=LOCK_WAIT_SECONDS):
+            _, is_older = _before(folder, name, snapshot)
+            if is_older:
+                return AddedNode(name, "older", snapshot)
+            objects = _Objects(folder)
+            roots = _add_members(archive, snapshot, objects, progress)
+            _build_caches(snapshot, roots, objects)
+            node = {
+                "schema": NODE_SCHEMA,
+                "snapshot": parse_fields(header, f"{path}: {HEADER}", StoreError).values,
+                "roots": roots,
+            }
+            objects.sync()
+            return _replace_node(folder, name, _json(node, path), objects)
+
+
+def remove_nodes(path: Path, names: Iterable[str]) -> Sweep:
+    """Remove nodes from a fleet, and the objects that no other node has."""
+    fleet = open_fleet(path)
+    paths = [find_node(fleet, name) for name in names]
+    folder = fleet.path
+    with _writing(folder):
+        for file in paths:
+            file.unlink(missing_ok=True)  # another process may be doing the same
+        sync_folder(folder / NODES)
+    del fleet  # and its lock
+    return sweep(folder)
+
+
+def sweep(folder: Path) -> Sweep:
+    """Remove the objects that no node has, and what was never completed."""
+    try:
+        with write_lock(folder / FLEET_LOCK, wait_seconds=_SWEEP_WAIT_SECONDS):
+            names = _referenced(folder)
+            names |= {name[:64] for name in names}
+            sizes = [*_sweep_folder(folder, names), *_sweep_folder(folder / NODES, names)]
+            for each in _listed(folder / OBJECTS):
+                if re.fullmatch("[0-9a-f]{2}", each):
+                    sizes += _sweep_folder(folder / OBJECTS / each, names)
+    except StoreError as error:
+        return Sweep(problem=str(error))
+    return Sweep(len(sizes), sum(sizes))
+
+
+class _Objects:
+    """Writes objects, each once."""
+
+    def __init__(self, fleet: Path) -> None:
+        self.fleet = fleet
+        self.n_new_bytes = 0
+        self._folders: set[Path] = set()
+
+    def find(self, key: str, name: str) -> Path | None:
+        """Return where an item is."""
+        return object_path(self.fleet, name) if is_object_name(key, name) else None
+
+    def has(self, name: str) -> bool:
+        """Return whether an object is there."""
+        try:
+            status = os.lstat(object_path(self.fleet, name))
+        except OSError:
+            return False
+        return stat.S_ISREG(status.st_mode) and status.st_size > 0
+
+    def add(self, key: str, data: bytes) -> str:
+        """Write an item as an object, unless it is there; return its name."""
+        name = object_name(key, data)
+        if not self.has(name):
+            packed = data if key == CACHE_KEY else pack(data, _LEVEL)
+            if packed is not data and len(data) >= max_unpacked_bytes(len(packed)):
+                raise StoreError(f"{key}: {len(data):,} bytes of nearly nothing: no TOC is so")
+            self.write(name, packed)
+        return name
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write an object."""
+        path = object_path(self.fleet, name)
+        with _writing(path):
+            if path.parent not in self._folders:
+                path.parent.mkdir(exist_ok=True)
+                if path.parent.is_symlink():
+                    raise StoreError(f"{path.parent}: found a symbolic link, wanted a folder")
+                self._folders.add(path.parent)
+            with replace_file(path) as file:
+                file.write(data)
+        self.n_new_bytes += len(data)
+
+    def sync(self) -> None:
+        """Make the names of all that was written last."""
+        for folder in self._folders:
+            with _writing(folder):
+                sync_folder(folder)
+
+
+def _before(folder: Path, name: str, snapshot: Snapshot) -> tuple[bytes | None, bool]:
+    """Return the node's document, if it is a sound one, and whether a snapshot is older."""
+    path = node_path(folder, name)
+    if not os.path.lexists(path):
+        return None, False
+    try:
+        data = read_node(path)
+        old = parse_node(data, folder, name, _Objects(folder).find)
+    except StoreError:  # what is damaged is replaced
+        return None, False
+    return data, snapshot.time < old.time
+
+
+def _add_members(
+    archive: Archive,
+    snapshot: Snapshot,
+    objects: _Objects,
+    progress: Callable[[], object] | None,
+) -> list[dict[str, Any]]:
+    """Write the items in an archive as objects; return what the node says of each root."""
+    roots: list[dict[str, Any]] = [
+        {"layers": None, "images": None, "layer_items": {}, "image_items": {}}
+        for _ in snapshot.roots
+    ]
+    n_listed = 0
+    for member in archive.members(len(roots)):
+        root, what = roots[member.root], "layer" if member.folder == LAYERS else "image"
+        data = b"".join(archive.blocks(member))
+        if member.list_name:
+            n_listed += len(data)
+            if n_listed > MAX_NODE_BYTES or root[f"{what}s"] is not None:
+                raise archive.damaged(f"{member.name} is there twice, or too large for a node")
+            found = load_json(data or b"[]", f"{archive.path}: {member.name}", StoreError)
+            root[f"{what}s"] = [] if found is None else found
+            continue
+        items = root[f"{what}_items"].setdefault(member.id, {})
+        if member.key in items:
+            raise archive.damaged(f"two members are {member.name}")
+        items[member.key] = objects.add(member.key, data)
+        if member.key == TOC_KEY and progress is not None:
+            progress()
+    return [
+        {**root, "layers": root["layers"] or [], "images": root["images"] or []} for root in roots
+    ]
+
+
+def _build_caches(snapshot: Snapshot, roots: list[dict[str, Any]], objects: _Objects) -> None:
+    """Write the cache files that layers had on their machine, and that their TOCs give."""
+    for root, values in zip(snapshot.roots, roots, strict=True):
+        for layer_id in sorted(root.built):
+            items: dict[str, str] = values["layer_items"].get(layer_id, {})
+            if TOC_KEY not in items or CACHE_KEY in items:
+                continue
+            paths = {key: object_path(objects.fleet, name) for key, name in items.items()}
+            layer = LayerRecord(layer_id, items=paths)
+            with contextlib.suppress(VecacheError):  # loading the layer finds the same, and says so
+                layout = layer_layout(layer)
+                name = built_name(items[TOC_KEY], layout)
+                if not objects.has(name):
+                    toc_data = read_big_data(layer, TOC_KEY) or b""
+                    objects.write(name, build_cache(toc_data, layout))
+                items[CACHE_KEY] = name
+
+
+def _json(node: dict[str, Any], path: Path) -> bytes:
+    try:
+        return json.dumps(node).encode()
+    except RecursionError:
+        raise StoreError(f"{path}: nested too deeply") from None
+
+
+def _replace_node(folder: Path, name: str, data: bytes, objects: _Objects) -> AddedNode:
+    """Write the file of a node, unless it has a newer snapshot by now."""
+    path = node_path(folder, name)
+    snapshot = parse_node(data, folder, name, objects.find)
+    packed = pack(data, _LEVEL)
+    if len(data) > MAX_NODE_BYTES or len(data) >= max_unpacked_bytes(len(packed)):
+        raise StoreError(f"{path}: {len(data):,} bytes are too many for a node")
+    with write_lock(folder / _NODES_LOCK):
+        before, is_older = _before(folder, name, snapshot)
+        if is_older:
+            return AddedNode(name, "older", snapshot, objects.n_new_bytes, leaves_objects=True)
+        if before == data:
+            return AddedNode(name, "unchanged", snapshot, objects.n_new_bytes)
+        is_new = not os.path.lexists(path)
+        with _writing(path):
+            with replace_file(path) as file:
+                file.write(packed)
+            sync_folder(path.parent)
+    leaves = before is None or not _object_names(before, path) <= _object_names(data, path)
+    return AddedNode(
+        name,
+        "added" if is_new else "replaced",
+        snapshot,
+        objects.n_new_bytes,
+        leaves_objects=leaves and not is_new,
+    )
+
+
+def _referenced(folder: Path) -> set[str]:
+    """Return the names of all objects of all nodes."""
+    paths = [node_path(folder, name) for name in Fleet(folder).nodes()]
+    return {name for path in paths for name in _object_names(read_node(path), path)}
+
+
+def _object_names(data: bytes, path: Path) -> set[str]:
+    """Return the names of all objects of a node, from its document."""
+    return {
+        name
+        for root in parse_fields(data, str(path), StoreError).objects("roots")
+        for items in (root.object("layer_items"), root.object("image_items"))
+        for record_id in items
+        for name in items.texts(record_id).values()
+    }
+
+
+def _listed(folder: Path) -> list[str]:
+    """Return the names in a folder, which is no link to another."""
+    with _writing(folder):
+        descriptor = os.open(folder, _FOLDER_FLAGS)
+        try:
+            return os.listdir(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _sweep_folder(folder: Path, names: set[str]) -> Iterator[int]:
+    """Remove the files of objects that are not named; yield the size of each."""
+    with _writing(folder):
+        descriptor = os.open(folder, _FOLDER_FLAGS)
+        try:
+            for name in os.listdir(descriptor):
+                needed = required_name(name)
+                if name.startswith(_TEMPORARY) or (needed is not None and needed not in names):
+                    status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+                    os.unlink(name, dir_fd=descriptor)
+                    yield status.st_size
+        finally:
+            os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Turn an error of the system into one that says what cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, StoreError):
+            raise
+        where = error.filename or path
+        hint = ", and what is already there was not changed" if error.errno == errno.ENOSPC else ""
+        raise StoreError(
+            f"{os.fsdecode(where)}: the fleet cannot be written: {error.strerror or error}{hint}"
+        ) from error
