@@ -134,7 +134,13 @@ class MergedContents:
     @property
     def n_copies(self) -> I64:
         """(n,) int64, copies in all members."""
-        row_copies = np.concatenate([table.n_copies[rows] for table, rows in self.parts])
+        return self.sum_copies(np.ones(len(self.parts), np.int64))
+
+    def sum_copies(self, weight: I64) -> I64:
+        """(n,) int64, copies in all members, those of each times its weight, (n_members,)."""
+        row_copies = np.concatenate(
+            [table.n_copies[rows] * n for (table, rows), n in zip(self.parts, weight, strict=True)]
+        )
         summed: I64 = np.add.reduceat(row_copies[self.order], self.member_start[:-1])
         return summed
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from vecache.draw.picture import Picture
     from vecache.sharing.contents import By, Contents, Grain
 
-__all__ = ["Metric", "Overlap", "overlap"]
+__all__ = ["Metric", "Overlap", "PairMatrices", "overlap"]
 
 Metric: TypeAlias = Literal["bytes", "files", "chunks"]
 """What is counted."""
@@ -65,49 +65,31 @@ def overlap(source: Any, by: By = "layer", grain: Grain = "file") -> Overlap:
     return Overlap(read_contents(source), by, grain)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class Overlap(ArrowExport):
-    """What each pair of members shares; the diagonal is the member itself.
+class PairMatrices(ArrowExport):
+    """Square matrices of what members share, and what follows from them."""
 
-    Attributes
-    ----------
-    contents : Contents
-        The contents that are compared.
-    by : {"layer", "image"}
-        The members.
-    grain : {"file", "chunk"}
-        What `bytes` counts: shared files, or shared chunks.
-    labels : tuple of str, n of them
-        Ids of layers or names of images, of the rows as of the columns.
-    files, chunks : (n, n) int64
-        Distinct files, or chunks, that both members have.
-    bytes : (n, n) int64
-        Bytes of the distinct files or chunks that both members have.
-    """
-
-    contents: Contents
-    by: By
+    by: str
     grain: Grain
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Ids of layers or names of images, of the rows as of the columns."""
-        return self.contents.labels(self.by)
+        """Names of the members."""
+        raise NotImplementedError
 
     @property
     def files(self) -> I64:
         """(n, n) int64, distinct files that both members have."""
-        return self._of_files[0]
+        raise NotImplementedError
 
     @property
     def chunks(self) -> I64:
         """(n, n) int64, distinct chunks that both members have."""
-        return self._of_chunks[0]
+        raise NotImplementedError
 
     @property
     def bytes(self) -> I64:
         """(n, n) int64, bytes of the distinct files or chunks that both members have."""
-        return (self._of_files if self.grain == "file" else self._of_chunks)[1]
+        raise NotImplementedError
 
     def containment(self, metric: Metric = "bytes") -> F64:
         """Return how much of each member is in each other one.
@@ -217,6 +199,66 @@ class Overlap(ArrowExport):
         matrix: I64 = getattr(self, metric)
         return matrix
 
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def _repr_html_(self) -> str:
+        return html_table(
+            f"{repr(self)[1:-1]}; how much of each row is in each column",
+            ("", *self.labels[:12]),
+            (
+                (label, *row[:12].tolist())
+                for label, row in zip(self.labels, self.containment(), strict=True)
+            ),
+            n_rows=len(self),
+            n_shown=12,
+        )
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Overlap(PairMatrices):
+    """What each pair of members shares; the diagonal is the member itself.
+
+    Attributes
+    ----------
+    contents : Contents
+        The contents that are compared.
+    by : {"layer", "image"}
+        The members.
+    grain : {"file", "chunk"}
+        What `bytes` counts: shared files, or shared chunks.
+    labels : tuple of str, n of them
+        Ids of layers or names of images, of the rows as of the columns.
+    files, chunks : (n, n) int64
+        Distinct files, or chunks, that both members have.
+    bytes : (n, n) int64
+        Bytes of the distinct files or chunks that both members have.
+    """
+
+    contents: Contents
+    by: By
+    grain: Grain
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Ids of layers or names of images, of the rows as of the columns."""
+        return self.contents.labels(self.by)
+
+    @property
+    def files(self) -> I64:
+        """(n, n) int64, distinct files that both members have."""
+        return self._of_files[0]
+
+    @property
+    def chunks(self) -> I64:
+        """(n, n) int64, distinct chunks that both members have."""
+        return self._of_chunks[0]
+
+    @property
+    def bytes(self) -> I64:
+        """(n, n) int64, bytes of the distinct files or chunks that both members have."""
+        return (self._of_files if self.grain == "file" else self._of_chunks)[1]
+
     @cached_property
     def _of_files(self) -> tuple[I64, I64]:
         return self._pair_sums("file")
@@ -231,27 +273,12 @@ class Overlap(ArrowExport):
         groups = None if is_by_layer else (*contents.image_numbers(), len(contents.images))
         return pair_sums(contents.content_tables(grain), groups)
 
-    def __len__(self) -> int:
-        return len(self.labels)
-
     def __repr__(self) -> str:
         n_sharing = (np.count_nonzero(self.bytes) - np.count_nonzero(self.bytes.diagonal())) // 2
         n_bytes = sum(self.bytes.diagonal().tolist())  # of many images it may exceed int64
         return (
             f"<Overlap: {len(self):,} {self.by}s by {self.grain}, {n_sharing:,} pairs share, "
             f"{n_bytes:,} bytes>"
-        )
-
-    def _repr_html_(self) -> str:
-        return html_table(
-            f"{repr(self)[1:-1]}; how much of each row is in each column",
-            ("", *self.labels[:12]),
-            (
-                (label, *row[:12].tolist())
-                for label, row in zip(self.labels, self.containment(), strict=True)
-            ),
-            n_rows=len(self),
-            n_shown=12,
         )
 
 

@@ -30,6 +30,8 @@ from vecache.threads import map_blocks, thread_count
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy.typing as npt
+
     from vecache.arrays import I64
     from vecache.sharing.content_table import ContentTable
 
@@ -39,6 +41,7 @@ _FEW = 8
 _DENSE_SHARE = 5
 _PAIRS_PER_BLOCK = 1 << 15  # stays in the processor's cache
 _SETS_PER_BLOCK = 1 << 11
+_EXACT_BITS = 53  # of a float64
 
 
 def pair_sums(
@@ -122,6 +125,33 @@ class PairSums:
         if is_dense.any():
             self._add_products(many.take(np.flatnonzero(is_dense)))
 
+    def add_product(
+        self, is_member: npt.NDArray[np.uint8 | np.float32], n_contents: I64, n_bytes: I64
+    ) -> None:
+        """Add all pairs of some sets as a product of matrices.
+
+        Parameters
+        ----------
+        is_member : (n_sets, n_members) uint8 or float32
+            One where the set has the member, else zero.
+        n_contents, n_bytes : (n_sets,) int64
+            Of each set.
+        """
+        if self._products is None:
+            self._products = np.zeros((2, self._n_members, self._n_members), np.int64)
+        shift = int(n_contents.sum()).bit_length()
+        if shift + int(n_bytes.sum()).bit_length() <= _EXACT_BITS:  # one product for both
+            left = is_member.astype(np.float64)
+            packed = (left.T @ (left * (n_bytes << shift | n_contents)[:, None])).astype(np.int64)
+            self._products[0] += packed & ((1 << shift) - 1)
+            self._products[1] += packed >> shift
+            return
+        for number, weight in enumerate((n_contents, n_bytes)):
+            exact = np.float32 if weight.sum() < 1 << 24 else np.float64
+            left = is_member.astype(exact, copy=False)
+            product = left.T @ (left * weight[:, None].astype(exact))
+            self._products[number] += product.astype(np.int64)
+
     def merge(self, other: PairSums) -> None:
         """Add the sums of other sets of the same members."""
         self._sums += other._sums
@@ -168,14 +198,8 @@ class PairSums:
 
     def _add_products(self, sets: Intersections) -> None:
         """Add all pairs of all sets, as products of matrices."""
-        if self._products is None:
-            self._products = np.zeros((2, self._n_members, self._n_members), np.int64)
         for low in range(0, len(sets), _SETS_PER_BLOCK):  # bounds the memory
             block = sets.take(np.arange(low, min(low + _SETS_PER_BLOCK, len(sets))))
             is_member = np.zeros((len(block), sets.n_members), np.float32)
             is_member[block.expand(np.arange(len(block))), block.member] = 1
-            for number, weight in enumerate((block.n_contents, block.n_bytes)):
-                exact = np.float32 if weight.sum() < 1 << 24 else np.float64
-                left = is_member.astype(exact, copy=False)
-                product = left.T @ (left * weight[:, None].astype(exact))
-                self._products[number] += product.astype(np.int64)
+            self.add_product(is_member, block.n_contents, block.n_bytes)

@@ -47,7 +47,16 @@ if TYPE_CHECKING:
     from vecache.store.records import ImageRecord
     from vecache.toc.entries import Entries
 
-__all__ = ["find_store", "layer_chain", "read_contents"]
+__all__ = [
+    "content_tables",
+    "find_paths",
+    "find_store",
+    "layer_chain",
+    "read_contents",
+    "read_stored",
+    "stored_images",
+    "too_many_bytes",
+]
 
 
 def read_contents(source: Any, *, progress: Callable[[int, int], object] | None = None) -> Contents:
@@ -84,8 +93,8 @@ def read_contents(source: Any, *, progress: Callable[[int, int], object] | None 
         case Contents():
             return source
         case Store():
-            tocs = _TocSource(_read_stored, source)
-            return _read(tocs, source.layers(), _images_of(source), progress)
+            tocs = _TocSource(read_stored, source)
+            return _read(tocs, source.layers(), stored_images(source), progress)
         case LayersCache():
             pulled = {
                 layer.id: layer.entries for layer in source.layers if layer.entries is not None
@@ -174,7 +183,8 @@ def _records(layer_ids: Iterable[str]) -> list[LayerRecord]:
     return [LayerRecord(layer_id) for layer_id in layer_ids]
 
 
-def _images_of(store: Store) -> list[ContentImage]:
+def stored_images(store: Store) -> list[ContentImage]:
+    """List the images of a store, each with its layers."""
     parents = {record.id: record.parent for record in store.layers()}
     return [ContentImage(image, layer_chain(image.top_layer, parents)) for image in store.images()]
 
@@ -182,7 +192,7 @@ def _images_of(store: Store) -> list[ContentImage]:
 def _images_after(cache: LayersCache) -> list[ContentImage]:
     """List the images of loaded layers: the store's, and those that plans have pulled since."""
     present = {record.id for record in cache.records}
-    stored = [] if cache.store is None else _images_of(cache.store)
+    stored = [] if cache.store is None else stored_images(cache.store)
     images = [image for image in stored if present.issuperset(image.layer_ids)]
     parents = {record.id: record.parent for record in cache.records}
     for pulled in cache.images:
@@ -230,21 +240,31 @@ def _read_layer(
         entries = source.read(record)
         if entries is None:
             return ExcludedLayer(record, "no TOC")
-        occurrences = find_occurrences(entries)
+        files, chunks = content_tables(entries)
     except VecacheError as error:
         return ExcludedLayer(record, source.on_machine(str(error)), is_unread=True)
+    claimed = max(files.logical_bytes, chunks.logical_bytes)
+    if claimed > max_bytes:
+        return ExcludedLayer(record, too_many_bytes(claimed, max_bytes), is_unread=True)
+    return ContentLayer(record, files, chunks)
+
+
+def content_tables(entries: Entries) -> tuple[ContentTable, ContentTable]:
+    """Return the distinct files and chunks of a layer."""
+    occurrences = find_occurrences(entries)
     files, chunks = (
         ContentTable.from_rows(occurrences.key[mask], occurrences.size[mask])
         for mask in (occurrences.is_in_files, occurrences.is_in_chunks)
     )
-    claimed = max(files.logical_bytes, chunks.logical_bytes)
-    if claimed > max_bytes:
-        reason = (
-            f"its TOC claims {claimed:,} bytes of content, wanted at most {max_bytes:,}: sums of "
-            f"bytes are exact up to {MAX_BYTES:,}"
-        )
-        return ExcludedLayer(record, reason, is_unread=True)
-    return ContentLayer(record, files, chunks)
+    return files, chunks
+
+
+def too_many_bytes(claimed: int, max_bytes: int) -> str:
+    """Return the reason why a layer that claims so many bytes is excluded."""
+    return (
+        f"its TOC claims {claimed:,} bytes of content, wanted at most {max_bytes:,}: sums of "
+        f"bytes are exact up to {MAX_BYTES:,}"
+    )
 
 
 class _TocSource:
@@ -277,16 +297,22 @@ class _TocSource:
         entries = self.read(record)
         if entries is None:
             return [None] * len(key)
-        occurrences = find_occurrences(entries)
-        is_file = occurrences.kind == OccurrenceKind.FILE
-        row = find_keys(occurrences.key[is_file], key)
-        entry_row = np.append(occurrences.entry_row[is_file], -1)[row]  # row -1 is the appended one
-        names = entries.name.take(pa.array(entry_row, mask=row < 0))
-        paths: list[str | None] = binary_to_text(names).to_pylist()
-        return paths
+        return find_paths(entries, key)
 
 
-def _read_stored(record: LayerRecord) -> Entries | None:
+def find_paths(entries: Entries, key: U8) -> list[str | None]:
+    """Return the path of the first file with each (n, 32) key, or None."""
+    occurrences = find_occurrences(entries)
+    is_file = occurrences.kind == OccurrenceKind.FILE
+    row = find_keys(occurrences.key[is_file], key)
+    entry_row = np.append(occurrences.entry_row[is_file], -1)[row]  # row -1 is the appended one
+    names = entries.name.take(pa.array(entry_row, mask=row < 0))
+    paths: list[str | None] = binary_to_text(names).to_pylist()
+    return paths
+
+
+def read_stored(record: LayerRecord) -> Entries | None:
+    """Read the TOC of a layer of a store; None where it has none."""
     path = record.big_data_path(TOC_KEY)
     data = read_big_data(record, TOC_KEY, MAX_TOC_BYTES)
     if data is not None:
@@ -301,7 +327,7 @@ def _read_loaded(pulled: Mapping[str, Entries], record: LayerRecord) -> Entries 
     if record.id in pulled:
         return pulled[record.id]
     is_stored = record.store_root != Path()
-    return _read_stored(record) if is_stored else None
+    return read_stored(record) if is_stored else None
 
 
 def _read_file(files: Mapping[str, Path], record: LayerRecord) -> Entries:

@@ -1,0 +1,273 @@
+"""Find the distinct layers of many stores, which nodes have which, and the files of their contents.
+
+A node is to a fleet what an image is to a store: the union of its layers. Two layers of different
+nodes are the same one if their TOCs are equal. Nodes with the same layers are one class, and are
+compared once; the order of layers does not matter for what nodes have in common.
+
+The file of a layer's contents is derived in tasks, once, and written into `contents/` of the fleet
+folder, or of the user's cache folder where that cannot be written. Layers that cannot be read are
+excluded, with the reason and the nodes that have them, as are layers without a TOC.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import numpy as np
+
+from vecache.arrays import frozen
+from vecache.errors import VecacheError
+from vecache.files import cache_folder, sweep_folder
+from vecache.fleet.cluster import run_tasks
+from vecache.index.load import ExcludedLayer
+from vecache.sharing.content_folder import StoredContents, use_contents
+from vecache.sharing.contents import MAX_BYTES
+from vecache.sharing.sources import read_stored, too_many_bytes
+from vecache.store.bigdata import TOC_KEY, read_big_data
+from vecache.toc.parse import MAX_TOC_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+    from typing import TypeAlias
+
+    from vecache.arrays import I64
+    from vecache.store.graphroot import Store
+    from vecache.store.records import LayerRecord
+
+    Nodes: TypeAlias = Iterable[tuple[str, Store]]
+
+__all__ = ["ExcludedNodeLayer", "FleetContents", "open_nodes", "read_fleet_contents"]
+
+_FOLDER: Final = "contents"
+_MAX_CACHED_BYTES: Final = 4 << 30
+_MAX_FLEET_BYTES: Final = 1 << 62
+_LAYERS_PER_TASK: Final = 16
+
+
+class ExcludedNodeLayer(NamedTuple):
+    """A layer that is not counted, and the nodes that have it."""
+
+    layer: ExcludedLayer
+    nodes: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FleetContents:
+    """The distinct layers of all nodes.
+
+    Attributes
+    ----------
+    nodes : tuple of str
+        Names.
+    classes : tuple of tuple of int
+        The nodes of each class, numbered in the order of their first nodes.
+    layers : tuple of n_layers StoredContents
+        Each layer once; those that are excluded are not among them.
+    n_rows : (n_layers, 2, 256) int64
+        Of files, then of chunks: contents of each layer whose key begins with each byte.
+    n_bytes, logical_bytes : (n_layers, 2) int64
+        Of files, then of chunks: bytes, each content once; bytes of all copies.
+    class_no, layer_no, n_times : (n,) int64
+        Which class has which layer, and how many times: two records may be of one layer.
+    excluded : tuple of ExcludedNodeLayer
+        What is not counted.
+    n_node_layers : int
+        Layers of all nodes, excluded ones too.
+    """
+
+    nodes: tuple[str, ...]
+    classes: tuple[tuple[int, ...], ...]
+    layers: tuple[StoredContents, ...]
+    n_rows: I64
+    n_bytes: I64
+    logical_bytes: I64
+    class_no: I64
+    layer_no: I64
+    n_times: I64
+    excluded: tuple[ExcludedNodeLayer, ...]
+    n_node_layers: int
+
+    @property
+    def class_sizes(self) -> I64:
+        """(n_classes,) int64, nodes of each class."""
+        return np.array([len(nodes) for nodes in self.classes], np.int64)
+
+    @property
+    def node_copies(self) -> I64:
+        """(n_layers,) int64, how many times all nodes together have each layer."""
+        n_copies = np.zeros(len(self.layers), np.int64)
+        np.add.at(n_copies, self.layer_no, self.n_times * self.class_sizes[self.class_no])
+        return n_copies
+
+
+def open_nodes(fleet: Nodes) -> list[tuple[str, Store]]:
+    """Open all nodes of a fleet."""
+    return list(fleet)
+
+
+def read_fleet_contents(
+    nodes: Sequence[tuple[str, Store]], folder: Path | None = None, **run: Any
+) -> FleetContents:
+    """Find the distinct layers of all nodes, and derive the files of contents that are missing.
+
+    Parameters
+    ----------
+    nodes : sequence of (str, Store)
+        The nodes, each with a name of its own.
+    folder : pathlib.Path, optional
+        The fleet folder, if there is one.
+    **run
+        As for `run_tasks`.
+
+    Returns
+    -------
+    FleetContents
+        Without contents; the files have them.
+
+    Raises
+    ------
+    StoreError
+        If the records of a node cannot be read.
+    """
+    records: dict[_Key, LayerRecord] = {}
+    node_keys = []
+    for _, store in nodes:  # nodes and layers, not rows
+        listed = [(_layer_key(record), record) for record in store.layers()]
+        for key, record in listed:
+            records.setdefault(key, record)
+        node_keys.append([key for key, _ in listed])
+    folders = [str(each / _FOLDER) for each in (folder, cache_folder(os.environ)) if each]
+    found = dict(zip(records, _prepare_all(list(records.values()), folders, run), strict=True))
+    sweep_folder(folders[-1], _MAX_CACHED_BYTES)
+    _exclude_absurd(found, [key for keys in node_keys for key in keys])
+    prepared = {each.layer.name: each for each in found.values() if isinstance(each, _Prepared)}
+    layer_no = {name: number for number, name in enumerate(prepared)}
+    numbers = {
+        key: layer_no[each.layer.name] if isinstance(each, _Prepared) else each
+        for key, each in found.items()
+    }
+    node_layers = [[numbers[key] for key in keys] for keys in node_keys]
+    classes, columns = _find_classes(node_layers)
+    return FleetContents(
+        nodes=tuple(name for name, _ in nodes),
+        classes=classes,
+        layers=tuple(each.layer for each in prepared.values()),
+        n_rows=_stack([each.n_rows for each in prepared.values()], 2, 256),
+        n_bytes=_stack([each.n_bytes for each in prepared.values()], 2),
+        logical_bytes=_stack([each.logical_bytes for each in prepared.values()], 2),
+        class_no=columns[0],
+        layer_no=columns[1],
+        n_times=columns[2],
+        excluded=_list_excluded(node_layers),
+        n_node_layers=sum(map(len, node_keys)),
+    )
+
+
+_Key: TypeAlias = "tuple[str, str]"
+
+
+class _Prepared(NamedTuple):
+    """A layer whose file of contents is there, and what its header says."""
+
+    layer: StoredContents
+    n_rows: I64
+    n_bytes: I64
+    logical_bytes: I64
+
+
+def _layer_key(record: LayerRecord) -> _Key:
+    """Return what is equal only for records of the same layer, so that it is opened once."""
+    return str(record.big_data_path(TOC_KEY)), record.unreadable
+
+
+def _prepare_all(
+    records: Sequence[LayerRecord], folders: Sequence[str], run: Mapping[str, Any]
+) -> list[_Prepared | ExcludedLayer]:
+    blocks = (
+        records[low : low + _LAYERS_PER_TASK] for low in range(0, len(records), _LAYERS_PER_TASK)
+    )
+    results = run_tasks(prepare_layers, blocks, shared=tuple(folders), **run)
+    return [each for block in results for each in block]
+
+
+def prepare_layers(
+    folders: tuple[str, ...], records: Sequence[LayerRecord]
+) -> list[_Prepared | ExcludedLayer]:
+    """Derive the files of contents that are missing, and read the headers of all; the task."""
+    return [_prepare_layer(record, folders) for record in records]
+
+
+def _prepare_layer(record: LayerRecord, folders: tuple[str, ...]) -> _Prepared | ExcludedLayer:
+    try:
+        toc = read_big_data(record, TOC_KEY, MAX_TOC_BYTES)
+        if toc is None:
+            read_stored(record)  # raises if there ought to be one
+            return ExcludedLayer(record, "no TOC")
+        layer = StoredContents(record, hashlib.sha256(toc).hexdigest(), folders)
+        return use_contents(
+            layer, lambda file: _Prepared(layer, file.n_rows, file.n_bytes, file.logical_bytes)
+        )
+    except VecacheError as error:
+        return ExcludedLayer(record, str(error), is_unread=True)
+
+
+def _exclude_absurd(found: dict[_Key, _Prepared | ExcludedLayer], keys: Sequence[_Key]) -> None:
+    """Exclude layers that claim more bytes than sums can hold exactly."""
+    n_times = Counter(each.layer.name for key in keys if isinstance(each := found[key], _Prepared))
+    most, most_on_nodes = MAX_BYTES, _MAX_FLEET_BYTES
+    reasons: dict[str, str] = {}
+    for key, each in found.items():
+        if not isinstance(each, _Prepared):
+            continue
+        name = each.layer.name
+        if name not in reasons:
+            claimed = int(each.logical_bytes.max())
+            room = min(most, most_on_nodes // n_times[name])
+            reasons[name] = too_many_bytes(claimed, room) if claimed > room else ""
+            if not reasons[name]:
+                most -= claimed
+                most_on_nodes -= claimed * n_times[name]
+        if reasons[name]:
+            found[key] = ExcludedLayer(each.layer.record, reasons[name], is_unread=True)
+
+
+def _find_classes(
+    node_layers: Sequence[Sequence[int | ExcludedLayer]],
+) -> tuple[tuple[tuple[int, ...], ...], list[I64]]:
+    """Return the nodes of each class, and the columns class, layer and times."""
+    members: dict[tuple[tuple[int, ...], frozenset[tuple[str, str]]], list[int]] = {}
+    for node, layers in enumerate(node_layers):
+        counted = tuple(sorted(each for each in layers if isinstance(each, int)))
+        unread = frozenset(
+            (each.id, each.reason)
+            for each in layers
+            if isinstance(each, ExcludedLayer) and each.is_unread
+        )
+        members.setdefault((counted, unread), []).append(node)
+    columns = [np.zeros((3, 0), np.int64)]
+    for number, (counted, _) in enumerate(members):
+        layer, n_times = np.unique(np.array(counted, np.int64), return_counts=True)
+        columns.append(np.stack([np.full(len(layer), number), layer, n_times]))
+    return tuple(map(tuple, members.values())), list(np.concatenate(columns, axis=1))
+
+
+def _list_excluded(
+    node_layers: Sequence[Sequence[int | ExcludedLayer]],
+) -> tuple[ExcludedNodeLayer, ...]:
+    """List what is excluded, layers of one id and reason once."""
+    listed: dict[tuple[str, str], tuple[ExcludedLayer, dict[int, None]]] = {}
+    for node, layers in enumerate(node_layers):
+        for each in layers:
+            if isinstance(each, ExcludedLayer):
+                listed.setdefault((each.id, each.reason), (each, {}))[1][node] = None
+    return tuple(ExcludedNodeLayer(layer, tuple(nodes)) for layer, nodes in listed.values())
+
+
+def _stack(rows: Sequence[I64], *shape: int) -> I64:
+    """Stack arrays of one shape; there may be none."""
+    return frozen(np.array(rows, np.int64).reshape(-1, *shape))
