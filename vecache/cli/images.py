@@ -15,12 +15,12 @@ from vecache.text import printable
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from vecache.image.model import Image
     from vecache.store.graphroot import Store
 
-__all__ = ["BadImages", "open_images", "read_image_list"]
+__all__ = ["BadImages", "note_platform", "open_images", "read_image_list"]
 
 _MAX_LIST_BYTES = 1 << 20
 
@@ -71,9 +71,14 @@ def open_images(args: argparse.Namespace, store: Store | None, bad: BadImages) -
                     auth_file=args.authfile,
                 )
             )
+    note_platform(args, images)
+    return images
+
+
+def note_platform(args: argparse.Namespace, images: Sequence[Image]) -> None:
+    """Say that `--platform` did nothing, where that is so."""
     if args.platform is not None and images and not any(image.is_chosen for image in images):
         note("--platform chooses nothing here: no image is one of several platforms")
-    return images
 
 
 def read_image_list(path: str) -> list[str]:

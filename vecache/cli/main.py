@@ -47,6 +47,7 @@ VERBS: dict[str, dict[str, str]] = {
     "Before a pull": {
         "plan": "what it will reuse, fetch and ask for, and what would be best",
         "gather": "which few local layers hold most of the image",
+        "history": "what each tag of a series costs a node that has the one before",
         "demo": "the same on a small sample in the package",
     },
     "In a store": {

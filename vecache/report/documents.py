@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
     from vecache.plan.image_plan import ImagePlan
     from vecache.plan.layer_plan import LayerPlan
+    from vecache.plan.options import PlanOptions
 
-__all__ = ["plan_document", "plan_lines", "plans_document"]
+__all__ = ["options_document", "plan_document", "plan_lines", "plans_document"]
 
 _SCHEMA = "vecache.plan/1"
 _SUMS = ("total_bytes", "missing_bytes", "fetch_bytes", "toc_bytes", "requests")
@@ -37,12 +38,7 @@ def plan_document(plan: ImagePlan) -> dict[str, Any]:
         "schema": _SCHEMA,
         "image": plan.image.reference,
         "store": None if store is None else str(store.path),
-        "options": {
-            "reflink": plan.options.reflink,
-            "hard_links": plan.options.hard_links,
-            "layout": str(plan.options.layout),
-            "parallel": plan.options.parallel,
-        },
+        "options": options_document(plan.options),
         **{name: getattr(plan, name) for name in _SUMS},
         **{name: list(getattr(plan, name)) for name in _BOUNDS},
         **{name: getattr(plan, name) for name in _WHOLE},
@@ -56,6 +52,16 @@ def plan_document(plan: ImagePlan) -> dict[str, Any]:
             "gap": dict(plan.best.excess),
             "unread": [{"layer": each.id, "reason": each.reason} for each in plan.best.unread],
         },
+    }
+
+
+def options_document(options: PlanOptions) -> dict[str, Any]:
+    """Describe how a pull is made."""
+    return {
+        "reflink": options.reflink,
+        "hard_links": options.hard_links,
+        "layout": str(options.layout),
+        "parallel": options.parallel,
     }
 
 

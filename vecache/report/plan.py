@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from vecache.plan.options import PlanOptions
     from vecache.report.terminal import Cell, Screen
 
-__all__ = ["advice", "curve_table", "curve_text", "image_text", "images_text"]
+__all__ = ["advice", "curve_table", "curve_text", "image_text", "images_text", "options_text"]
 
 _REMEDIES = MappingProxyType(
     {
@@ -73,7 +73,7 @@ def image_text(plan: ImagePlan, store: str, screen: Screen, *, seconds: float | 
     rows = [_layer_row(layer) for layer in plan.layers]
     if len(rows) > 1:
         rows.append(("in all", "", *_counts(plan.layers), *_figures(plan.layers)))
-    where = f"into {printable(store)}, {_options_text(plan.options)}"
+    where = f"into {printable(store)}, {options_text(plan.options)}"
     parts = [
         f"Pull of {printable(plan.image.reference)}\n{where}",
         render_table(_COLUMNS, rows, screen),
@@ -98,13 +98,13 @@ def images_text(
     rows = [_image_row(plan.image.reference, plan.layers, plan.best) for plan in plans]
     rows.append(_image_row("in all", layers, best))
     head = f"Pulls of {count(len(plans), 'image')}, one after another\ninto {printable(store)}, "
-    parts = [head + _options_text(plans[0].options), render_table(_IMAGE_COLUMNS, rows, screen)]
+    parts = [head + options_text(plans[0].options), render_table(_IMAGE_COLUMNS, rows, screen)]
     notes = [note] if note else []
     notes += [*_summary(plans, seconds), *_best_lines(layers, best, screen)]
     return "\n\n".join([*parts, "\n".join(notes)])
 
 
-def _options_text(options: PlanOptions) -> str:
+def options_text(options: PlanOptions) -> str:
     """Describe in words how a pull is made."""
     words = [
         "with reflinks" if options.reflink else "without reflinks",
