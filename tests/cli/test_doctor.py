@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pyarrow import parquet
 
 from tests.doctor.damage import CACHE_DAMAGE, DAMAGE, LAYER, whole_store
-from tests.stores import nobody, readable_folder
+from tests.stores import cache_path, nobody, readable_folder
 from vecache.cli.main import main
 
 if TYPE_CHECKING:
@@ -121,3 +121,57 @@ def test_no_store_and_a_store_of_another_user_are_one_line(
     shown = capsys.readouterr()
     assert (shown.out, shown.err.count("\n")) == ("", 1)
     assert "run as the owner of the store" in shown.err
+
+
+def test_a_dry_run_says_what_the_fix_then_does(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = whole_store(tmp_path)
+    good = cache_path(root, LAYER).read_bytes()
+    CACHE_DAMAGE["order"][1](root)
+    bad = cache_path(root, LAYER).read_bytes()
+    leftover = root / "overlay-layers" / ".tmp-vecache-1"
+    leftover.touch()
+    planned = doctor(root, capsys, "--fix", "--dry-run", code=3)
+    assert [(each["remedy"], each["is_done"]) for each in planned["actions"]] == [
+        ("build", False),
+        ("remove", False),
+    ]
+    assert main(["doctor", "--store", str(root), "--fix", "--dry-run"]) == 3
+    shown = capsys.readouterr().out
+    assert shown.startswith(
+        f"to do   build   cache file of layer {LAYER[:12]}\n"
+        f"to do   remove  {leftover}\n\n{root}: 2 things wrong"
+    )
+    assert cache_path(root, LAYER).read_bytes() == bad
+    assert leftover.exists()
+    assert main(["doctor", "--store", str(root), "--fix"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"done    build   cache file of layer {LAYER[:12]}\ndone    remove")
+    assert f"{root}: sound" in shown
+    assert cache_path(root, LAYER).read_bytes() == good
+    assert not leftover.exists()
+    assert doctor(root, capsys, "--fix", code=0)["actions"] == []
+
+
+def test_what_cannot_be_mended_is_still_wrong_after_the_fix(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = whole_store(tmp_path)
+    CACHE_DAMAGE["order"][1](root)
+    DAMAGE["no files"][1](root)
+    document = doctor(root, capsys, "--fix", code=3)
+    assert [each["is_done"] for each in document["actions"]] == [True]
+    assert document["n_wrong"] == 1
+
+
+def test_a_snapshot_is_never_mended(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "node.snapshot"
+    assert main(["snapshot", "--store", str(whole_store(tmp_path)), "-o", str(path)]) == 0
+    capsys.readouterr()
+    assert main(["doctor", "--store", str(path), "--fix", "--dry-run"]) == 3
+    shown = capsys.readouterr()
+    assert (shown.out, shown.err.count("\n")) == ("", 1)
+    assert "run `vecache doctor --fix` on " in shown.err
+    assert main(["doctor", "--dry-run"]) == 2
+    assert "does nothing without --fix" in capsys.readouterr().err

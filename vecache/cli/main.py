@@ -55,7 +55,7 @@ VERBS: dict[str, dict[str, str]] = {
         "lookup": "which layer, path and offset hold a digest",
         "overlap": "what layers and images share, and what each costs alone",
         "rm": "what removing layers or images would free, and cost again",
-        "doctor": "what is wrong with its caches, TOCs and records, and what to do",
+        "doctor": "what is wrong with its caches, TOCs and records; --fix mends caches",
         "index": "all tags sorted on disk, so that a large store answers at once",
         "snapshot": "all that plans of it need, in one file for other machines",
         "export": "all tags as one table for DuckDB, Polars, pandas and Spark",

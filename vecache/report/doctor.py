@@ -1,4 +1,4 @@
-"""Lay out what `vecache doctor` found: one line where all is well, and each broken rule."""
+"""Lay out what `vecache doctor` found and did: one line where all is well, and each broken rule."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from vecache.doctor.check import Diagnosis
+    from vecache.doctor.mend import Action
     from vecache.doctor.rules import Finding
     from vecache.report.terminal import Screen
 
@@ -20,7 +21,7 @@ __all__ = ["doctor_document", "doctor_table", "doctor_text"]
 _MOST_SHOWN = 8
 
 
-def doctor_document(result: Diagnosis) -> dict[str, Any]:
+def doctor_document(result: Diagnosis, actions: Sequence[Action]) -> dict[str, Any]:
     """Return the JSON document."""
     return {
         "schema": "vecache.doctor/1",
@@ -32,6 +33,16 @@ def doctor_document(result: Diagnosis) -> dict[str, Any]:
         "n_wrong": len(result.wrong),
         "n_hints": len(result.hints),
         "findings": [_finding_document(finding) for finding in result.findings],
+        "actions": [
+            {
+                "remedy": str(action.remedy),
+                "layer": action.layer,
+                "path": action.path,
+                "is_done": action.is_done,
+                "error": action.error,
+            }
+            for action in actions
+        ],
     }
 
 
@@ -60,10 +71,13 @@ def doctor_table(result: Diagnosis) -> Any:
     return pa.Table.from_pylist(rows, schema)
 
 
-def doctor_text(result: Diagnosis, screen: Screen, *, show_hints: bool) -> str:
+def doctor_text(
+    result: Diagnosis, actions: Sequence[Action], screen: Screen, *, show_hints: bool
+) -> str:
     """Return the lines for people."""
     shown = result.findings if show_hints else result.wrong
-    blocks = [_verdict(result, screen, show_hints=show_hints)]
+    blocks = ["\n".join(_action_line(action, screen) for action in actions)] if actions else []
+    blocks += [_verdict(result, screen, show_hints=show_hints)]
     for _, findings in groupby(shown, key=lambda finding: (finding.rule, finding.advice)):
         blocks.append("\n".join(_block(list(findings), screen)))
     return "\n\n".join(blocks)
@@ -98,3 +112,13 @@ def _block(findings: Sequence[Finding], screen: Screen) -> Iterator[str]:
     if len(findings) > _MOST_SHOWN:
         yield f"  and {len(findings) - _MOST_SHOWN:,} more; --json lists all"
     yield screen.paint(f"  To do: {findings[0].advice}", "dim")
+
+
+def _action_line(action: Action, screen: Screen) -> str:
+    state = "done" if action.is_done else "to do" if action.error is None else "failed"
+    style = {"done": "green", "failed": "red"}.get(state, "yellow")
+    what = action.path
+    if action.layer is not None and action.remedy != "remove":
+        what = f"cache file of layer {action.layer[:12]}"
+    reason = "" if action.error is None else f": {action.error}"
+    return f"{screen.paint(f'{state:<6}', style)}  {action.remedy:<6}  {printable(what + reason)}"
