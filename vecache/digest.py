@@ -76,6 +76,7 @@ WANTED_DIGEST = "wanted sha256:, sha384: or sha512: and lower-case hex of the fu
 """The end of messages about a text that is not a digest."""
 
 _HEX = np.frombuffer("".join(f"{i:02x}" for i in range(256)).encode(), np.uint16)
+_ROWS_PER_BLOCK = 1 << 16
 _BAD = 0x100
 _BYTE = np.full(1 << 16, _BAD, np.uint16)  # two ASCII digits read as one uint16 -> byte or _BAD
 _BYTE[_HEX] = np.arange(256)
@@ -241,18 +242,18 @@ def parse_digests(texts: Sequence[str | bytes | None] | BinaryColumn) -> Digests
     raw = np.zeros((len(array), RAW_BYTES[Algorithm.SHA256]), np.uint8)
     for which, n_raw in RAW_BYTES.items():  # three algorithms, not rows
         n_text = PREFIX_BYTES + 2 * n_raw
-        rows = np.flatnonzero(lengths == n_text)
-        if not len(rows):
-            continue
-        text = _fixed_width(data, starts[rows], n_text)
-        values = _read_hex(text)
-        if values.max() >= _BAD or (text[:, :PREFIX_BYTES] != which.prefix).any():
-            is_good = (values < _BAD).all(axis=1)
-            is_good &= (text[:, :PREFIX_BYTES] == which.prefix).all(axis=1)
-            rows, values = rows[is_good], values[is_good]
-        algorithm[rows] = which
-        if which is Algorithm.SHA256:
-            raw[rows] = values
+        of_length = np.flatnonzero(lengths == n_text)
+        for first in range(0, len(of_length), _ROWS_PER_BLOCK):  # a row takes 300 bytes meanwhile
+            rows = of_length[first : first + _ROWS_PER_BLOCK]
+            text = _fixed_width(data, starts[rows], n_text)
+            values = _read_hex(text)
+            if values.max() >= _BAD or (text[:, :PREFIX_BYTES] != which.prefix).any():
+                is_good = (values < _BAD).all(axis=1)
+                is_good &= (text[:, :PREFIX_BYTES] == which.prefix).all(axis=1)
+                rows, values = rows[is_good], values[is_good]
+            algorithm[rows] = which
+            if which is Algorithm.SHA256:
+                raw[rows] = values
     return Digests(frozen(algorithm), frozen(raw), array)
 
 

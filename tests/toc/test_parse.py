@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import tracemalloc
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -26,6 +27,9 @@ from vecache.toc.entries import ChunkKind, EntryKind
 from vecache.toc.exact import parse_exact
 from vecache.toc.fast import parse_fast
 from vecache.toc.parse import MAX_TOC_BYTES, Toc
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 GOLDEN_TOCS = [golden_toc(store, layer) for store, layer in small_layers()]
 SHA = b"sha256:" + b"0" * 64
@@ -114,6 +118,16 @@ def test_debian_tocs_take_the_fast_path_and_agree() -> None:
         assert by_fast(data) == by_fast(data, 100_000) == by_exact(data)
 
 
+def peak_bytes(call: Callable[[], object]) -> int:
+    """The most memory of Python that a call takes at a time."""
+    tracemalloc.start()
+    try:
+        call()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
 def one(entry: bytes) -> bytes:
     return b'{"version":1,"entries":[' + entry + b"]}"
 
@@ -161,6 +175,14 @@ ONE_ENTRY: dict[str, tuple[bytes, dict[str, Any]]] = {
     "a text that says null": (b'{"name":"null, null"}', {"name": b"null, null"}),
     "invalid digest": (b'{"digest":"sha256:ABC"}', {"digest": b"sha256:ABC"}),
     "fields of eStargz": (b'{"userName":"a","groupName":"b","innerOffset":1}', {}),
+    "skipped values of all kinds": (
+        rb'{"x":[0,-0.5,1e9,1E-400,0.1e37,12e307,"\"\u00e9",true,false,null,[],{},[[]]],"name":"a"}',
+        {"name": b"a"},
+    ),
+    "skipped brackets in brackets": (
+        rb'{"x": {"":{"a":[1,{"b":[ ] , "c" : { } }],"d":[[1],2]}}, "name" :"a"}',
+        {"name": b"a"},
+    ),
     "those with odd values": (b'{"userName":1,"innerOffset":"b"}', {}),
     "time with zone": (b'{"modtime":"2024-02-29T07:08:09.5-07:00"}', {}),
 }
@@ -244,6 +266,22 @@ REFUSED = {
     "infinity": b'{"x":-Infinity}',
     "number beyond float64": b'{"x":1e400}',
     "number beyond float32": b'{"x":0.1e99}',
+    "negative number beyond float64": b'{"x":[1,-1e400]}',
+    "digits beyond float64 with an exponent": b'{"x":' + b"9" * 400 + b"e1}",
+    "skipped array with a comma too many": b'{"x":[1,]}',
+    "skipped object with a comma too many": b'{"x":{"a":1,}}',
+    "skipped array that begins with a comma": b'{"x":[,1]}',
+    "skipped brackets crossed": b'{"x":[{"a":[1}]]}',
+    "skipped empty brackets crossed": b'{"x":[}}',
+    "skipped field without a value": b'{"x":{"a"}}',
+    "skipped name that is a number": b'{"x":{1:1}}',
+    "skipped number cut short": b'{"x":[1.]}',
+    "skipped exponent cut short": b'{"x":[1e+]}',
+    "skipped number with two points": b'{"x":[1.2.3]}',
+    "skipped leading zero": b'{"x":[01]}',
+    "skipped word cut short": b'{"x":[tru]}',
+    "skipped text cut short": b'{"x":["a]}',
+    "skipped array cut short": b'{"x":[1,[2',
     "trailing comma": one(b"{},"),
     "comment": b"{}//",
     "bad time": one(b'{"modtime":"2024-13-01T00:00:00Z"}'),
@@ -316,10 +354,67 @@ def test_a_document_over_the_limit_is_refused() -> None:
         Toc.parse(b" " * (MAX_TOC_BYTES + 1))
 
 
-def test_nothing_but_objects_is_refused_before_it_takes_memory() -> None:
-    data = b'{"entries":[' + b"{}," * 2_000_000 + b"{}]}"
-    with pytest.raises(TocError, match="objects and arrays"):
-        Toc.parse(data)
+# Small when compressed, and each takes gigabytes, or half a minute, where every value is kept.
+BOMBS = {
+    "objects": (b'{"entries":[', b"{},", b"{}]}", "objects and arrays"),
+    "texts": (b'{"x":[', b'"ab",', b'""]}', "values"),
+    "integers": (b'{"x":[', b"0,", b"0]}", "values"),
+    "floats": (b'{"x":[', b"0e1,", b"0]}", "values"),
+    "large exponents": (b'{"x":[', b"0e99" + b" " * 12 + b",", b"0]}", "large exponents"),
+    "fields": (b'{"entries":[{', b'"u":0,', b'"uid":0}]}', "values"),
+    "escapes": (b'{"entries":[{"name":"', rb"\u00e9", b'"}]}', "escapes"),
+    "attributes": (
+        b'{"entries":[{"xattrs":{',
+        b'"user.a":"aaaaaaaa",',
+        b'"b":""}}]}',
+        "extended attributes",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BOMBS)
+def test_a_document_of_small_values_is_refused_before_it_takes_memory(case: str) -> None:
+    begin, unit, end, reason = BOMBS[case]
+    n_units = 1_100_000 if case == "large exponents" else 2_500_000
+    with pytest.raises(TocError, match=reason):
+        Toc.parse(begin + unit * n_units + end)
+
+
+def test_what_is_skipped_takes_no_memory() -> None:
+    data = (
+        b'{"x":['
+        + b'"ab",' * 900_000
+        + b'""],"entries":[{"x":{"a":['
+        + b"1.5," * 99_000
+        + b"0]}}]}"
+    )
+    assert len(Toc.parse(data).entries) == 1
+    assert peak_bytes(lambda: Toc.parse(data)) < 2 * len(data)
+
+
+def test_an_entry_of_many_fields_takes_no_memory() -> None:
+    data = one(b"{" + b'"UID":1,' * 900_000 + b'"size":7}')
+    assert Toc.parse(data).entries.size.tolist() == [7]
+    assert peak_bytes(lambda: Toc.parse(data)) < 2 * len(data)
+
+
+def test_as_many_times_as_there_are_are_checked() -> None:
+    times = [b'"modtime":"2024-01-01T00:00:00.%06dZ"' % n for n in range(70_000)]
+    assert len(Toc.parse(one(b"{" + b",".join(times) + b"}")).entries) == 1
+    for bad in (0, 65_536, 69_999):
+        changed_times = [*times[:bad], b'"modtime":"now"', *times[bad + 1 :]]
+        with pytest.raises(TocError, match="'now' is not an RFC 3339 time"):
+            Toc.parse(one(b"{" + b",".join(changed_times) + b"}"))
+
+
+def test_entries_and_attributes_beyond_one_block_keep_their_order() -> None:
+    entries = [b'{"NAME":"%d","xattrs":{"b":"%d","a":"x"}}' % (n, n) for n in range(20_000)]
+    data = b'{"entries":[' + b",".join(entries) + b"]}"
+    parsed = Toc.parse(data).entries
+    assert parsed.name.to_pylist() == [b"%d" % n for n in range(20_000)]
+    assert parsed.xattrs.entry_row.tolist() == [n // 2 for n in range(40_000)]
+    assert parsed.xattrs.name.to_pylist() == [b"a", b"b"] * 20_000
+    assert parsed.xattrs.value[39_999].as_py() == b"19999"
 
 
 def test_what_else_a_toc_says() -> None:

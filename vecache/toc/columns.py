@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from vecache.arrays import I64, U8, BinaryColumn, Bool
     from vecache.toc.entries import Xattrs
 
-__all__ = ["INTEGERS", "TEXTS", "TIMES", "ParsedToc", "build_entries"]
+__all__ = ["INTEGERS", "MAX_XATTRS", "TEXTS", "TIMES", "ParsedToc", "build_entries", "check_times"]
 
 TEXTS = ("type", "name", "linkName", "digest", "chunkDigest", "chunkType")
 INTEGERS = (
@@ -44,6 +44,9 @@ INTEGERS = (
     "chunkOffset",
 )
 TIMES = ("modtime", "accesstime", "changetime")
+
+MAX_XATTRS = 4_000_000
+"""Most extended attributes of a document, each of which takes some hundred bytes of memory."""
 
 _KINDS = tuple(kind.name.lower().encode() for kind in EntryKind if kind)
 _CHUNK_KINDS = (b"", b"zeros")
@@ -68,9 +71,7 @@ def build_entries(parsed: ParsedToc) -> Entries:
     for text in parsed.tar_split_digests:  # one or none
         if not is_digest(text.decode("latin-1")):
             raise TocError(f"tarSplitDigest: {quoted(text)} is not a digest")
-    row = find_bad_time(parsed.times)
-    if row >= 0:
-        raise TocError(f"{quoted(parsed.times[row].as_py())} is not an RFC 3339 time")
+    check_times(parsed.times)
     texts, numbers = parsed.texts, parsed.integers
     kind = _codes(texts["type"], _KINDS, first=EntryKind.REG, other=EntryKind.OTHER)
     is_empty = (kind == EntryKind.REG) & (numbers["size"] == 0)
@@ -93,6 +94,13 @@ def build_entries(parsed: ParsedToc) -> Entries:
         chunk_digest=parse_digests(texts["chunkDigest"]),
         xattrs=parsed.xattrs,
     )
+
+
+def check_times(times: BinaryColumn) -> None:
+    """Raise a `TocError` for the first text that Go would not parse as a time."""
+    row = find_bad_time(times)
+    if row >= 0:
+        raise TocError(f"{quoted(times[row].as_py())} is not an RFC 3339 time")
 
 
 def _codes(texts: BinaryColumn, values: Sequence[bytes], *, first: int, other: int) -> U8:

@@ -14,150 +14,82 @@ UTF-8 or not, this parser gives Go's answer:
 jsoniter also accepts documents that this parser refuses. No writer makes them, and to guess what
 they mean would hide damage. All classes, each with a test:
 
-1. No opening bracket (`"entries":]`), or a comma in its stead (`"entries":,{}]`).
+1. No opening bracket (`"entries":]}`), or a comma in its stead (`"entries":,{}]`).
 2. `{` for the comma between fields, `[` for the comma between entries.
 3. A field without a name or a value in the stead of the closing bracket (`[{"name":"a","":]`).
 4. In a field that is skipped, a number with leading zeros, no integer part or a plus, each after a
    minus sign (`-01`, `-.5`, `-+0.5e1`).
 5. Control characters in a text, after an escape.
 6. Integers beyond 64 bits, some of which jsoniter wraps (21000000000000000000).
-7. Nesting deeper than Python's own limit, about 1,000 levels (jsoniter: 10,000).
+7. Nesting deeper than 1,000 levels (jsoniter: 10,000).
+8. More extended attributes in an entry than a file of Linux can have; a million numbers with large
+   exponents. What is absurd in any document is refused in `parse`.
 
-The first five are not JSON. Memory is about 15 times the document at worst, 5 times as a rule.
+The first five are not JSON. A field of an entry takes one match of an expression and one store into
+a list; what is skipped takes less (`skip`). Memory grows with the columns alone: lists hold some
+thousand entries before they become columns.
 
-Source: containers/storage pkg/chunked/cache_linux.go unmarshalToc; json-iterator/go 1.1.12
-iter_object.go, iter_array.go, iter_int.go, iter_str.go, iter_skip.go, iter_skip_strict.go.
+Source: containers/storage pkg/chunked/cache_linux.go unmarshalToc.
 """
 
 from __future__ import annotations
 
-import json
-import re
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pyarrow as pa
 
 from vecache.arrays import frozen
 from vecache.errors import TocError
-from vecache.toc.columns import INTEGERS, TEXTS, TIMES, ParsedToc
+from vecache.toc.columns import INTEGERS, MAX_XATTRS, TEXTS, TIMES, ParsedToc, check_times
 from vecache.toc.entries import Xattrs
+from vecache.toc.json_reader import JsonReader
+from vecache.toc.skip import compile_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from vecache.arrays import I64, BinaryColumn
 
-__all__ = ["parse_exact", "unescape"]
+__all__ = ["parse_exact"]
 
-_TOP_FIELDS = {name.lower().encode(): name for name in ("version", "entries", "tarSplitDigest")}
-_ENTRY_FIELDS = {name.lower().encode(): name for name in (*TEXTS, *INTEGERS, *TIMES, "xattrs")}
+_TOP_FIELDS: Final = {
+    name.lower().encode(): name for name in ("version", "entries", "tarSplitDigest")
+}
+_ENTRY_FIELDS: Final = {
+    name.lower().encode(): name for name in (*TEXTS, *INTEGERS, *TIMES, "xattrs")
+}
+_BLOCK_ENTRIES: Final = 1 << 13
+_TIME_NAMES: Final = tuple(name.encode() for name in TIMES)
+_NO_FIELD: Final = (b"", None, None, b"")
+_MAX_SPELLINGS: Final = 100
+_MAX_TIMES: Final = 1 << 16  # distinct ones, before they are checked
+_MAX_XATTRS_OF_ENTRY: Final = 1 << 16  # the kernel's XATTR_LIST_MAX: bytes of names
 
-_ESCAPE = re.compile(
-    rb"\\(?:u([dD][89a-fA-F][0-9a-fA-F]{2})(?:\\u([0-9a-fA-F]{4}))?|u([0-9a-fA-F]{4})|.)",
-    re.DOTALL,
+_PLAIN_TEXT = rb'"([^"\\\x00-\x1f]*+)"'
+# A field of an entry as nearly all are, and the comma or the bracket behind it.
+_FIELD: Final = compile_json(
+    rb"_" + _PLAIN_TEXT + rb"_:_(?:" + _PLAIN_TEXT + rb"|(-?(?:0|[1-9][0-9]{0,17})))_([,}])"
 )
-_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
-_FLOAT32_OVERFLOW = float.fromhex("0x1.ffffffp127")
+_XATTR: Final = compile_json(rb'_"([^"\\\x00-\x1f]++)"_:_' + _PLAIN_TEXT + rb"_([,}])")
 
 
 def parse_exact(data: bytes) -> ParsedToc:
     """Parse a TOC; raise a `TocError` for what Go refuses and for what is not JSON."""
+    reader, columns = JsonReader(data), _Columns()
     version = 0
     tar_split_digests = []
-    entries: list[Any] = []
-    for name, value in _fields(_load(data), _TOP_FIELDS, "the document"):
-        if name == "version":
-            version = _integer(name, value)
-        elif name == "tarSplitDigest":
-            tar_split_digests.append(_text(name, value))
-        elif isinstance(value, list):
-            entries += value
-        elif value is not None:
-            raise TocError("entries: wanted an array")
-    return _collect(version, tar_split_digests, entries)
-
-
-def unescape(texts: list[bytes]) -> list[bytes]:
-    r"""Unescape JSON texts, given without their quotes; raise a `TocError` for a bad escape.
-
-    Examples
-    --------
-    >>> unescape([rb"\u0061", rb"\\n"])
-    [b'a', b'\\n']
-    """
-    loaded = _load(b'["' + b'","'.join(texts) + b'"]')
-    return [text.encode("latin-1") for text in loaded]
-
-
-def _load(data: bytes) -> Any:
-    """Load JSON; objects become tuples of pairs, texts hold one character a byte."""
-    text = (_ESCAPE.sub(_unescape, data) if b"\\u" in data else data).decode("latin-1")
-    try:
-        return json.loads(
-            text,
-            object_pairs_hook=tuple,
-            parse_int=_parse_int,
-            parse_float=_parse_float,
-            parse_constant=_refuse_constant,
-        )
-    except json.JSONDecodeError as error:
-        raise TocError(f"not JSON, near byte {error.pos}: {error.msg}") from None
-    except RecursionError:
-        raise TocError("nested too deeply") from None
-
-
-def _unescape(escape: re.Match[bytes]) -> bytes:
-    r"""Return a `\u` escape as the UTF-8 that jsoniter makes of it; ASCII is left to `json`."""
-    lead, trail, plain = escape.groups()
-    if plain is not None:
-        code = int(plain, 16)
-        return escape[0] if code < 0x80 else chr(code).encode()
-    if lead is None:
-        return escape[0]
-    if trail is None:
-        return _REPLACEMENT.encode()
-    high, low = int(lead, 16), int(trail, 16)
-    if high < 0xDC00 and 0xDC00 <= low < 0xE000:
-        return chr(0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00)).encode()
-    if low < 0x80:
-        return _REPLACEMENT.encode() + b"\\u" + trail
-    return (_REPLACEMENT + (_REPLACEMENT if 0xD800 <= low < 0xE000 else chr(low))).encode()
-
-
-def _parse_int(digits: str) -> int | float:
-    # More digits than 64 bits have, so `_integer` refuses it. `int` would take quadratic time.
-    return int(digits) if len(digits) <= 20 else 0.0
-
-
-def _parse_float(digits: str) -> float:
-    # jsoniter skips a number with an exponent by reading it: as float32 where it begins with 0.
-    if "e" in digits.lower():
-        limit = _FLOAT32_OVERFLOW if digits.startswith("0") else float("inf")
-        if abs(float(digits)) >= limit:
-            raise TocError(f"{digits[:40]} is too large for a number")
-    return 0.0
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise TocError(f"{name} is not JSON")
-
-
-def _fields(value: Any, known: dict[bytes, str], what: str) -> Iterator[tuple[str, Any]]:
-    """Yield the known fields of an object; null has none."""
-    for name, field in _pairs(value, what):
-        folded = known.get(_fold(name))
-        if folded is not None:
-            yield folded, field
-
-
-def _pairs(value: Any, what: str) -> Iterator[tuple[bytes, Any]]:
-    if value is None:
-        return
-    if not isinstance(value, tuple):
-        raise TocError(f"{what}: wanted an object")
-    for name, field in value:
-        if not name:
-            raise TocError(f"{what}: a field without a name")
-        yield name.encode("latin-1"), field
+    for name in reader.fields("the document"):
+        known = _TOP_FIELDS.get(_fold(name))
+        if known == "version":
+            version = reader.integer(known)
+        elif known == "tarSplitDigest":
+            tar_split_digests.append(reader.text(known))
+        elif known == "entries":
+            for _ in reader.elements(known):
+                columns.read_entry(reader)
+        else:
+            reader.skip()
+    reader.finish()
+    return columns.finish(version, tar_split_digests)
 
 
 def _fold(name: bytes) -> bytes:
@@ -168,47 +100,137 @@ def _fold(name: bytes) -> bytes:
     return name.lower()
 
 
-def _integer(name: str, value: Any) -> int:
-    if type(value) is not int or not -(2**63) <= value < 2**63:
-        raise TocError(f"{name}: wanted an integer of 64 bits")
-    return value
+class _Columns:
+    """Collects entries in columns, one entry after the other: order and repeats matter."""
 
+    def __init__(self) -> None:
+        self._text_parts: dict[str, list[BinaryColumn]] = {name: [] for name in TEXTS}
+        self._integer_parts: dict[str, list[I64]] = {name: [] for name in INTEGERS}
+        self._xattr_parts: list[Xattrs] = []
+        self._times: dict[bytes, None] = {}  # distinct, in order: messages name the first bad one
+        self._n_done = 0
+        self._n_xattrs = 0
+        self._start_block()
 
-def _text(name: str, value: Any) -> bytes:
-    if value is None:
-        return b""
-    if not isinstance(value, str):
-        raise TocError(f"{name}: wanted a text")
-    return value.encode("latin-1")
+    def _start_block(self) -> None:
+        self._texts = {name.encode(): [b""] * _BLOCK_ENTRIES for name in TEXTS}
+        self._integers = {name.encode(): [0] * _BLOCK_ENTRIES for name in INTEGERS}
+        self._xattrs: list[tuple[int, bytes, bytes]] = []
+        self._row = 0
 
-
-def _collect(version: int, tar_split_digests: list[bytes], entries: list[Any]) -> ParsedToc:
-    """Collect the entries in columns, one entry after the other: order and repeats matter."""
-    texts = {name: [b""] * len(entries) for name in TEXTS}
-    integers = {name: [0] * len(entries) for name in INTEGERS}
-    times: dict[bytes, None] = {}  # distinct, in order: messages name the first bad one
-    xattrs: list[tuple[int, bytes, bytes]] = []
-    for row, entry in enumerate(entries):
-        of_entry: dict[bytes, bytes] = {}
-        for name, value in _fields(entry, _ENTRY_FIELDS, "an entry"):
-            if name == "xattrs":
-                of_entry = {key: _text("xattrs", text) for key, text in _pairs(value, "xattrs")}
-            elif name in TIMES:
-                times[_text(name, value)] = None
-            elif name in texts:
-                texts[name][row] = _text(name, value)
+    def read_entry(self, reader: JsonReader) -> None:
+        """Read one entry, which may be null."""
+        # A field as nearly all are takes one match here, any other one several.
+        row, texts, integers, times = self._row, self._texts, self._integers, self._times
+        xattrs: dict[bytes, bytes] = {}
+        is_open = reader.open_object("an entry")
+        while is_open:
+            found = _FIELD.match(reader.data, reader.at)
+            name, text, number, mark = _NO_FIELD if found is None else found.groups()
+            if name in texts and text is not None:
+                texts[name][row] = text
+            elif name in integers and number is not None:
+                integers[name][row] = int(number)
+            elif name in _TIME_NAMES and text is not None:
+                times[text] = None
+                if len(times) > _MAX_TIMES:
+                    self._check_times()
             else:
-                integers[name][row] = _integer(name, value)
-        xattrs += [(row, key, of_entry[key]) for key in sorted(of_entry)]
-    return ParsedToc(
-        version=version,
-        tar_split_digests=tar_split_digests,
-        texts={name: pa.array(values, pa.binary()) for name, values in texts.items()},
-        integers={name: np.array(values, np.int64) for name, values in integers.items()},
-        times=pa.array(list(times), pa.binary()),
-        xattrs=Xattrs(
-            entry_row=frozen(np.array([row for row, _, _ in xattrs], np.int64)),
-            name=pa.array([key for _, key, _ in xattrs], pa.binary()),
-            value=pa.array([text for _, _, text in xattrs], pa.binary()),
-        ),
-    )
+                found = None
+            if found is not None:
+                reader.at, is_open = found.end(), mark == b","
+                continue
+            name = reader.field_name("an entry")
+            known = _ENTRY_FIELDS.get(_fold(name))
+            if known == "xattrs":
+                xattrs = _read_xattrs(reader)
+            else:
+                self._read_field(reader, known)
+                self._add_spelling(name, known)
+            is_open = reader.has_next_field()
+        self._xattrs += [(self._n_done + row, key, xattrs[key]) for key in sorted(xattrs)]
+        self._row += 1
+        if self._row == _BLOCK_ENTRIES or len(self._xattrs) > _MAX_XATTRS_OF_ENTRY:
+            self._finish_block()
+
+    def _read_field(self, reader: JsonReader, name: str | None) -> None:
+        """Read a field in any letter case, with escapes or null; skip one without a name here."""
+        if name is None:
+            reader.skip()
+        elif name in TIMES:
+            self._times[reader.text(name)] = None
+            if len(self._times) > _MAX_TIMES:
+                self._check_times()
+        elif name in TEXTS:
+            self._texts[name.encode()][self._row] = reader.text(name)
+        else:
+            self._integers[name.encode()][self._row] = reader.integer(name)
+
+    def _add_spelling(self, name: bytes, known: str | None) -> None:
+        """Let a name in other letter case be found at once the next time in this block."""
+        if known is None or len(self._texts) + len(self._integers) > _MAX_SPELLINGS:
+            return
+        if known in TEXTS:
+            self._texts[name] = self._texts[known.encode()]
+        elif known in INTEGERS:
+            self._integers[name] = self._integers[known.encode()]
+
+    def _check_times(self) -> None:
+        check_times(pa.array(list(self._times), pa.binary()))
+        self._times.clear()
+
+    def _finish_block(self) -> None:
+        n_rows = self._row
+        for name in TEXTS:
+            texts = self._texts[name.encode()][:n_rows]
+            self._text_parts[name].append(pa.array(texts, pa.binary()))
+        for name in INTEGERS:
+            integers = self._integers[name.encode()][:n_rows]
+            self._integer_parts[name].append(np.array(integers, np.int64))
+        rows, keys, values = zip(*self._xattrs, strict=True) if self._xattrs else ((), (), ())
+        self._xattr_parts.append(
+            Xattrs(
+                np.array(rows, np.int64), pa.array(keys, pa.binary()), pa.array(values, pa.binary())
+            )
+        )
+        self._n_xattrs += len(rows)
+        if self._n_xattrs > MAX_XATTRS:
+            raise TocError(f"found over {MAX_XATTRS:,} extended attributes")
+        self._n_done += n_rows
+        self._start_block()
+
+    def finish(self, version: int, tar_split_digests: list[bytes]) -> ParsedToc:
+        """Return the columns of all entries."""
+        self._finish_block()
+        parts, self._xattr_parts = self._xattr_parts, []
+        return ParsedToc(
+            version=version,
+            tar_split_digests=tar_split_digests,
+            texts={name: pa.concat_arrays(self._text_parts.pop(name)) for name in TEXTS},
+            integers={name: np.concatenate(self._integer_parts.pop(name)) for name in INTEGERS},
+            times=pa.array(list(self._times), pa.binary()),
+            xattrs=Xattrs(
+                entry_row=frozen(np.concatenate([part.entry_row for part in parts])),
+                name=pa.concat_arrays([part.name for part in parts]),
+                value=pa.concat_arrays([part.value for part in parts]),
+            ),
+        )
+
+
+def _read_xattrs(reader: JsonReader) -> dict[bytes, bytes]:
+    xattrs: dict[bytes, bytes] = {}
+    n_fields = 0
+    is_open = reader.open_object("xattrs")
+    while is_open:
+        found = _XATTR.match(reader.data, reader.at)
+        if found is not None:
+            key, text, mark = found.groups()
+            reader.at, is_open = found.end(), mark == b","
+        else:
+            key, text = reader.field_name("xattrs"), reader.text("xattrs")
+            is_open = reader.has_next_field()
+        xattrs[key] = text
+        n_fields += 1
+        if n_fields > _MAX_XATTRS_OF_ENTRY:
+            raise TocError(f"an entry has over {_MAX_XATTRS_OF_ENTRY:,} extended attributes")
+    return xattrs

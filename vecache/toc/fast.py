@@ -26,7 +26,7 @@ import numpy as np
 import pyarrow as pa
 
 from vecache.arrays import frozen
-from vecache.toc.columns import INTEGERS, TEXTS, TIMES, ParsedToc
+from vecache.toc.columns import INTEGERS, MAX_XATTRS, TEXTS, TIMES, ParsedToc
 from vecache.toc.entries import Xattrs
 from vecache.toc.scan import FIELDS, PAD_BYTES, Fields, find_quotes, parse_integers, scan_entries
 
@@ -59,6 +59,7 @@ def parse_fast(data: bytes, piece_bytes: int = _PIECE_BYTES) -> ParsedToc | None
         return None
     buffer = _copy_entries(data, head.end(), tail.start(), piece_bytes)
     columns = None if buffer is None else _read_pieces(buffer, piece_bytes)
+    del buffer
     xattrs = None if columns is None else _sort_xattrs(columns)
     if columns is None or xattrs is None:
         return None
@@ -66,7 +67,10 @@ def parse_fast(data: bytes, piece_bytes: int = _PIECE_BYTES) -> ParsedToc | None
     return ParsedToc(
         version=int(head[1] or 0),
         tar_split_digests=[] if tail[1] is None else [tail[1]],
-        texts={name: pa.concat_arrays([piece.texts[name] for piece in columns]) for name in TEXTS},
+        # Of a large document the pieces of one column are dropped before the next is joined.
+        texts={
+            name: pa.concat_arrays([each.texts.pop(name) for each in columns]) for name in TEXTS
+        },
         integers=dict(zip(INTEGERS, integers, strict=True)),
         times=pa.concat_arrays([piece.times for piece in columns]),
         xattrs=xattrs,
@@ -205,6 +209,8 @@ def _gather(buffer: U8, start: I64, end: I64, which: I64 | None = None) -> Binar
 
 def _sort_xattrs(pieces: Sequence[_Columns]) -> Xattrs | None:
     """Sort extended attributes by entry and name; None if an entry has one twice."""
+    if sum(len(piece.xattr_entry) for piece in pieces) > MAX_XATTRS:
+        return None
     names = pa.concat_arrays([piece.xattr_name for piece in pieces])
     values = pa.concat_arrays([piece.xattr_value for piece in pieces])
     first = np.cumsum([0] + [piece.n_entries for piece in pieces])

@@ -1,6 +1,6 @@
 """Parse a table of contents: from the bytes of its JSON to columns.
 
-1. Refuse a document that is larger than containers/storage accepts, or holds too many objects.
+1. Refuse a document that is larger than containers/storage accepts, or holds too many values.
 2. `fast` parses documents as writers lay them out; `exact` parses all others as Go does.
 3. `columns` fills in defaults, codes and digests, and checks times, the same for both.
 
@@ -14,8 +14,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from vecache.errors import TocError
 from vecache.text import html_table
@@ -33,8 +31,15 @@ __all__ = ["MAX_TOC_BYTES", "Toc"]
 MAX_TOC_BYTES = 150 << 20
 """The largest TOC that is read (upstream: maxTocSize)."""
 
-_MIN_ENTRY_BYTES = 24
-_FREE_OBJECTS = 1_000_000  # a document may have as many, whatever its size
+# A few kilobytes may be decompressed to a document of nothing but small values, each of which takes
+# far more time and memory than its bytes. In a real TOC there are some 30 bytes a value, 300 an
+# entry, and next to no escapes.
+_FREE_COUNT = 1_000_000  # a document may have as many of each, whatever its size
+_LIMITS = (
+    ("objects and arrays", (b"{", b"["), 128),
+    ("values", (b",",), 12),
+    ("escapes", (b"\\",), 64),
+)  # what is counted, the bytes that mark it, and how many bytes a document must have for one more
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -130,12 +135,8 @@ class Toc:
 def _check_size(data: bytes) -> None:
     if len(data) > MAX_TOC_BYTES:
         raise TocError(f"found {len(data):,} bytes, wanted at most {MAX_TOC_BYTES:,}")
-    # Every object and array takes some 150 bytes of memory, so a document of nothing else would
-    # take fifty times its own size. No entry of a real TOC is shorter than 24 bytes.
-    view = np.frombuffer(data, np.uint8)
-    n_objects = sum(int(np.count_nonzero(view == bracket)) for bracket in b"{[")
-    limit = _FREE_OBJECTS + len(data) // _MIN_ENTRY_BYTES
-    if n_objects > limit:
-        raise TocError(
-            f"found {n_objects:,} objects and arrays, wanted at most {limit:,} in so few bytes"
-        )
+    for what, marks, n_bytes in _LIMITS:
+        found = sum(data.count(mark) for mark in marks)
+        limit = _FREE_COUNT + len(data) // n_bytes
+        if found > limit:
+            raise TocError(f"found {found:,} {what}, wanted at most {limit:,} in so few bytes")

@@ -25,7 +25,7 @@ import numpy as np
 from vecache.arrays import ragged_arange
 from vecache.errors import TocError
 from vecache.toc.columns import INTEGERS, TEXTS, TIMES
-from vecache.toc.exact import unescape
+from vecache.toc.json_reader import unescape
 
 if TYPE_CHECKING:
     import numpy.typing as npt
