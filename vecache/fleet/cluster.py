@@ -190,16 +190,18 @@ class _Cluster:
 
     def __enter__(self) -> Self:
         distributed = _import_distributed()
-        with warnings.catch_warnings(action="ignore"):  # of versions: ours is checked below
-            try:
+        try:
+            _greet(self._scheduler)
+            with warnings.catch_warnings(action="ignore"):  # of versions: ours is checked below
                 self._client = distributed.Client(
                     self._scheduler, timeout=_CONNECT_SECONDS, set_as_default=False
                 )
-            except (OSError, ValueError) as error:
-                raise WorkerError(
-                    f"{self._scheduler}: no Dask scheduler answers ({error}); is `dask scheduler` "
-                    "running there, and the port open?"
-                ) from error
+        except Exception as error:
+            reason = str(error) or type(error).__name__
+            raise WorkerError(
+                f"{self._scheduler}: no Dask scheduler answers ({reason}); is `dask scheduler` "
+                "running there, and the port open and not that of its dashboard?"
+            ) from error
         try:
             self._begin()
         except BaseException:
@@ -280,14 +282,16 @@ class _Cluster:
             yield
         except KilledWorker as error:
             raise WorkerError(
-                f"{self._scheduler}: workers die of a task: {error}; do they have enough memory?"
+                f"{self._scheduler}: several workers died of a task, the last of them "
+                f"{error.last_worker.address}; do they have enough memory?"
             ) from error
         except (CancelledError, ClosedClientError, OSError) as error:
             is_own = future is not None and future.status == "error"  # raised by the task
             if is_own or isinstance(error, TimeoutError):
                 raise
+            reason = getattr(error, "reason", None) or error
             raise WorkerError(
-                f"{self._scheduler}: the scheduler, or what workers had, is lost: {error}"
+                f"{self._scheduler}: the scheduler, or what workers had, is lost ({reason})"
             ) from error
 
     def _other_version(self, worker: str, found: object) -> WorkerError:
@@ -322,6 +326,26 @@ class _Work:
             return self._call(shared, self._task)
         except VecacheError as error:
             return _Failure(error)
+
+
+def _greet(scheduler: str) -> None:
+    """Connect for a moment: a client would wait for ever for what is not a scheduler to answer."""
+    import asyncio  # noqa: PLC0415 - slow, and not always needed
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
+
+    from distributed.comm import connect  # noqa: PLC0415 - not always there
+    from distributed.security import Security  # noqa: PLC0415
+
+    async def greet() -> None:
+        arguments = Security().get_connection_args("client")
+        comm = await connect(scheduler, timeout=_CONNECT_SECONDS, **arguments)
+        await comm.close()
+
+    async def greet_in_time() -> None:
+        await asyncio.wait_for(greet(), _CONNECT_SECONDS + 1)
+
+    with ThreadPoolExecutor(1) as thread:  # in a notebook this one has a loop that runs
+        thread.submit(asyncio.run, greet_in_time()).result()
 
 
 def _import_distributed() -> ModuleType:
