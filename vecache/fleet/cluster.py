@@ -191,7 +191,7 @@ class _Cluster:
     def __enter__(self) -> Self:
         distributed = _import_distributed()
         try:
-            _greet(self._scheduler)
+            _greet(self._scheduler, distributed)
             with warnings.catch_warnings(action="ignore"):  # of versions: ours is checked below
                 self._client = distributed.Client(
                     self._scheduler, timeout=_CONNECT_SECONDS, set_as_default=False
@@ -328,17 +328,14 @@ class _Work:
             return _Failure(error)
 
 
-def _greet(scheduler: str) -> None:
+def _greet(scheduler: str, distributed: ModuleType) -> None:
     """Connect for a moment: a client would wait for ever for what is not a scheduler to answer."""
     import asyncio  # noqa: PLC0415 - slow, and not always needed
     from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
 
-    from distributed.comm import connect  # noqa: PLC0415 - not always there
-    from distributed.security import Security  # noqa: PLC0415
-
     async def greet() -> None:
-        arguments = Security().get_connection_args("client")
-        comm = await connect(scheduler, timeout=_CONNECT_SECONDS, **arguments)
+        arguments = distributed.Security().get_connection_args("client")
+        comm = await distributed.comm.connect(scheduler, timeout=_CONNECT_SECONDS, **arguments)
         await comm.close()
 
     async def greet_in_time() -> None:
