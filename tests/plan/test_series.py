@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from vecache.plan.image_plan import ImagePlan
 
 SMALL = [f"oci:{GOLDEN_SMALL}/oci:{name}" for name in ("base", "app1", "app2", "other", "dirs")]
+FILE = {"type": "reg", "size": 5, "digest": "sha256:" + "ab" * 32, "offset": 0, "endOffset": 40}
 OPTIONS = st.fixed_dictionaries(
     {
         "reflink": st.booleans(),
@@ -161,13 +162,25 @@ def check_views(found: History) -> None:
 
 @settings(max_examples=20)
 @given(st.lists(st.lists(ENTRIES, max_size=4), min_size=1, max_size=3))
-def test_absurd_numbers_wrap_and_raise_nothing(entries: list[list[dict[str, Any]]]) -> None:
+def test_absurd_numbers_raise_nothing(entries: list[list[dict[str, Any]]]) -> None:
     images = [open_sparse((toc(each), 100), (toc(each), 101)) for each in entries]
     try:
         found = history(images)
     except TocError:
         return
     check_views(found)
+
+
+def test_absurd_sums_end_at_what_64_bits_hold_and_are_drawn() -> None:
+    huge, small = 2**63 - 1, -(2**63)
+    files = [{**FILE, "size": huge, "endOffset": huge}, {**FILE, "size": huge, "digest": ""}]
+    twice = open_sparse(*((toc([{**each, "name": "a"}]), 100) for each in files))
+    found = history([twice, open_sparse((toc([{**FILE, "size": small}]), 100))], between=True)
+    plan = plan_image(twice, LayersCache())
+    assert plan.total_bytes == 2 * huge
+    assert found.figures("total_bytes").tolist() == [huge, small]
+    assert found.plot()._repr_png_()
+    assert found.plot("heatmap")._repr_png_()
 
 
 def test_what_is_saved_is_a_share_of_what_a_node_with_nothing_fetches() -> None:
@@ -209,9 +222,6 @@ def test_each_toc_is_read_once_for_all_images(
     assert len(found.pulls) == 16
     assert set(reads.values()) == {1}
     assert len(reads) == 4 * (1 + 2)  # a TOC, and a TOC and its footer
-
-
-FILE = {"type": "reg", "size": 5, "digest": "sha256:" + "ab" * 32, "offset": 0, "endOffset": 40}
 
 
 def test_progress_is_told_of_each_layer() -> None:

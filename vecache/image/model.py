@@ -47,7 +47,7 @@ class ImageLayer:
     blob_bytes: int
     diff_id: str
     reader: TocReader | None = None
-    _ahead: ReadAhead | None = field(default=None, init=False)
+    _ahead: ReadAhead[bytes] | None = field(default=None, init=False)
 
     @property
     def toc_format(self) -> TocFormat | None:

@@ -1,15 +1,17 @@
 """Open a series of images: several tags of one repository in a registry, or of one OCI layout.
 
-Tags are listed only where a range is named. All images are read over one connection, with one
-login; `tags.py` says which tags a range takes.
+Tags are listed only where a range is named; `tags.py` says which of them it takes. The images share
+the login and the connections.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from vecache.errors import ImageNameError
+from vecache.image.ahead import ReadAhead
 from vecache.image.local import OciLayout
 from vecache.image.manifest import parse_platform
 from vecache.image.name import PathName, RegistryName, Transport, is_tag, parse_image_name
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Sequence
 
+    from vecache.image.manifest import Platform
     from vecache.image.model import Image
     from vecache.image.registry.http import RetryPolicy
     from vecache.image.source import ImageSource
@@ -90,15 +93,18 @@ class Series:
     def open(
         self, *, platform: str | None = None, progress: Callable[[], object] | None = None
     ) -> tuple[Image, ...]:
-        """Open all images."""
+        """Open all images, a few side by side."""
         wanted = None if platform is None else parse_platform(platform)
+        opening = ReadAhead({tag: partial(self._open, tag, wanted) for tag in self.tags})
         images = []
         for tag in self.tags:
-            source = _with_tag(self.source, tag)
-            images.append(load_image(source, f"{self.reference}:{tag}", wanted))
+            images.append(opening.fetch(tag))
             if progress is not None:
                 progress()
         return tuple(images)
+
+    def _open(self, tag: str, platform: Platform | None) -> Image:
+        return load_image(_with_tag(self.source, tag), f"{self.reference}:{tag}", platform)
 
 
 def find_series(reference: str, tags: str, **access: Any) -> Series:

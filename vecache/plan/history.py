@@ -75,7 +75,7 @@ class History(ArrowExport):
     layers : (n_layers,) structured
         The same for each layer of each pull; `blob` is an index in `blobs`, and `state` 0 for
         present, 1 for partial, 2 for whole. Bytes that are not known, as a layer comes whole, are
-        0. Of absurd sizes figures wrap, as they do in Go.
+        0. Absurd sizes end at what 64 bits hold.
     """
 
     images: tuple[str, ...]

@@ -115,7 +115,7 @@ class _Figures:
         pull = (
             *(image, after, *(states.count(state) for state in STATES)),
             *_figures(plan, plan.best),
-            *map(_wrap, (*plan.missing_bounds, *plan.fetch_bounds, plan.whole_bytes)),
+            *map(_limit, (*plan.missing_bounds, *plan.fetch_bounds, plan.whole_bytes)),
         )
         layers = [
             (
@@ -142,12 +142,12 @@ class _Figures:
 
 def _figures(plan: ImagePlan | LayerPlan, best: Best) -> list[int]:
     figures = [getattr(plan, name) or 0 for name in FIGURES[:6]]
-    return [*map(_wrap, (*figures, best.missing_bytes, *(best.excess[c] for c in Cause)))]
+    return [*map(_limit, (*figures, best.missing_bytes, *(best.excess[c] for c in Cause)))]
 
 
-def _wrap(number: int) -> int:
-    """Return a number as 64 bits hold it."""
-    return (number + 2**63) % 2**64 - 2**63
+def _limit(number: int) -> int:
+    """Return the number of 64 bits that is nearest: absurd sizes of TOCs may exceed them."""
+    return min(max(number, -(2**63)), 2**63 - 1)
 
 
 def _planned_after(number: int, n_images: int, *, between: bool) -> list[int]:

@@ -19,7 +19,9 @@ from tests.golden import GOLDEN_SMALL
 from tests.image.samples import make_index
 from vecache.errors import ImageNotFoundError, RegistryError
 from vecache.image.open import open_image
+from vecache.image.series import open_series
 from vecache.image.toc import read_toc
+from vecache.plan.series import history
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -167,6 +169,26 @@ def test_a_list_is_resolved(address: str) -> None:
 def test_a_missing_image_is_not_found(address: str, name: str) -> None:
     with pytest.raises(ImageNotFoundError, match=r"MANIFEST_UNKNOWN|NAME_UNKNOWN"):
         open_image(f"docker://{address}/{name}", tls_verify=False)
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_a_series_is_listed_and_opened(address: str, folder: str) -> None:
+    reference = f"docker://{address}/small/{folder}"
+    images = open_series(reference, "app1..other", tls_verify=False)
+    assert [image.reference for image in images] == [
+        f"{reference}:{tag}" for tag in ("app1", "app2", "other")
+    ]
+    here = [open_image(f"oci:{GOLDEN_SMALL}/{folder}:{tag}") for tag in ("app1", "app2")]
+    assert [image.digest for image in images[:2]] == [image.digest for image in here]
+    there, local = history(images[:2]), history(here)
+    assert there.pulls.tolist() == local.pulls.tolist()
+    with pytest.raises(ImageNotFoundError, match="tags there: 'app1', 'app2'"):
+        open_series(reference, "app..other", tls_verify=False)
+
+
+def test_the_tags_of_a_missing_repository_are_not_found(address: str) -> None:
+    with pytest.raises(ImageNotFoundError, match=r"missing/missing: list of tags: .*NAME_UNKNOWN"):
+        open_series(f"docker://{address}/missing/missing", "a..b", tls_verify=False)
 
 
 def test_plain_http_must_be_allowed(address: str) -> None:
