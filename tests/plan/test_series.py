@@ -6,6 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -114,6 +115,14 @@ def test_recorded_images_of_several_layers_cost_what_plans_say(tmp_path: Path) -
     check(images, between=False, reflink=True)
 
 
+def test_recorded_images_of_every_kind_cost_what_plans_say(tmp_path: Path) -> None:
+    """Of eStargz layers, of layers without a TOC or without a tar-split."""
+    recorded = RecordedPulls("presence", tmp_path)
+    images = [open_image(recorded.reference(name)) for name in recorded.images]
+    found = check(images, between=False)
+    assert {*found.layers["state"]} == {0, 1, 2}
+
+
 @needs_debian
 def test_real_images_cost_what_plans_say(tmp_path: Path) -> None:
     layers = debian_layers_by_image()
@@ -151,6 +160,7 @@ def check_views(found: History) -> None:
         for (image, after), value in by_pair.items():
             assert matrix[image, image if after == NOTHING else after] == value
     table = found.to_arrow()
+    assert pa.table(found).equals(table)
     assert table.num_rows == len(found.layers)
     for row in table.to_pylist():
         assert (row["after"] is None) == (row["after_no"] is None)

@@ -10,6 +10,7 @@ import pytest
 from tests.golden import GOLDEN_SMALL
 from tests.plan.sparse import open_sparse
 from tests.plan.test_absurd import toc
+from tests.recorded import RecordedPulls
 from vecache.image.open import open_image
 from vecache.index.layers_cache import LayersCache
 from vecache.plan.pull import plan_image
@@ -17,9 +18,11 @@ from vecache.plan.series import history
 from vecache.report.documents import plan_document
 from vecache.report.history import history_document, history_lines, history_text
 from vecache.report.output import json_text
-from vecache.report.terminal import Screen
+from vecache.report.terminal import Screen, human_bytes
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from vecache.image.model import Image
     from vecache.plan.history import History
 
@@ -103,7 +106,7 @@ def test_the_text_has_all_three_tables_and_the_sums() -> None:
     assert found.split() in [line.split() for line in text.splitlines()]
     assert "NO REFLINK" in text
     assert "a file system with reflinks (xfs, btrfs): 1,897,957 bytes" in text
-    assert "After the previous: 1.53 MB of data (33.5 % less than after nothing)" in text
+    assert "After the previous: 1.53 MB of data (33.5 % less than an empty node)" in text
     assert lines["1"][1:3] == ["1", "1"]  # the lowest layer is present once, and pulled once
     assert "row's image" not in text
 
@@ -114,6 +117,21 @@ def test_a_matrix_of_a_few_images_is_shown() -> None:
     assert "#2  oci:app1  618 kB  1.24 MB  1.12 MB" in text
     many = history([open_sparse() for _ in range(13)], between=True)
     assert "row's image" not in history_text(many, Screen())
+
+
+def test_what_timing_decides_is_said(tmp_path: Path) -> None:
+    """Twelve layers of which each shares with its neighbour, six of them copied at a time."""
+    recorded = RecordedPulls("layered", tmp_path)
+    found = history([open_sparse(), open_image(recorded.reference("multi"))])
+    least, most = (found.figures(f"{end}_fetch_bytes")[1] for end in ("least", "most"))
+    assert least < most
+    text = history_text(found, Screen())
+    bounds = f"{human_bytes(int(least))} to {human_bytes(int(most))}"
+    assert (
+        f"By timing:          {bounds} of data after the previous one, 6 layers at a time" in text
+    )
+    one_by_one = history([open_sparse(), open_image(recorded.reference("multi"))], parallel=1)
+    assert "By timing" not in history_text(one_by_one, Screen())
 
 
 def test_nothing_is_missing_of_what_comes_whole() -> None:

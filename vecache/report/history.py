@@ -232,7 +232,7 @@ def _summary(found: History, screen: Screen) -> Iterator[str]:
     alone = _sum(found, "fetch_bytes", "nothing")
     for title, after in _AFTER.items():
         fetch = _sum(found, "fetch_bytes", after)
-        less = f" ({human_share((alone - fetch) / alone)} less than after nothing)" if alone else ""
+        less = f" ({human_share((alone - fetch) / alone)} less than an empty node)" if alone else ""
         yield (
             f"{title:<20}{human_bytes(fetch)} of data{less} and "
             f"{human_bytes(_sum(found, 'toc_bytes', after))} of TOCs, "
