@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 from pyarrow import parquet
 
 from tests.doctor.damage import CACHE_DAMAGE, DAMAGE, LAYER, whole_store
+from tests.doctor.trees import unpack_layers
 from tests.stores import cache_path, nobody, readable_folder
 from vecache.cli.main import main
+from vecache.report.terminal import human_bytes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -175,3 +177,46 @@ def test_a_snapshot_is_never_mended(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "run `vecache doctor --fix` on " in shown.err
     assert main(["doctor", "--dry-run"]) == 2
     assert "does nothing without --fix" in capsys.readouterr().err
+
+
+def test_deep_compares_the_files_of_layers_with_their_tocs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = whole_store(tmp_path)
+    unpack_layers(root, "dir")
+    assert doctor(root, capsys, code=0)["n_files"] is None
+    document = doctor(root, capsys, "--deep", code=0)
+    assert document["n_files"] > 300
+    path = next(each for each in (root / "overlay" / LAYER / "diff").rglob("*.txt"))
+    odd = path.with_name("odd-\udcff")
+    path.rename(odd)
+    CACHE_DAMAGE["order"][1](root)
+    document = doctor(root, capsys, "--deep", "--fix", code=3)
+    assert [each["is_done"] for each in document["actions"]] == [True]
+    (finding,) = [each for each in document["findings"] if each["severity"] == "wrong"]
+    assert (finding["rule"], finding["path"]) == (40, str(path))
+    assert main(["doctor", "--store", str(root), "--deep"]) == 3
+    shown = capsys.readouterr().out
+    assert f"{document['n_files']} files of {human_bytes(document['file_bytes'])})" in shown
+    assert "To do: pull the image again, after `podman rmi`" in shown
+
+
+def test_a_snapshot_has_no_files_to_compare(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "node.snapshot"
+    assert main(["snapshot", "--store", str(whole_store(tmp_path)), "-o", str(path)]) == 0
+    capsys.readouterr()
+    assert main(["doctor", "--store", str(path), "--deep"]) == 3
+    shown = capsys.readouterr()
+    assert (shown.out, shown.err.count("\n")) == ("", 1)
+    assert "run `vecache doctor --deep` on " in shown.err
+
+
+def test_names_that_are_not_utf_8_fit_in_a_table(tmp_path: Path) -> None:
+    root = whole_store(tmp_path)
+    (root / "overlay-layers" / LAYER / "odd-\udcff").touch()
+    for ending in (".parquet", ".csv", ".json", ".jsonl"):
+        path = tmp_path / f"out{ending}"
+        assert main(["doctor", "--store", str(root), "-o", str(path)]) == 3
+        assert path.stat().st_size

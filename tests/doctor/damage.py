@@ -31,7 +31,7 @@ def whole_store(folder: Path, name: str = "dir") -> Path:
         (root / "overlay" / other).mkdir()
     (root / "overlay" / ".has-mount-program").write_text("false")
     (root / "overlay-layers" / "tmp").mkdir()
-    (root / "overlay-layers" / f"{LAYER}.tar-split.gz").touch()
+    (root / "overlay-layers" / f"{layer_ids(name)[0]}.tar-split.gz").touch()
     return root
 
 

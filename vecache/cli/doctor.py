@@ -9,6 +9,9 @@ lists, and removes temporary files of vecache and what is damaged in the user's 
 writes under the store's locks, and touches no file of a layer, no TOC, and of Podman's records only
 the listing of caches. Hints are left to Podman. --fix --dry-run shows first what there is to do.
 
+--deep reads all files that a pull may reuse, and compares their size and sha256, and that of each
+chunk, with the TOC.
+
 Exit code: 0 all is sound, 3 something is wrong, after --fix: still wrong.
 """
 
@@ -32,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments to its parser."""
     add_store(parser, can_be_incomplete=False)
     parser.add_argument("--hints", action="store_true", help="show hints too")
+    parser.add_argument("--deep", action="store_true", help="hash the files of layers too")
     parser.add_argument("--fix", action="store_true", help="mend what can be mended")
     parser.add_argument(
         "--dry-run",
@@ -43,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb, print its result, and return the exit code."""
+    from vecache.doctor.check import check_contents, require_files
     from vecache.doctor.mend import mend, plan_actions, require_writable
     from vecache.report.doctor import doctor_document, doctor_table, doctor_text
 
@@ -51,12 +56,17 @@ def run(args: argparse.Namespace) -> int:
     store = open_named_store(args.store)
     if args.fix:
         require_writable(store)
+    if args.deep:
+        require_files(store)
     result = _diagnose(store)
     actions = plan_actions(result.findings) if args.fix else []
     if actions and not args.dry_run:
         with Progress("Mending", len(actions)) as progress:
             actions = mend(store, actions, progress.advance)
         result = _diagnose(store)
+    if args.deep:
+        with Progress("Hashing files", unit="bytes") as progress:
+            check_contents(result, progress.advance)
     show(
         Report(
             text=lambda screen: doctor_text(result, actions, screen, show_hints=args.hints),

@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from vecache.doctor.caches import check_layer
+from vecache.doctor.drift import check_files
 from vecache.doctor.kept import check_kept
 from vecache.doctor.records import check_records
 from vecache.doctor.rules import Rule
+from vecache.errors import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from vecache.store.graphroot import Store
     from vecache.store.records import LayerRecord
 
-__all__ = ["Diagnosis", "diagnose"]
+__all__ = ["Diagnosis", "check_contents", "diagnose", "require_files"]
 
 
 @dataclass(slots=True)
@@ -36,6 +38,9 @@ class Diagnosis:
     n_tocs: int = 0
     n_caches: int = 0
     n_images: int = 0
+    # Files that were hashed; None where that was not asked for.
+    n_files: int | None = None
+    n_file_bytes: int | None = None
 
     @property
     def wrong(self) -> list[Finding]:
@@ -69,10 +74,31 @@ def diagnose(
         result.n_caches += found.has_cache
         if progress is not None:
             progress(number, len(layers))
-    result.findings = sorted(
-        _drop_removed(store, result.findings), key=lambda finding: finding.rule
-    )
+    result.findings = _drop_removed(store, result.findings)
     return result
+
+
+def require_files(store: Store) -> None:
+    """Raise unless the files of layers can be here."""
+    if store.snapshot is not None:
+        raise StoreError(
+            f"{store.title}: a copy without the files of layers: run `vecache doctor --deep` on "
+            f"{store.snapshot.host}"
+        )
+
+
+def check_contents(result: Diagnosis, progress: Callable[[int], object] | None = None) -> None:
+    """Hash the files of all layers too; `progress` gets the bytes that were read."""
+    require_files(result.store)
+    result.n_files = result.n_file_bytes = 0
+    if any(finding.rule is Rule.LISTS for finding in result.findings):
+        return
+    for layer in own_layers(result.store):
+        found = check_files(layer, progress)
+        result.findings += found.findings
+        result.n_files += found.n_files
+        result.n_file_bytes += found.n_bytes
+    result.findings = _drop_removed(result.store, result.findings)
 
 
 def own_layers(store: Store) -> list[LayerRecord]:
@@ -81,9 +107,11 @@ def own_layers(store: Store) -> list[LayerRecord]:
 
 
 def _drop_removed(store: Store, findings: list[Finding]) -> list[Finding]:
+    """Return the findings by rule, without those of layers and images that are gone."""
     there = {layer.id for layer in store.layers()} | {image.id for image in store.images()}
-    return [
+    left = [
         finding
         for finding in findings
         if finding.rule is Rule.INCOMPLETE or {finding.layer, finding.image} - {None} <= there
     ]
+    return sorted(left, key=lambda finding: finding.rule)

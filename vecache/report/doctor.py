@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from vecache.report.terminal import count
+from vecache.report.terminal import count, human_bytes
 from vecache.text import printable
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ def doctor_document(result: Diagnosis, actions: Sequence[Action]) -> dict[str, A
         "n_tocs": result.n_tocs,
         "n_caches": result.n_caches,
         "n_images": result.n_images,
+        "n_files": result.n_files,
+        "file_bytes": result.n_file_bytes,
         "n_wrong": len(result.wrong),
         "n_hints": len(result.hints),
         "findings": [_finding_document(finding) for finding in result.findings],
@@ -65,10 +67,19 @@ def doctor_table(result: Diagnosis) -> Any:
     """Return one row for each finding."""
     import pyarrow as pa  # noqa: PLC0415 - only `-o` and `--jsonl` need it
 
-    rows = [_finding_document(finding) for finding in result.findings]
     texts = ("name", "severity", "layer", "image", "path", "found", "wanted", "advice", "remedy")
+    rows = []
+    for finding in result.findings:  # names of files need not be UTF-8, text in Arrow must
+        document = _finding_document(finding)
+        rows.append({key: _as_utf8(value) for key, value in document.items()})
     schema = pa.schema({"rule": pa.int64(), **{name: pa.string() for name in texts}})
     return pa.Table.from_pylist(rows, schema)
+
+
+def _as_utf8(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    return value.encode(errors="surrogatepass").decode(errors="replace")
 
 
 def doctor_text(
@@ -92,10 +103,13 @@ def _verdict(result: Diagnosis, screen: Screen, *, show_hints: bool) -> str:
     hints = ""
     if result.hints:
         hints = f"; {count(len(result.hints), 'hint')}{'' if show_hints else ' (--hints)'}"
+    files = ""
+    if result.n_files is not None:
+        files = f", {count(result.n_files, 'file')} of {human_bytes(result.n_file_bytes)}"
     return (
         f"{printable(result.store.title)}: {verdict} ({count(result.n_layers, 'layer')}, "
         f"{count(result.n_caches, 'cache file')}, {count(result.n_tocs, 'TOC')}, "
-        f"{count(result.n_images, 'image')}){hints}"
+        f"{count(result.n_images, 'image')}{files}){hints}"
     )
 
 

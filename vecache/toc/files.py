@@ -32,9 +32,9 @@ from vecache.toc.layout import find_flat_rows
 if TYPE_CHECKING:
     from vecache.arrays import I64, U8, BinaryColumn, Bool
 
-__all__ = ["Chunks", "TocFiles", "TocFormat", "flat_files", "merge_entries"]
+__all__ = ["LANDMARKS", "Chunks", "TocFiles", "TocFormat", "flat_files", "merge_entries"]
 
-_LANDMARKS = (b".prefetch.landmark", b".no.prefetch.landmark", b"stargz.index.json")
+LANDMARKS = (b".prefetch.landmark", b".no.prefetch.landmark", b"stargz.index.json")
 
 
 class TocFormat(StrEnum):
@@ -166,7 +166,7 @@ def _is_landmark(entries: Entries, toc_format: TocFormat) -> Bool:
         return np.zeros(len(entries), np.bool_)
     import pyarrow.compute as pc  # noqa: PLC0415 - 25 ms, and only eStargz needs it
 
-    is_landmark = pc.is_in(entries.name, value_set=pa.array(_LANDMARKS, pa.binary()))
+    is_landmark = pc.is_in(entries.name, value_set=pa.array(LANDMARKS, pa.binary()))
     mask: Bool = is_landmark.to_numpy(zero_copy_only=False)
     return mask
 
