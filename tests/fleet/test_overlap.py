@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,11 +20,11 @@ from tests.sharing import oracle
 from tests.stores import copy_store, toc_path
 from vecache.fleet.overlap import overlap_fleet
 from vecache.sharing.contents import GRAINS
+from vecache.store.fleet import open_fleet
 from vecache.store.graphroot import open_store
+from vecache.store.write_fleet import add_store, remove_nodes
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from vecache.arrays import I64
     from vecache.fleet.overlap import FleetOverlap
     from vecache.sharing.contents import Grain
@@ -105,6 +108,59 @@ def test_the_work_can_be_cut_up_and_done_in_processes() -> None:
         for name in ("n_contents", "n_bytes", "exclusive_bytes"):
             one, other = getattr(whole.sums[grain], name), getattr(parts.sums[grain], name)
             assert (one == other).all()
+
+
+def test_a_fleet_folder_gives_what_its_stores_do(tmp_path: Path) -> None:
+    stores = golden_fleet()
+    for name, store in stores:
+        add_store(tmp_path / "fleet", store, name)
+    expected = overlap_fleet(sorted(stores))
+    home = Path(os.environ["XDG_CACHE_HOME"])
+    shutil.rmtree(home / "vecache" / "contents")
+    fleet = open_fleet(tmp_path / "fleet")
+    for source in (tmp_path / "fleet", fleet):  # the second time from the files beside the TOCs
+        found = overlap_fleet(source)
+        assert found.contents.nodes == ("again", "converted", "dir", "estargz", "flat")
+        assert found.to_arrow() == expected.to_arrow()
+        assert found.repeated.to_arrow() == expected.repeated.to_arrow()
+        assert found.dedup == expected.dedup
+    files = list((tmp_path / "fleet").rglob("*.contents"))
+    assert len(files) == len(found.contents.layers) == 15
+    assert not list(home.rglob("*.contents"))
+    del fleet, source  # while a fleet is open nothing is removed
+    remove_nodes(tmp_path / "fleet", ["estargz"])
+    rest = [path for path in files if path.exists()]
+    assert 0 < len(rest) < len(files)  # what was derived goes with what it was derived from
+
+
+def test_a_damaged_file_of_contents_is_made_again(tmp_path: Path) -> None:
+    for name, store in golden_fleet():
+        add_store(tmp_path / "fleet", store, name)
+    expected = overlap_fleet(tmp_path / "fleet")
+    files = sorted((tmp_path / "fleet").rglob("*.contents"))
+    sound = [path.read_bytes() for path in files]
+    for number, (path, data) in enumerate(zip(files, sound, strict=True)):
+        broken = (data[:-1], data[:9_000] + b"?" + data[9_001:], b"", data[:-1] + b"?")
+        path.write_bytes(broken[number % 4])
+    found = overlap_fleet(tmp_path / "fleet")
+    assert found.to_arrow() == expected.to_arrow()
+    assert [path.read_bytes() for path in files] == sound
+
+
+def test_a_node_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
+    for name, store in golden_fleet():
+        add_store(tmp_path / "fleet", store, name)
+    (tmp_path / "fleet" / "nodes" / "dir.json.zst").write_bytes(b"?")
+    found = overlap_fleet(tmp_path / "fleet")
+    assert found.contents.nodes == ("again", "converted", "estargz", "flat")
+    ((name, reason),) = found.contents.unread_nodes
+    assert name == "dir"
+    assert "a damaged node" in reason
+
+
+def test_names_of_nodes_are_their_own() -> None:
+    with pytest.raises(ValueError, match="found 'dir' twice"):
+        overlap_fleet([golden_fleet()[0]] * 2)
 
 
 def test_unread_layers_are_named_with_their_nodes(tmp_path: Path) -> None:

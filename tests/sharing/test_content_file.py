@@ -101,9 +101,8 @@ class Layer:
         self.root = copy_store("dir", folder)
         self.id = layer_ids("dir")[1]
         record = next(each for each in open_store(self.root).layers() if each.id == self.id)
-        self.folders = (folder / "first" / "contents", folder / "second")
-        self.stored = StoredContents(record, NAME, tuple(map(str, self.folders)))
-        self.path = self.folders[0] / NAME
+        self.path, self.second = folder / "first" / "contents" / NAME, folder / "second" / NAME
+        self.stored = StoredContents(record, NAME, (str(self.path), str(self.second)))
 
     def read(self) -> list[ContentTable]:
         return use_contents(self.stored, read_all)
@@ -140,7 +139,7 @@ def test_what_cannot_be_written_is_derived_each_time(layer: Layer) -> None:
     layer.path.unlink()
     layer.path.mkdir()  # no file can have this name
     assert all(map(same, layer.read(), first))
-    second = layer.folders[1] / NAME
+    second = layer.second
     assert second.read_bytes() == packed(golden_toc("dir", layer.id))
     second.unlink()
     os.mkfifo(second)  # replaced; and never waited for
@@ -158,3 +157,12 @@ def test_a_broken_toc_is_an_error_only_without_a_file(layer: Layer) -> None:
     layer.path.unlink()
     with pytest.raises(TocError):
         layer.read()
+
+
+def test_a_linked_folder_is_not_written(layer: Layer, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    layer.path.parent.parent.mkdir()
+    layer.path.parent.symlink_to(tmp_path / "elsewhere")
+    layer.read()
+    assert not list((tmp_path / "elsewhere").iterdir())
+    assert layer.second.is_file()

@@ -4,13 +4,18 @@ A node is to a fleet what an image is to a store: the union of its layers. Two l
 nodes are the same one if their TOCs are equal. Nodes with the same layers are one class, and are
 compared once; the order of layers does not matter for what nodes have in common.
 
-The file of a layer's contents is derived in tasks, once, and written into `contents/` of the fleet
-folder, or of the user's cache folder where that cannot be written. Layers that cannot be read are
-excluded, with the reason and the nodes that have them, as are layers without a TOC.
+The file of a layer's contents is derived in tasks, once, and written beside the TOC in the fleet
+folder, or into `contents/` of the user's cache folder where that cannot be written. Layers that
+cannot be read are excluded, with the reason and the nodes that have them, as are layers without a
+TOC. So are nodes that cannot be opened.
+
+Nodes are opened one after another; 5 kB are held for each distinct layer, and 100 bytes for each
+layer of a node.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections import Counter
@@ -27,11 +32,12 @@ from vecache.index.load import ExcludedLayer
 from vecache.sharing.content_folder import StoredContents, use_contents
 from vecache.sharing.contents import MAX_BYTES
 from vecache.sharing.sources import read_stored, too_many_bytes
-from vecache.store.bigdata import TOC_KEY, read_big_data
+from vecache.store.bigdata import CACHE_KEY, TOC_KEY, read_big_data
+from vecache.store.fleet import Fleet, open_fleet
 from vecache.toc.parse import MAX_TOC_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
     from typing import TypeAlias
 
@@ -39,11 +45,12 @@ if TYPE_CHECKING:
     from vecache.store.graphroot import Store
     from vecache.store.records import LayerRecord
 
-    Nodes: TypeAlias = Iterable[tuple[str, Store]]
+    Nodes: TypeAlias = Fleet | str | os.PathLike[str] | Iterable[tuple[str, Store]]
 
-__all__ = ["ExcludedNodeLayer", "FleetContents", "open_nodes", "read_fleet_contents"]
+__all__ = ["ExcludedNodeLayer", "FleetContents", "each_node", "open_nodes", "read_fleet_contents"]
 
 _FOLDER: Final = "contents"
+_ENDING: Final = ".contents"
 _MAX_CACHED_BYTES: Final = 4 << 30
 _MAX_FLEET_BYTES: Final = 1 << 62
 _LAYERS_PER_TASK: Final = 16
@@ -78,6 +85,8 @@ class FleetContents:
         What is not counted.
     n_node_layers : int
         Layers of all nodes, excluded ones too.
+    unread_nodes : tuple of (str, str)
+        Names of the nodes that could not be opened, with the reason; they are not in `nodes`.
     """
 
     nodes: tuple[str, ...]
@@ -91,6 +100,7 @@ class FleetContents:
     n_times: I64
     excluded: tuple[ExcludedNodeLayer, ...]
     n_node_layers: int
+    unread_nodes: tuple[tuple[str, str], ...]
 
     @property
     def class_sizes(self) -> I64:
@@ -105,22 +115,32 @@ class FleetContents:
         return n_copies
 
 
-def open_nodes(fleet: Nodes) -> list[tuple[str, Store]]:
-    """Open all nodes of a fleet."""
-    return list(fleet)
+def open_nodes(fleet: Nodes) -> Fleet | Iterable[tuple[str, Store]]:
+    """Return a fleet, opened where it is a path; while it lives, nothing of it is removed."""
+    return open_fleet(fleet) if isinstance(fleet, str | os.PathLike) else fleet
 
 
-def read_fleet_contents(
-    nodes: Sequence[tuple[str, Store]], folder: Path | None = None, **run: Any
-) -> FleetContents:
+def each_node(
+    fleet: Fleet | Iterable[tuple[str, Store]],
+) -> Iterator[tuple[str, Store | VecacheError]]:
+    """Open the nodes of a fleet one after another; an error stands for one that has one."""
+    if not isinstance(fleet, Fleet):
+        yield from fleet
+        return
+    for name in fleet.nodes():
+        try:
+            yield name, fleet.open_node(name)
+        except VecacheError as error:
+            yield name, error
+
+
+def read_fleet_contents(fleet: Fleet | Iterable[tuple[str, Store]], **run: Any) -> FleetContents:
     """Find the distinct layers of all nodes, and derive the files of contents that are missing.
 
     Parameters
     ----------
-    nodes : sequence of (str, Store)
+    fleet : Fleet, or iterable of (str, Store)
         The nodes, each with a name of its own.
-    folder : pathlib.Path, optional
-        The fleet folder, if there is one.
     **run
         As for `run_tasks`.
 
@@ -132,29 +152,38 @@ def read_fleet_contents(
     Raises
     ------
     StoreError
-        If the records of a node cannot be read.
+        If the nodes of the fleet cannot be listed.
+    ValueError
+        If two nodes have one name.
     """
     records: dict[_Key, LayerRecord] = {}
-    node_keys = []
-    for _, store in nodes:  # nodes and layers, not rows
-        listed = [(_layer_key(record), record) for record in store.layers()]
+    node_keys: dict[str, list[_Key]] = {}
+    unread_nodes = []
+    for name, store in each_node(fleet):  # nodes and layers, not rows
+        if name in node_keys:
+            raise ValueError(f"nodes: found {name!r:.100} twice, wanted names of their own")
+        try:
+            listed = [(_layer_key(record), record) for record in layers_of(store)]
+        except VecacheError as error:
+            unread_nodes.append((name, str(error)))
+            continue
         for key, record in listed:
             records.setdefault(key, record)
-        node_keys.append([key for key, _ in listed])
-    folders = [str(each / _FOLDER) for each in (folder, cache_folder(os.environ)) if each]
-    found = dict(zip(records, _prepare_all(list(records.values()), folders, run), strict=True))
-    sweep_folder(folders[-1], _MAX_CACHED_BYTES)
-    _exclude_absurd(found, [key for keys in node_keys for key in keys])
+        node_keys[name] = [key for key, _ in listed]
+    cached = cache_folder(os.environ) / _FOLDER
+    found = dict(zip(records, _prepare_all(list(records.values()), cached, run), strict=True))
+    sweep_folder(cached, _MAX_CACHED_BYTES)
+    _exclude_absurd(found, [key for keys in node_keys.values() for key in keys])
     prepared = {each.layer.name: each for each in found.values() if isinstance(each, _Prepared)}
     layer_no = {name: number for number, name in enumerate(prepared)}
     numbers = {
         key: layer_no[each.layer.name] if isinstance(each, _Prepared) else each
         for key, each in found.items()
     }
-    node_layers = [[numbers[key] for key in keys] for keys in node_keys]
+    node_layers = [[numbers[key] for key in keys] for keys in node_keys.values()]
     classes, columns = _find_classes(node_layers)
     return FleetContents(
-        nodes=tuple(name for name, _ in nodes),
+        nodes=tuple(node_keys),
         classes=classes,
         layers=tuple(each.layer for each in prepared.values()),
         n_rows=_stack([each.n_rows for each in prepared.values()], 2, 256),
@@ -164,7 +193,8 @@ def read_fleet_contents(
         layer_no=columns[1],
         n_times=columns[2],
         excluded=_list_excluded(node_layers),
-        n_node_layers=sum(map(len, node_keys)),
+        n_node_layers=sum(map(len, node_keys.values())),
+        unread_nodes=tuple(unread_nodes),
     )
 
 
@@ -180,40 +210,64 @@ class _Prepared(NamedTuple):
     logical_bytes: I64
 
 
+def layers_of(store: Store | VecacheError) -> tuple[LayerRecord, ...]:
+    """Return the layers of a node; raise why it could not be opened."""
+    if isinstance(store, VecacheError):
+        raise store
+    return store.layers()
+
+
 def _layer_key(record: LayerRecord) -> _Key:
     """Return what is equal only for records of the same layer, so that it is opened once."""
+    if record.items is not None and TOC_KEY not in record.items:  # it has no folder of its own
+        return f"{record.id} {record.items.get(CACHE_KEY)}", record.unreadable
     return str(record.big_data_path(TOC_KEY)), record.unreadable
 
 
 def _prepare_all(
-    records: Sequence[LayerRecord], folders: Sequence[str], run: Mapping[str, Any]
+    records: Sequence[LayerRecord], cached: Path, run: Mapping[str, Any]
 ) -> list[_Prepared | ExcludedLayer]:
     blocks = (
         records[low : low + _LAYERS_PER_TASK] for low in range(0, len(records), _LAYERS_PER_TASK)
     )
-    results = run_tasks(prepare_layers, blocks, shared=tuple(folders), **run)
+    results = run_tasks(prepare_layers, blocks, shared=str(cached), **run)
     return [each for block in results for each in block]
 
 
-def prepare_layers(
-    folders: tuple[str, ...], records: Sequence[LayerRecord]
-) -> list[_Prepared | ExcludedLayer]:
+def prepare_layers(cached: str, records: Sequence[LayerRecord]) -> list[_Prepared | ExcludedLayer]:
     """Derive the files of contents that are missing, and read the headers of all; the task."""
-    return [_prepare_layer(record, folders) for record in records]
+    return [_prepare_layer(record, cached) for record in records]
 
 
-def _prepare_layer(record: LayerRecord, folders: tuple[str, ...]) -> _Prepared | ExcludedLayer:
+def _prepare_layer(record: LayerRecord, cached: str) -> _Prepared | ExcludedLayer:
     try:
-        toc = read_big_data(record, TOC_KEY, MAX_TOC_BYTES)
-        if toc is None:
-            read_stored(record)  # raises if there ought to be one
+        layer = _find_contents(record, cached)
+        if layer is None:
             return ExcludedLayer(record, "no TOC")
-        layer = StoredContents(record, hashlib.sha256(toc).hexdigest(), folders)
-        return use_contents(
+        prepared = use_contents(
             layer, lambda file: _Prepared(layer, file.n_rows, file.n_bytes, file.logical_bytes)
         )
     except VecacheError as error:
         return ExcludedLayer(record, str(error), is_unread=True)
+    with contextlib.suppress(OSError):  # what is used is not what is swept first
+        os.utime(layer.paths[-1])
+    return prepared
+
+
+def _find_contents(record: LayerRecord, cached: str) -> StoredContents | None:
+    """Return where the file of a layer's contents is, or will be; None where it has no TOC."""
+    if record.items is not None and TOC_KEY in record.items:
+        path = record.items[TOC_KEY]  # an object, which is named by the sha256 of the TOC
+        name = path.name.partition(".")[0]
+        paths: tuple[str, ...] = (str(path.with_name(name + _ENDING)), f"{cached}/{name}{_ENDING}")
+    else:
+        toc = read_big_data(record, TOC_KEY, MAX_TOC_BYTES)
+        if toc is None:
+            read_stored(record)  # raises if there ought to be one
+            return None
+        name = hashlib.sha256(toc).hexdigest()
+        paths = (f"{cached}/{name}{_ENDING}",)
+    return StoredContents(record, name, paths)
 
 
 def _exclude_absurd(found: dict[_Key, _Prepared | ExcludedLayer], keys: Sequence[_Key]) -> None:

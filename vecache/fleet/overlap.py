@@ -58,8 +58,8 @@ def overlap_fleet(
 
     Parameters
     ----------
-    fleet : iterable of (str, Store)
-        The nodes, each with a name of its own.
+    fleet : Fleet, path, or iterable of (str, Store)
+        The nodes: a fleet or its folder, or any stores, each with a name of its own.
     grain : {"file", "chunk"}
         What `bytes` counts.
     scheduler : str, optional
@@ -74,20 +74,22 @@ def overlap_fleet(
     Returns
     -------
     FleetOverlap
-        Nodes with the same layers are one class. A node is the union of its layers.
+        Nodes with the same layers are one class. A node is the union of its layers. Nodes and
+        layers that cannot be read are in `contents`, with the reason.
 
     Raises
     ------
     StoreError
-        If the records of a node cannot be read.
+        If the fleet cannot be opened.
     WorkerError
         If the scheduler cannot be reached, or workers die.
     ValueError
-        If `grain` has another value.
+        If `grain` has another value, or two nodes have one name.
     """
     check_grain(grain)
     run: dict[str, Any] = {"scheduler": scheduler, "processes": processes, "progress": progress}
-    contents = read_fleet_contents(open_nodes(fleet), **run)
+    nodes = open_nodes(fleet)
+    contents = read_fleet_contents(nodes, **run)
     job = _Job.of(contents)
     total_rows = contents.n_rows.sum(axis=0)
     tasks = [

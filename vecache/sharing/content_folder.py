@@ -1,12 +1,13 @@
 """Derive the file of contents of each layer once, and read it from then on.
 
-The file is written where it can be: into the first of the folders that its `StoredContents` names.
-One that is missing, damaged or of another version is derived again from the layer's TOC; where none
-can be written, each use derives it again.
+The file is written where it can be: at the first of the paths that its `StoredContents` names. One
+that is missing, damaged or of another version is derived again from the layer's TOC; where none can
+be written, each use derives it again.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from vecache.sharing.contents import MAX_BYTES
 from vecache.sharing.sources import content_tables, read_stored, too_many_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from vecache.store.records import LayerRecord
 
@@ -33,8 +34,8 @@ class StoredContents:
     """A layer of a store, and where the file of its contents is."""
 
     record: LayerRecord  # where its TOC is
-    name: str  # of the file; another one for other contents
-    folders: tuple[str, ...]  # where to look for it; it is written into the first that lets it
+    name: str  # the sha256 of its TOC
+    paths: tuple[str, ...]  # of the file; it is written at the first where that is possible
 
 
 def use_contents(layer: StoredContents, use: Callable[[ContentFile], _Result]) -> _Result:
@@ -57,23 +58,28 @@ def use_contents(layer: StoredContents, use: Callable[[ContentFile], _Result]) -
     VecacheError
         If the file has to be derived, and the TOC is broken or missing.
     """
-    for folder in layer.folders:
+    for path in layer.paths:
         try:
-            with open_regular(f"{folder}/{layer.name}") as (file, n_bytes):
+            with open_regular(path) as (file, n_bytes):
                 return use(ContentFile(file, n_bytes, layer.name))
         except (OSError, FormatError):
             continue
     data = _derive(layer)
-    for folder in layer.folders:
-        try:
-            Path(folder).mkdir(parents=True, exist_ok=True)
-            # Not synced: the checksums find a file that a crash has cut short.
-            with replace_file(f"{folder}/{layer.name}", sync=False) as file:
-                file.write(data)
-            break
-        except OSError:
-            continue
+    _write(layer.paths, data)
     return use(ContentFile(io.BytesIO(data), len(data), layer.name))
+
+
+def _write(paths: Iterable[str], data: bytes) -> None:
+    """Write a file where it is possible."""
+    for path in map(Path, paths):
+        with contextlib.suppress(OSError):
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if path.parent.is_symlink():  # a folder of others could name any place
+                continue
+            # Not synced: the checksums find a file that a crash has cut short.
+            with replace_file(path, sync=False) as file:
+                file.write(data)
+            return
 
 
 def _derive(layer: StoredContents) -> bytes:
