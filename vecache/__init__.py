@@ -14,6 +14,7 @@ __all__ = [
     "Contents",
     "Cover",
     "Fleet",
+    "FleetOverlap",
     "History",
     "Image",
     "ImagePlan",
@@ -38,6 +39,7 @@ __all__ = [
     "open_series",
     "open_store",
     "overlap",
+    "overlap_fleet",
     "plan_image",
     "read_contents",
     "shares",
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
     from vecache.cache.reader import CacheFile
     from vecache.cache.writer import build_cache
     from vecache.errors import VecacheError
+    from vecache.fleet.overlap import FleetOverlap, overlap_fleet
     from vecache.image.model import Image
     from vecache.image.open import open_image
     from vecache.image.series import open_series
@@ -78,6 +81,7 @@ else:  # a type checker must not see this: it would let any name pass
         "Contents": "vecache.sharing.contents",
         "Cover": "vecache.sharing.gather",
         "Fleet": "vecache.store.fleet",
+        "FleetOverlap": "vecache.fleet.overlap",
         "History": "vecache.plan.history",
         "Image": "vecache.image.model",
         "ImagePlan": "vecache.plan.image_plan",
@@ -101,6 +105,7 @@ else:  # a type checker must not see this: it would let any name pass
         "open_series": "vecache.image.series",
         "open_store": "vecache.store.graphroot",
         "overlap": "vecache.sharing.matrix",
+        "overlap_fleet": "vecache.fleet.overlap",
         "plan_image": "vecache.plan.pull",
         "read_contents": "vecache.sharing.sources",
         "shares": "vecache.sharing.exclusive",

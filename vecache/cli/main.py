@@ -62,6 +62,7 @@ VERBS: dict[str, dict[str, str]] = {
     },
     "Many stores": {
         "fleet add": "snapshots of nodes into one folder, shared layers once",
+        "fleet overlap": "what nodes have in common, and how often each byte is there",
     },
     "One file": {
         "build": "the cache file of a TOC, byte for byte as Podman writes it",

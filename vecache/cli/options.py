@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "UsageError",
+    "add_fleet",
     "add_images",
     "add_output",
     "add_pull",
@@ -50,6 +51,7 @@ __all__ = [
     "read_input",
     "show",
     "sort_out_images",
+    "warn",
     "warn_of_unread",
     "warn_of_unread_records",
 ]
@@ -107,6 +109,18 @@ def add_store(
             action="store_true",
             help="exit with 0, not 3, where layers of the store could not be read",
         )
+
+
+def add_fleet(parser: argparse.ArgumentParser) -> None:
+    """Add `--fleet`, and `--incomplete-ok` for a fleet that cannot be read as a whole."""
+    parser.add_argument(
+        "--fleet", metavar="FLEET", required=True, help="folder that `vecache fleet add` made"
+    )
+    parser.add_argument(
+        "--incomplete-ok",
+        action="store_true",
+        help="exit with 0, not 3, where nodes or layers could not be read",
+    )
 
 
 def add_output(parser: argparse.ArgumentParser, endings: Sequence[str] = TABLE_ENDINGS) -> None:
@@ -346,7 +360,11 @@ def warn_of_unread(
     """
     from vecache.report.excluded import unread_warning
 
-    lines = unread_warning(excluded, n_layers, effect, of_image=of_image)
+    return warn(args, unread_warning(excluded, n_layers, effect, of_image=of_image))
+
+
+def warn(args: argparse.Namespace, lines: Sequence[str]) -> int:
+    """Say on stderr what could not be read, if there are such lines, and return the exit code."""
     for line in lines:
         print(f"vecache: warning: {printable(line)}", file=sys.stderr)
     return 3 if lines and not args.incomplete_ok else 0

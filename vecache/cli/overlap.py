@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vecache.cli.comparison import add_comparison, check_metric
 from vecache.cli.options import (
     UsageError,
     add_output,
@@ -28,7 +29,7 @@ from vecache.cli.options import (
     warn_of_unread,
 )
 from vecache.report.output import PICTURE_ENDINGS, TABLE_ENDINGS, Report
-from vecache.report.overlap import METRICS, overlap_text
+from vecache.report.overlap import overlap_text
 
 if TYPE_CHECKING:
     import argparse
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from vecache.sharing.exclusive import Shares
     from vecache.sharing.matrix import Overlap
 
-_DRAWN_METRICS = ("jaccard", "containment")
 _MAX_FILES = 5
 
 
@@ -51,17 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="layer",
         help="what is compared (default: layer)",
     )
-    parser.add_argument(
-        "--grain",
-        choices=("file", "chunk"),
-        default="file",
-        help="compare whole files or chunks (default: file)",
-    )
-    parser.add_argument(
-        "--metric",
-        choices=tuple(METRICS),
-        help="what the table shows (default: bytes), or a heatmap (default: jaccard)",
-    )
+    add_comparison(parser)
     parser.add_argument(
         "--picture",
         choices=("heatmap", "upset", "treemap", "curve"),
@@ -107,15 +97,9 @@ def _check_options(args: argparse.Namespace) -> None:
     is_drawn = is_picture(args)
     if args.picture is not None and not is_drawn:
         raise UsageError("--picture needs -o FILE.svg or -o FILE.png")
-    if args.metric is None:
-        return
-    if is_drawn and args.picture not in (None, "heatmap"):
+    if args.metric is not None and is_drawn and args.picture not in (None, "heatmap"):
         raise UsageError(f"--metric: the picture {args.picture!r} has none; only a heatmap has")
-    if is_drawn and args.metric not in _DRAWN_METRICS:
-        wanted = " or ".join(_DRAWN_METRICS)
-        raise UsageError(f"--metric: found {args.metric!r}, but a heatmap shows {wanted}")
-    if not is_drawn and (args.output is not None or args.json or args.jsonl):
-        raise UsageError("--metric does nothing here: it chooses what the table or a heatmap shows")
+    check_metric(args)
 
 
 def _picture(over: Overlap, member_shares: Shares, args: argparse.Namespace) -> Picture:

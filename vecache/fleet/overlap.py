@@ -251,6 +251,10 @@ class FleetOverlap(PairMatrices):
             table = table.append_column(f"n_nodes_{name}", pa.array(sizes))
         return table
 
+    def _members_text(self) -> str:
+        n_nodes = len(self.contents.nodes)
+        return f"{n_nodes:,} node{'' if n_nodes == 1 else 's'}"
+
     def __repr__(self) -> str:
         files, chunks = self.dedup
         of_grain = files if self.grain == "file" else chunks

@@ -28,11 +28,12 @@ from vecache.text import printable, short_labels
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from vecache.arrays import I64
     from vecache.report.terminal import Cell
     from vecache.sharing.exclusive import RepeatedFiles, Shares
-    from vecache.sharing.matrix import Overlap
+    from vecache.sharing.matrix import Overlap, PairMatrices
 
-__all__ = ["METRICS", "overlap_text"]
+__all__ = ["METRICS", "matrix_texts", "overlap_text"]
 
 METRICS = {
     "bytes": "Bytes of {}s in common",
@@ -71,18 +72,7 @@ def overlap_text(
 ) -> str:
     """Write all parts; `shares` must be of the same contents, members and grain as `over`."""
     parts = ["\n".join(_summary(where, over, shares))]
-    names = short_labels(
-        [label.removesuffix(":latest") for label in over.labels], max_characters=None
-    )
-    if len(over):
-        matrix = _matrix(over, shares, names, metric, screen)
-        if matrix is None:
-            parts += [
-                _most_exclusive(over, shares, names, screen),
-                _pairs(over, names, metric, screen),
-            ]
-        else:
-            parts.append(matrix)
+    parts += matrix_texts(over, shares.exclusive_bytes, metric, screen)
     if len(repeated):
         title = screen.paint("Files stored more than once", "bold")
         parts.append(f"{title}; EXTRA is all copies but one:\n{_repeated(repeated, screen)}")
@@ -90,6 +80,27 @@ def overlap_text(
     if notes:
         parts.append(render_facts(notes, screen))
     return "\n\n".join(parts)
+
+
+def matrix_texts(
+    over: PairMatrices, exclusive_bytes: I64, metric: str, screen: Screen
+) -> list[str]:
+    """Write the matrix, or the two lists where it does not fit; nothing without members.
+
+    `exclusive_bytes`, (n,) int64, is what no other member has.
+    """
+    if not len(over):
+        return []
+    names = short_labels(
+        [label.removesuffix(":latest") for label in over.labels], max_characters=None
+    )
+    matrix = _matrix(over, exclusive_bytes, names, metric, screen)
+    if matrix is not None:
+        return [matrix]
+    return [
+        _most_exclusive(over, exclusive_bytes, names, screen),
+        _pairs(over, names, metric, screen),
+    ]
 
 
 def _summary(where: str, over: Overlap, shares: Shares) -> Iterator[str]:
@@ -116,7 +127,7 @@ def _summary(where: str, over: Overlap, shares: Shares) -> Iterator[str]:
 
 
 def _matrix(
-    over: Overlap, shares: Shares, names: list[str], metric: str, screen: Screen
+    over: PairMatrices, exclusive_bytes: I64, names: list[str], metric: str, screen: Screen
 ) -> str | None:
     """Write the whole matrix; None where it does not fit."""
     if len(over) > _MAX_COLUMNS:
@@ -133,8 +144,8 @@ def _matrix(
         (
             f"#{i + 1}",
             names[i],
-            human_bytes(int(shares.bytes[i])),
-            human_bytes(int(shares.exclusive_bytes[i])),
+            human_bytes(int(over.bytes[i, i])),
+            human_bytes(int(exclusive_bytes[i])),
             *(
                 "·" if i == j else write(value) if value else "-"
                 for j, value in enumerate(values[i].tolist())
@@ -145,11 +156,16 @@ def _matrix(
     if not _fits(columns, rows, screen):
         return None
     title = screen.paint(METRICS[metric].format(over.grain), "bold")
-    explained = f"{title}; EXCLUSIVE is what no other {over.by} has:\n"
+    explained = f"{title}; EXCLUSIVE is what no other {_member(over)} has:\n"
     return explained + render_table(columns, rows, screen)
 
 
-def _cells(over: Overlap, metric: str) -> tuple[Any, Callable[[Any], str]]:
+def _member(over: PairMatrices) -> str:
+    """Return what a row is: nodes with the same layers are one."""
+    return "row" if over.by == "node" else over.by
+
+
+def _cells(over: PairMatrices, metric: str) -> tuple[Any, Callable[[Any], str]]:
     """Return the matrix of a metric, and how to write a number of it."""
     match metric:
         case "jaccard":
@@ -167,16 +183,18 @@ def _fits(columns: Sequence[Column], rows: Sequence[Sequence[Cell]], screen: Scr
     return max(map(display_width, lines)) <= (screen.width or _PIPE_WIDTH)
 
 
-def _name_column(over: Overlap, title: str) -> Column:
+def _name_column(over: PairMatrices, title: str) -> Column:
     # Ids differ in their beginning, names of images in their end.
     return Column(title, truncate="end" if over.by == "layer" else "start")
 
 
-def _most_exclusive(over: Overlap, shares: Shares, names: list[str], screen: Screen) -> str:
+def _most_exclusive(
+    over: PairMatrices, exclusive_bytes: I64, names: list[str], screen: Screen
+) -> str:
     """Write the members with most exclusive bytes."""
     import numpy as np  # noqa: PLC0415 - `vecache overlap --help` does without
 
-    order = np.argsort(-shares.exclusive_bytes, kind="stable")[:_MAX_MEMBERS]
+    order = np.argsort(-exclusive_bytes, kind="stable")[:_MAX_MEMBERS]
     columns = [
         _name_column(over, over.by.upper()),
         Column("SIZE", "right"),
@@ -186,11 +204,9 @@ def _most_exclusive(over: Overlap, shares: Shares, names: list[str], screen: Scr
     rows = (
         (
             names[i],
-            human_bytes(int(shares.bytes[i])),
-            human_bytes(int(shares.exclusive_bytes[i])),
-            human_share(1 - shares.exclusive_bytes[i] / shares.bytes[i])
-            if shares.bytes[i]
-            else "-",
+            human_bytes(int(over.bytes[i, i])),
+            human_bytes(int(exclusive_bytes[i])),
+            human_share(1 - exclusive_bytes[i] / over.bytes[i, i]) if over.bytes[i, i] else "-",
         )
         for i in order.tolist()
     )
@@ -198,7 +214,7 @@ def _most_exclusive(over: Overlap, shares: Shares, names: list[str], screen: Scr
     return f"{title}, {len(order):,} of {len(over):,}:\n{render_table(columns, rows, screen)}"
 
 
-def _pairs(over: Overlap, names: list[str], metric: str, screen: Screen) -> str:
+def _pairs(over: PairMatrices, names: list[str], metric: str, screen: Screen) -> str:
     """Write the pairs that share most."""
     import numpy as np  # noqa: PLC0415 - as above
 
@@ -224,7 +240,7 @@ def _pairs(over: Overlap, names: list[str], metric: str, screen: Screen) -> str:
 
 
 def _pair_rows(
-    over: Overlap, names: list[str], a: list[int], b: list[int]
+    over: PairMatrices, names: list[str], a: list[int], b: list[int]
 ) -> Iterator[tuple[str | int, ...]]:
     containment, jaccard = over.containment(), over.jaccard()
     for i, j in zip(a, b, strict=True):

@@ -189,9 +189,12 @@ class PairMatrices(ArrowExport):
             1 - jaccard,
             self.bytes.diagonal(),
             self.labels,
-            title=f"What is shared among {len(self):,} {self.by}{'' if len(self) == 1 else 's'}",
+            title=f"What is shared among {self._members_text()}",
             note=f"{note}; those that are alike stand together.",
         )
+
+    def _members_text(self) -> str:
+        return f"{len(self):,} {self.by}{'' if len(self) == 1 else 's'}"
 
     def _matrix(self, metric: Metric) -> I64:
         if metric not in ("bytes", "files", "chunks"):
