@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from bench.bench_plan import Sizes, contents, write_image, write_store
+from bench.bench_plan import Sizes, write_image, write_store
+from bench.data import contents
 from tests.golden import GOLDEN_DEBIAN, GOLDEN_SMALL, needs_debian, pulls
 from tests.layouts import debian_layers_by_image, write_layout
 from tests.stores import debian_store

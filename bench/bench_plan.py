@@ -20,9 +20,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from bench.data import contents, toc_bytes
 from tests.layouts import SparseLayer, write_layout
 from vecache.cache.writer import pack_cache
-from vecache.digest import Digests, format_digests
 from vecache.image.open import open_image
 from vecache.index.layers_cache import LayersCache
 from vecache.plan.pull import plan_image
@@ -32,8 +32,6 @@ from vecache.toc.entries import Entries, EntryKind, Xattrs
 from vecache.toc.layout import Layout
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from pytest_benchmark.fixture import BenchmarkFixture
 
     from vecache.arrays import I64
@@ -58,14 +56,6 @@ class Sizes:
     def of(cls, share: float) -> Sizes:
         root = share**0.5
         return cls(int(2e5 * share), int(1e6 * share), max(int(1e3 * root), 2), int(2e4 * root))
-
-
-def contents(numbers: I64) -> Digests:
-    """Digests of made-up contents: a function of the number, distributed like a hash."""
-    words = numbers.astype(np.uint64)[:, None] + np.arange(4, dtype=np.uint64) * np.uint64(2**60)
-    for shift in (30, 27, 31):  # splitmix64
-        words = (words ^ (words >> np.uint64(shift))) * np.uint64(0xBF58476D1CE4E5B9)
-    return Digests.from_raw(np.ascontiguousarray(words).view(np.uint8).reshape(-1, 32))
 
 
 def layer_entries(numbers: I64) -> Entries:
@@ -127,31 +117,9 @@ def write_image(folder: Path, sizes: Sizes) -> None:
         numbers = np.where(
             is_known, rng.integers(0, n_known, n_chunks), 2**32 * (number + 1) + np.arange(n_chunks)
         )
-        toc = b"".join(_toc_parts(numbers, n_files))
+        toc = toc_bytes(numbers, n_files)
         layers.append(SparseLayer(toc, toc_offset=2_000 * (n_chunks + 1)))
     write_layout(folder, {"image": layers})
-
-
-def _toc_parts(numbers: I64, n_files: int) -> Iterator[bytes]:
-    """The TOC's JSON as Buildah writes it, about 300 bytes an entry."""
-    file_digests = format_digests(contents(numbers).raw).to_pylist()
-    chunk_digests = format_digests(contents(numbers + 2**40).raw).to_pylist()
-    n_each = len(numbers) // n_files
-    yield b'{"version":1,"entries":['
-    for row, (digest, chunk_digest) in enumerate(zip(file_digests, chunk_digests, strict=True)):
-        file, chunk_no = divmod(row, n_each)
-        chunk = (
-            f'"offset":{2_000 * row},"endOffset":{2_000 * row + 1_900},"chunkSize":5000,'
-            f'"chunkOffset":{5_000 * chunk_no},"chunkDigest":"{chunk_digest}"}}'
-        )
-        name = f'"name":"usr/lib/made-up/{file % 700:03}/file-{file}",'
-        whole = (
-            f'"mode":420,"size":{5_000 * n_each},"modtime":"2024-02-03T04:05:06Z",'
-            f'"accesstime":"0001-01-01T00:00:00Z","digest":"{digest}",'
-        )
-        kind = f'"type":"chunk",{name}' if chunk_no else f'"type":"reg",{name}{whole}'
-        yield (b"," if row else b"") + f"{{{kind}{chunk}".encode()
-    yield b"]}"
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Synthetic layers for benchmarks: cache files of random digests, seeded and quick to make.
+"""Synthetic layers for benchmarks: cache files and TOCs of random digests, seeded, quick to make.
 
 Names, locations and bloom filter are those a writer makes: two tags on each name, one location a
 tag, in the order of the TOC, while the tags are in the order of their digests.
@@ -14,13 +14,22 @@ from vecache.cache.bloom import BloomFilter
 from vecache.cache.format import N_HASHES, VERSION, Header, tag_dtype
 from vecache.cache.locations import pack_locations
 from vecache.cache.reader import CacheFile
+from vecache.digest import Digests, format_digests
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from vecache.arrays import I64, U8
 
-__all__ = ["layer_bytes", "make_layers", "random_digests", "write_store"]
+__all__ = [
+    "contents",
+    "layer_bytes",
+    "make_layers",
+    "random_digests",
+    "toc_bytes",
+    "write_store",
+]
 
 _DIGEST_LEN, _TAG_LEN = 39, 55
 _LAYERS_OF_SHARED = 4  # on average
@@ -30,6 +39,40 @@ _NAME = b"usr/share/00000000.dat"
 def random_digests(rng: np.random.Generator, n: int) -> U8:
     """(n, 32) uint8: sha256 digests as good as any."""
     return rng.integers(0, 2**64, (n, 4), np.uint64).view(np.uint8)
+
+
+def contents(numbers: I64) -> Digests:
+    """Digests of made-up contents: a function of the number, distributed like a hash."""
+    words = numbers.astype(np.uint64)[:, None] + np.arange(4, dtype=np.uint64) * np.uint64(2**60)
+    for shift in (30, 27, 31):  # splitmix64
+        words = (words ^ (words >> np.uint64(shift))) * np.uint64(0xBF58476D1CE4E5B9)
+    return Digests.from_raw(np.ascontiguousarray(words).view(np.uint8).reshape(-1, 32))
+
+
+def toc_bytes(numbers: I64, n_files: int) -> bytes:
+    """The TOC's JSON as Buildah writes it, about 300 bytes an entry; files have several chunks."""
+    return b"".join(_toc_parts(numbers, n_files))
+
+
+def _toc_parts(numbers: I64, n_files: int) -> Iterator[bytes]:
+    file_digests = format_digests(contents(numbers).raw).to_pylist()
+    chunk_digests = format_digests(contents(numbers + 2**40).raw).to_pylist()
+    n_each = len(numbers) // n_files
+    yield b'{"version":1,"entries":['
+    for row, (digest, chunk_digest) in enumerate(zip(file_digests, chunk_digests, strict=True)):
+        file, chunk_no = divmod(row, n_each)
+        chunk = (
+            f'"offset":{2_000 * row},"endOffset":{2_000 * row + 1_900},"chunkSize":5000,'
+            f'"chunkOffset":{5_000 * chunk_no},"chunkDigest":"{chunk_digest}"}}'
+        )
+        name = f'"name":"usr/lib/made-up/{file % 700:03}/file-{file}",'
+        whole = (
+            f'"mode":420,"size":{5_000 * n_each},"modtime":"2024-02-03T04:05:06Z",'
+            f'"accesstime":"0001-01-01T00:00:00Z","digest":"{digest}",'
+        )
+        kind = f'"type":"chunk",{name}' if chunk_no else f'"type":"reg",{name}{whole}'
+        yield (b"," if row else b"") + f"{{{kind}{chunk}".encode()
+    yield b"]}"
 
 
 def make_layers(n_tags: int, n_layers: int, seed: int = 7) -> tuple[list[CacheFile], U8]:

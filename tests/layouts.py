@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -38,7 +39,7 @@ class SparseLayer:
     blob: str = ""
     diff_id: str = ""
 
-    @property
+    @cached_property
     def frame(self) -> bytes:
         return b"" if self.toc is None else pa.compress(self.toc, codec="zstd", asbytes=True)
 
