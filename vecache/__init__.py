@@ -5,9 +5,7 @@ return. Everything else can be imported, but may change. A name is imported from
 is first used, so `import vecache` is fast and `vecache --help` does not import numpy.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+TYPE_CHECKING = False  # as in `typing`, whose import takes longer than all else here
 
 __all__ = [
     "CacheFile",
