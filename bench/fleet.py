@@ -20,7 +20,7 @@ from vecache.cache.writer import build_cache
 from vecache.digest import format_digests
 from vecache.fleet.cluster import run_tasks
 from vecache.store.bigdata import CACHE_KEY, TOC_KEY
-from vecache.store.fleet import NODE_SCHEMA, node_path
+from vecache.store.fleet import NODE_SCHEMA, node_path, pack_node
 from vecache.store.objects import built_name, object_name, object_path
 from vecache.store.packed import pack
 from vecache.store.settings import PullSettings
@@ -111,7 +111,7 @@ def write_fleet(
         layer_no = chosen[node % len(chosen)].tolist()
         document = _node(node, {ids[number]: items[number] for number in layer_no})
         path = node_path(folder, node_name(node))
-        path.write_bytes(pack(json.dumps(document).encode(), _LEVEL))
+        path.write_bytes(pack_node(json.dumps(document).encode()))
 
 
 def _choose_layers(sizes: FleetSizes, rng: np.random.Generator) -> I64:

@@ -38,6 +38,7 @@ __all__ = [
     "FolderLock",
     "allow_open_files",
     "cache_folder",
+    "folder_bytes",
     "open_mapped",
     "open_regular",
     "read_bounded",
@@ -295,13 +296,13 @@ def sweep_folder(folder: str | os.PathLike[str], max_bytes: int) -> None:
             if last_use < time.time() - _STALE_SECONDS:
                 _remove_unused(path)
             continue
-        rest -= _n_bytes(path)
+        rest -= folder_bytes(path)
         if rest < 0:
             _remove_unused(path)
 
 
-def _n_bytes(path: str) -> int:
-    """Return the bytes of a file, or of all files in a folder."""
+def folder_bytes(path: str | os.PathLike[str]) -> int:
+    """Return the bytes of a file, or of all files in a folder and of itself."""
     total = 0
     with contextlib.suppress(OSError):
         total = os.lstat(path).st_size

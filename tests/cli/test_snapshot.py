@@ -54,11 +54,15 @@ class Machines:
         )
 
     def check_same_plan(self, words: Sequence[str], *, reflink: bool) -> dict[str, Any]:
-        """Plan on the node; then with its snapshot on a machine where everything differs."""
+        """Plan on the node; then with its snapshot on a machine where everything differs.
+
+        Alone, and with its snapshot in a fleet.
+        """
         self.monkeypatch.setattr(settings, "can_reflink", lambda _: reflink)
         wanted = self.plan(*words)
-        file = self.folder / "node.snapshot"
+        file, fleet = self.folder / "node.snapshot", self.folder / "fleet"
         assert main(["snapshot", "-o", str(file)]) == 0
+        assert main(["fleet", "add", str(fleet), str(file), "--name", "node"]) == 0
         self.capsys.readouterr()
 
         def no_test(path: Path) -> bool:
@@ -72,10 +76,11 @@ class Machines:
             layout="dir" if options["layout"] == "flat" else "flat",
             parallel=options.get("parallel", 0) + 1,
         )
-        found = self.plan(*words, "--store", str(file))
-        assert found.pop("store") == str(file)
         wanted.pop("store")
-        assert found == wanted
+        for store in (str(file), f"{fleet}#node"):
+            found = self.plan(*words, "--store", store)
+            assert found.pop("store") == store
+            assert found == wanted
         return found
 
     def plan(self, *words: str) -> dict[str, Any]:
@@ -100,7 +105,7 @@ def options_of(pull: dict[str, Any]) -> str:
 
 
 @pytest.mark.parametrize("pull", pulls(GOLDEN_SMALL), ids=lambda p: f"{p['config']}-{p['image']}")
-def test_a_snapshot_plans_small_pulls_as_its_store(
+def test_a_snapshot_and_a_fleet_plan_small_pulls_as_their_store(
     pull: dict[str, Any], machines: Machines
 ) -> None:
     machines.configure(

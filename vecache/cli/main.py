@@ -62,6 +62,8 @@ VERBS: dict[str, dict[str, str]] = {
     },
     "Many stores": {
         "fleet add": "snapshots of nodes into one folder, shared layers once",
+        "fleet list": "its nodes: how old, how large, how much of them is shared",
+        "fleet remove": "nodes from it, and what no other node has",
         "fleet overlap": "what nodes have in common, and how often each byte is there",
     },
     "One file": {

@@ -11,7 +11,8 @@
 `.tmp-*`                    not complete yet, or left by a crash
 ==========================  ========================================================================
 
-A node is one JSON object:
+The file of a node has two lines: one JSON object, and the sha256 of this first line as a JSON
+string. The object has
 
 ==========================  ========================================================================
 `schema`                    `vecache.fleet-node/1`
@@ -31,6 +32,7 @@ layer, and opening one 30 microseconds a layer.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import re
 import weakref
@@ -45,7 +47,7 @@ from vecache.store.bigdata import CACHE_KEY, LAYER_DATA_KEY, TOC_KEY
 from vecache.store.graphroot import FLEET_FILE, Store
 from vecache.store.lock import LOCK_WAIT_SECONDS, read_lock
 from vecache.store.objects import is_object_name, object_path
-from vecache.store.packed import unpack_bytes
+from vecache.store.packed import max_unpacked_bytes, pack, unpack_bytes
 from vecache.store.records import check_records, image_records, layer_records
 from vecache.store.snapshot import IMAGE_ITEM, Snapshot, SnapshotRoot, header_snapshot
 from vecache.text import html_table
@@ -65,6 +67,7 @@ __all__ = [
     "find_node",
     "node_path",
     "open_fleet",
+    "pack_node",
     "parse_node",
     "read_node",
 ]
@@ -77,6 +80,7 @@ MAX_NODE_BYTES: Final = 64 << 20
 """Most that a node may have when it is unpacked."""
 
 _ENDING: Final = ".json.zst"
+_LEVEL: Final = 3
 _MAX_FLEET_FILE_BYTES: Final = 1 << 16
 _NODE_NAME: Final = re.compile(r"[0-9A-Za-z][0-9A-Za-z_.-]{0,199}")
 _LAYER_KEYS: Final = frozenset({TOC_KEY, LAYER_DATA_KEY, CACHE_KEY})
@@ -245,11 +249,28 @@ def read_node(path: Path) -> bytes:
         return StoreError(f"{path}: a damaged node: {reason}; add its snapshot again")
 
     try:
-        return unpack_bytes(read_bounded(path, MAX_NODE_BYTES), MAX_NODE_BYTES, damaged)
+        data = unpack_bytes(read_bounded(path, MAX_NODE_BYTES), MAX_NODE_BYTES, damaged)
     except OSError as error:
         if isinstance(error, StoreError):
             raise
         raise StoreError(f"{path}: cannot be read: {error.strerror or error}") from error
+    document = data.partition(b"\n")[0]
+    if data[len(document) :] != _checksum_line(document):
+        raise damaged("its sha256 is another")
+    return document
+
+
+def pack_node(document: bytes) -> bytes:
+    """Return the file of a node, given its document."""
+    data = document + _checksum_line(document)
+    packed = pack(data, _LEVEL)
+    if len(data) > MAX_NODE_BYTES or len(data) >= max_unpacked_bytes(len(packed)):
+        raise StoreError(f"a node of {len(data):,} bytes; wanted {MAX_NODE_BYTES:,} at most")
+    return packed
+
+
+def _checksum_line(document: bytes) -> bytes:
+    return f'\n"sha256:{hashlib.sha256(document).hexdigest()}"\n'.encode()
 
 
 def parse_node(

@@ -44,6 +44,7 @@ from vecache.store.fleet import (
     find_node,
     node_path,
     open_fleet,
+    pack_node,
     parse_node,
     read_node,
 )
@@ -94,7 +95,7 @@ class AddedNode:
 class Sweep:
     """What was removed of the objects that no node has."""
 
-    n_objects: int = 0
+    n_files: int = 0
     n_bytes: int = 0
     problem: str = ""  # why nothing was removed
 
@@ -114,6 +115,7 @@ def make_fleet(path: Path) -> Path:
             with replace_file(folder / FLEET_FILE) as file:
                 file.write(json.dumps({"schema": SCHEMA}).encode() + b"\n")
     open_fleet(folder)  # of this version
+    _check_writable(folder)
     with _writing(folder):
         for name in (NODES, OBJECTS):
             (folder / name).mkdir(exist_ok=True)
@@ -121,6 +123,12 @@ def make_fleet(path: Path) -> Path:
             with contextlib.suppress(FileExistsError):
                 os.close(os.open(folder / name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     return folder
+
+
+def _check_writable(folder: Path) -> None:
+    """Raise before much is read for nothing."""
+    if not os.access(folder, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
+        raise StoreError(f"{folder}: the fleet cannot be written: read-only, or no permission")
 
 
 def add_store(
@@ -327,9 +335,7 @@ def _replace_node(folder: Path, name: str, data: bytes, objects: _Objects) -> Ad
     """Write the file of a node, unless it has a newer snapshot by now."""
     path = node_path(folder, name)
     snapshot = parse_node(data, folder, name, objects.find)
-    packed = pack(data, _LEVEL)
-    if len(data) > MAX_NODE_BYTES or len(data) >= max_unpacked_bytes(len(packed)):
-        raise StoreError(f"{path}: {len(data):,} bytes are too many for a node")
+    packed = pack_node(data)
     with write_lock(folder / _NODES_LOCK):
         before, is_older = _before(folder, name, snapshot)
         if is_older:
