@@ -53,6 +53,14 @@ class DaskCluster:
         self.workers.append(self._start("dask_worker", *options, *folder, *file, path=python_path))
         return self.workers[-1]
 
+    def kill_worker(self) -> int:
+        """Kill a worker in the middle of what it does, start another one, and return its pid."""
+        victim = next(worker for worker in self.workers if worker.poll() is None)
+        victim.kill()
+        victim.wait()
+        self.start_worker()
+        return victim.pid
+
     def _start(self, program: str, *arguments: str, path: str = "") -> subprocess.Popen[bytes]:
         here = ["--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0"]
         # A task that two workers died of is not tried again: tests kill one.

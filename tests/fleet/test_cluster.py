@@ -21,11 +21,15 @@ import pytest
 
 from tests.fleet import tasks
 from tests.fleet.dask import DaskCluster
+from tests.golden import GOLDEN_SMALL, STORES
 from vecache import errors
 from vecache.cli.options import add_tasks
 from vecache.errors import LocationError, MissingExtraError, WorkerError
 from vecache.fleet import cluster as cluster_module
 from vecache.fleet.cluster import TASKS_PER_WORKER, run_tasks
+from vecache.fleet.overlap import overlap_fleet
+from vecache.store.graphroot import open_store
+from vecache.store.write_fleet import add_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -155,15 +159,42 @@ def test_a_killed_worker_changes_nothing(cluster: DaskCluster, trace: Path) -> N
         scheduler=cluster.address,
     )
     found = [next(results)]
-    victim = cluster.workers[0]
-    wait_for(lambda: sum(f"-{victim.pid}" in path.name for path in trace.iterdir()) >= 2)
-    victim.kill()
-    cluster.start_worker()
+    wait_for(lambda: len(workers_of(trace)) == 2)
+    cluster.kill_worker()
     found += results
     assert found == [(number, int(column.sum())) for number in numbers]
     runs = [int(path.name.split("-")[0]) for path in trace.iterdir()]
     assert sorted(set(runs)) == numbers
     assert len(runs) > len(numbers), "the killed worker was doing nothing"
+
+
+def test_a_fleet_is_compared_as_here_while_a_worker_is_killed(
+    cluster: DaskCluster, tmp_path: Path
+) -> None:
+    fleet = golden_fleet(tmp_path)
+    wanted = overlap_fleet(fleet)
+    n_done = 0
+
+    def progress() -> None:
+        nonlocal n_done
+        n_done += 1
+        if n_done == 6:
+            cluster.kill_worker()
+
+    found = overlap_fleet(fleet, scheduler=cluster.address, max_rows=50, progress=progress)
+    assert n_done > 20
+    for grain in ("file", "chunk"):
+        for name in ("n_contents", "n_bytes", "exclusive_bytes", "unique_bytes"):
+            columns = [getattr(each.sums[grain], name).tolist() for each in (found, wanted)]
+            assert columns[0] == columns[1], (grain, name)
+    assert found.repeated.to_arrow() == wanted.repeated.to_arrow()
+
+
+def golden_fleet(folder: Path) -> Path:
+    """All golden stores, each a node."""
+    for name in STORES:
+        add_store(folder / "fleet", open_store(GOLDEN_SMALL / "stores" / name), name)
+    return folder / "fleet"
 
 
 def test_a_task_that_kills_workers_is_an_error(tmp_path: Path) -> None:

@@ -276,7 +276,6 @@ class _Cluster:
     def _lost(self, future: Future[Any] | None = None) -> Iterator[None]:
         """Turn what a lost scheduler or worker causes into an error that says so."""
         from distributed import CancelledError, KilledWorker  # noqa: PLC0415 - not always there
-        from distributed.client import ClosedClientError  # noqa: PLC0415
 
         try:
             yield
@@ -285,9 +284,12 @@ class _Cluster:
                 f"{self._scheduler}: several workers died of a task, the last of them "
                 f"{error.last_worker.address}; do they have enough memory?"
             ) from error
-        except (CancelledError, ClosedClientError, OSError) as error:
+        except Exception as error:
             is_own = future is not None and future.status == "error"  # raised by the task
-            if is_own or isinstance(error, TimeoutError):
+            is_lost = isinstance(error, (CancelledError, OSError)) or (
+                self._client.status != "running"
+            )
+            if is_own or not is_lost or isinstance(error, TimeoutError):
                 raise
             reason = getattr(error, "reason", None) or error
             raise WorkerError(
