@@ -93,9 +93,8 @@ def test_tags_of_a_registry_are_listed_and_planned(capsys: pytest.CaptureFixture
             return Reply(headers={"Link": "" if last else '<list?last=1>; rel="next"'}, body=body)
         for tag, sample in samples.items():
             if name == tag or name in sample.blobs:
-                registry.sample = sample
-                digest = request.path.replace(name, sample.digest if name == tag else name)
-                return registry.behave(Request("GET", digest, request.headers, b""))
+                path = request.path.replace(name, sample.digest if name == tag else name)
+                return Registry(sample).behave(Request("GET", path, request.headers, b""))
         return None
 
     registry.rules = [rule]
@@ -107,7 +106,7 @@ def test_tags_of_a_registry_are_listed_and_planned(capsys: pytest.CaptureFixture
     assert document["images"] == [f"{words[0]}:{tag}" for tag in samples]
     assert [step["nothing"]["states"]["partial"] for step in document["steps"]] == [1, 1, 1]
     assert "3 of 4 tags taken: 1.8, 1.9, 1.10" in err
-    assert "no tag '1.11' among 4; tags there: '1.10'" in missing
+    assert "no tag '1.11' among 4; tags there: '1.9', '1.10'\n" in missing
 
 
 def test_tables_and_pictures_go_to_files(

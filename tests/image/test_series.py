@@ -89,7 +89,7 @@ def test_the_platform_is_chosen_in_each_image(tmp_path: Path) -> None:
         ("nothing", "a,b", ImageNameError, "no transport"),
         (f"oci:{GOLDEN_SMALL}/oci", "", ImageNameError, "wanted tags and ranges"),
         (f"oci:{GOLDEN_SMALL}/oci", "app1,none", ImageNotFoundError, "no image 'none'"),
-        (f"oci:{GOLDEN_SMALL}/oci", "app1..app3", ImageNotFoundError, "tags there: 'app2', 'app1'"),
+        (f"oci:{GOLDEN_SMALL}/oci", "app1..app3", ImageNotFoundError, "tags there: 'app1', 'app2'"),
     ],
 )
 def test_refusals(reference: str, tags: str, error: type[VecacheError], message: str) -> None:

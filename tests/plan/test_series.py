@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -29,9 +31,10 @@ from vecache.plan.pull import plan_image
 from vecache.plan.series import count_layers, history
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
-    from vecache.image.model import Image
+    from vecache.image.model import Image, ImageLayer
     from vecache.plan.image_plan import ImagePlan
 
 SMALL = [f"oci:{GOLDEN_SMALL}/oci:{name}" for name in ("base", "app1", "app2", "other", "dirs")]
@@ -232,6 +235,45 @@ def test_each_toc_is_read_once_for_all_images(
     assert len(found.pulls) == 16
     assert set(reads.values()) == {1}
     assert len(reads) == 4 * (1 + 2)  # a TOC, and a TOC and its footer
+
+
+def test_memory_is_that_of_three_images_however_long_the_series() -> None:
+    """Without the garbage collector: nothing may hold a TOC in a cycle."""
+    most = 0
+    layers: list[weakref.ref[ImageLayer]] = []
+    columns: dict[int, weakref.ref[Any]] = {}  # one of each TOC that was read
+
+    def images() -> Iterator[Image]:
+        for n in range(12):
+            texts = (toc([{**FILE, "name": f"{n}.{each}"}]) for each in range(5))
+            image = open_sparse(*((text, 100) for text in texts))
+            layers.extend(map(weakref.ref, image.layers))
+            yield image
+
+    def count() -> None:
+        nonlocal most
+        for number, layer in enumerate(each() for each in layers):
+            if layer is not None and "toc" in vars(layer):
+                columns[number] = weakref.ref(layer.toc.entries.size)
+        most = max(most, sum(column() is not None for column in columns.values()))
+
+    gc.collect()
+    gc.disable()
+    try:
+        found = history(images(), progress=count)
+    finally:
+        gc.enable()
+    assert len(found) == 12
+    assert len(columns) == 12 * 5
+    assert most <= 3 * 5  # the first image, the one whose turn it is, and the next
+
+
+def test_images_that_the_caller_holds_retain_their_tocs() -> None:
+    images = [open_image(name) for name in SMALL[:3]]
+    history(images)
+    assert all(
+        "toc" in vars(layer) for layer in {layer.blob: layer for layer in images[0].layers}.values()
+    )
 
 
 def test_progress_is_told_of_each_layer() -> None:

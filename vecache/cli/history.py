@@ -19,6 +19,7 @@ Exit code: 0 fine, 1 no such image or tag, 2 wrong usage, 3 bad or unreadable in
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING
 
 from vecache.cli.images import BadImages, note_platform, open_images
@@ -84,11 +85,11 @@ def run(args: argparse.Namespace) -> int:
     from vecache.store.settings import DEFAULT_PARALLEL
 
     sort_out_images(args)
-    images = _open_images(args)
+    images = deque(_open_images(args))
     n_layers = count_layers(images, between=args.between)
     with Progress("Planning layers", n_layers) as progress:
         found = history(
-            images,
+            (images.popleft() for _ in range(len(images))),  # none is held here: see `history`
             reflink=args.reflink == "yes",
             hard_links=args.hard_links,
             layout=args.layout,

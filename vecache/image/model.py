@@ -92,7 +92,9 @@ class ImageLayer:
         """
         if self.reader is None:
             raise ImageError(f"layer {self.blob}: has no table of contents, it is pulled whole")
-        packed = self.reader.fetch() if self._ahead is None else self._ahead.fetch(self)
+        ahead = self._ahead
+        packed = self.reader.fetch() if ahead is None else ahead.fetch(self)
+        object.__setattr__(self, "_ahead", None)  # it has this layer: a cycle would hold the TOC
         return Toc.parse(self.reader.unpack(packed), path=f"layer {self.blob}")
 
     def __repr__(self) -> str:

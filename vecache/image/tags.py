@@ -11,6 +11,7 @@ that it is the beginning of: 1.9, 1.9-rc, 1.9.1, 1.10.
 from __future__ import annotations
 
 import re
+from bisect import bisect
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -25,7 +26,7 @@ MAX_SERIES = 500
 """Most tags to choose."""
 
 _MAX_CHARACTERS = 100_000
-_MAX_COMPARED = 20_000
+_MAX_COMPARED = 500  # of long tags each takes a millisecond or two
 _MAX_SHOWN = 5
 _PARTS = re.compile("[0-9]+|[^0-9]+")
 
@@ -112,9 +113,15 @@ def _tags_between(first: str, last: str, listed: Sequence[str], where: str) -> l
 
 
 def _similar(wanted: str, listed: Sequence[str]) -> list[str]:
-    """Return a few tags that somebody may have meant: longer ones, else those that look alike."""
+    """Return tags that somebody may have meant: longer ones, neighbours, or similar texts."""
     longer = sorted((tag for tag in listed if tag.startswith(wanted)), key=version_key)
-    return longer[:_MAX_SHOWN] or get_close_matches(wanted, listed[:_MAX_COMPARED], _MAX_SHOWN)
+    if longer:
+        return longer[:_MAX_SHOWN]
+    form = _form(wanted)
+    alike = sorted((tag for tag in listed if _form(tag) == form), key=version_key)
+    at = bisect([version_key(tag) for tag in alike], version_key(wanted))
+    neighbours = alike[max(at - _MAX_SHOWN // 2, 0) :][:_MAX_SHOWN]
+    return neighbours or get_close_matches(wanted, listed[:_MAX_COMPARED], _MAX_SHOWN)
 
 
 def _form(tag: str) -> str:

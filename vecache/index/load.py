@@ -116,15 +116,20 @@ class CachedLayer:
         """Folder that holds the layer's files; paths of a look-up are relative to it."""
         return str(self.record.target)
 
-    @cached_property
+    @property
     def with_all_chunks(self) -> CachedLayer:
         """The layer with the tags it would have in the plain layout; itself where it has them."""
+        return self._with_all_chunks or self
+
+    @cached_property
+    def _with_all_chunks(self) -> CachedLayer | None:
+        """The same, but None for the layer itself: kept in itself, it would be freed late."""
         # The cache of a flat layer knows only the first chunk of each file, its TOC knows all.
         # Paths are then those of the TOC: they say what the layer holds, not where.
         try:
             entries = self._read_flat_entries()
             if entries is None:
-                return self
+                return None
             cache = CacheFile.parse(_pack(entries, Layout.DIR))
         except VecacheError as error:
             return replace(self, toc_problem=str(error))

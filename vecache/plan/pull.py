@@ -189,6 +189,12 @@ class Planner:
         """Return whether a layer's TOC has been read and parsed."""
         return _key(layer) in self._prepared
 
+    def retain(self, layers: Iterable[ImageLayer]) -> None:
+        """Drop what was prepared, but not of these layers."""
+        keys = {_key(layer) for layer in layers}
+        self._prepared = {key: self._prepared[key] for key in self._prepared.keys() & keys}
+        self._states = {key: self._states[key] for key in self._states.keys() & keys}
+
     def plan_pulled(self, layer: ImageLayer, cache: LayersCache) -> LayerPlan:
         """Plan a layer that is not present."""
         key, options = _key(layer), self.options

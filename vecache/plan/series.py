@@ -1,12 +1,14 @@
 """Plan a series of images, each on nodes that have another one of them and nothing else.
 
 1. Each image is planned on a node that has nothing. What that leaves is a node that has it.
-2. There the next image of the series is planned; where it was the first image, all others are; and
-   with `between` all others in any case.
+2. On the node that has the first image it is planned again.
+3. On the node that has it the next image is planned, and with `between` all others.
 
 So the figures are those of `Planner.plan`, one pull after the other. TOCs are read and parsed once,
-also of layers that several images have, and retained; a plan is dropped when its figures are taken.
-With `between` the number of pulls is the square of that of the images.
+also of layers that several images have. Plans are dropped when their figures are taken, and TOCs
+after the last image that has them. So memory is that of about three images, however long the series
+is; with `between`, or where the caller holds the images, which retain their TOCs, that of all. With
+`between` the number of pulls is the square of that of the images.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from vecache.toc.files import TocFormat
 from vecache.toc.layout import Layout
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from vecache.image.model import Image, ImageLayer
     from vecache.plan.best import Best
@@ -80,25 +82,45 @@ def history(
     ValueError
         If an option is out of range.
     """
-    series = _share_layers(images)
-    options = PlanOptions(reflink, hard_links, Layout(layout), parallel=parallel)
-    planner, empty = Planner(options), LayersCache()
+    series = dict(enumerate(_share_layers(images)))
+    names = tuple(image.reference for image in series.values())
+    planner = Planner(PlanOptions(reflink, hard_links, Layout(layout), parallel=parallel))
+    nodes = {NOTHING: LayersCache()}
     found = _Figures()
-    for number, image in enumerate(series):
-        alone = planner.plan(image, empty, progress)
-        found.add(number, NOTHING, alone)
-        for later in _planned_after(number, len(series), between=between):
-            found.add(later, number, planner.plan(series[later], alone.cache_after, progress))
-    return found.history(series, options)
+    for number in range(len(names)):
+        for image, after in _pulls(number, len(names), between=between):
+            plan = planner.plan(series[image], nodes[after], progress)
+            found.add(image, after, plan)
+            if after == NOTHING:
+                nodes[number] = plan.cache_after
+        if number:
+            del nodes[number]
+        if not between:
+            del series[number]
+            planner.retain(layer for image in series.values() for layer in image.layers)
+    return found.history(names, planner.options)
 
 
 def count_layers(images: Sequence[Image], *, between: bool = False) -> int:
     """Count the layers that `history` plans, for a progress line."""
-    return sum(len(image) for image in images) + sum(
-        len(images[later])
-        for number in range(len(images))
-        for later in _planned_after(number, len(images), between=between)
+    n_images = len(images)
+    return sum(
+        len(images[image])
+        for number in range(n_images)
+        for image, _ in _pulls(number, n_images, between=between)
     )
+
+
+def _pulls(number: int, n_images: int, *, between: bool) -> Iterator[tuple[int, int]]:
+    """Yield what is planned once it is an image's turn: an image, and the one that the node has."""
+    yield number, NOTHING
+    if between:
+        yield from ((each, number) for each in range(n_images) if each != number)
+        return
+    if number > 1:
+        yield number, 0
+    if number + 1 < n_images:
+        yield number + 1, number
 
 
 class _Figures:
@@ -129,14 +151,13 @@ class _Figures:
         self._pulls.append(np.array([pull], PULL))
         self._layers.append(np.array(layers, LAYER))
 
-    def history(self, series: Sequence[Image], options: PlanOptions) -> History:
+    def history(self, names: tuple[str, ...], options: PlanOptions) -> History:
         """Put all pulls in the order of their images."""
         tables = []
         for dtype, parts in ((PULL, self._pulls), (LAYER, self._layers)):
             table = np.concatenate([np.empty(0, dtype), *parts])
             order = np.lexsort((table["after"], table["image"]))  # stable: layers stay in order
             tables.append(frozen(table[order]))
-        names = tuple(image.reference for image in series)
         return History(names, options, tuple(self._blobs), *tables)
 
 
@@ -148,16 +169,6 @@ def _figures(plan: ImagePlan | LayerPlan, best: Best) -> list[int]:
 def _limit(number: int) -> int:
     """Return the number of 64 bits that is nearest: absurd sizes of TOCs may exceed them."""
     return min(max(number, -(2**63)), 2**63 - 1)
-
-
-def _planned_after(number: int, n_images: int, *, between: bool) -> list[int]:
-    """Return which images are planned on a node that has this one."""
-    is_first = number == 0
-    return [
-        each
-        for each in range(n_images)
-        if each != number and (between or is_first or each == number + 1)
-    ]
 
 
 def _share_layers(images: Iterable[Image]) -> list[Image]:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MAX_PAGES", "MAX_TAGS", "list_tags"]
 
-MAX_TAGS = 200_000
+MAX_TAGS = 100_000
 """Most tags of one repository, about 100 bytes each."""
 
 MAX_PAGES = 2_000
