@@ -400,6 +400,21 @@ class LayersCache:
         """
         return self._replaced(blob_info=blob_info)
 
+    def with_index(self, index: LayerIndex) -> LayersCache:
+        """Return the same layers, with another index over them.
+
+        Parameters
+        ----------
+        index : LayerIndex
+            Over the caches of `layers`, in their order.
+
+        Returns
+        -------
+        LayersCache
+            Shares the caches with this one.
+        """
+        return self._replaced(index=index, index_folder=None)
+
     def with_image(self, image: ImageRecord) -> LayersCache:
         """Return the same layers, with one more image that a plan has pulled.
 

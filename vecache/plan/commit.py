@@ -43,13 +43,15 @@ class Commits:
         What makes a layer present.
     caches : list of LayersCache
         The layers that are there before the pull, and after each layer that is possibly pulled.
+    layer_ids : list of str
+        Ids of the layers that were committed, or were there under that id.
     """
 
     def __init__(self, cache: LayersCache, options: PlanOptions) -> None:
         self.present = PresentLayers(cache)
         self.caches = [cache]
         self._options = options
-        self._top = ""  # id of the last layer
+        self.layer_ids: list[str] = []
         self._files: set[str] = set()  # blobs that this pull has in a temporary file
 
     def add_present(self, layer: ImageLayer, *, may_be_pulled: bool) -> None:
@@ -100,8 +102,14 @@ class Commits:
         cache = self.caches[-1].with_blob_info(self.present.blob_info)
         return cache.with_image(_image_record(image, self._top))
 
+    @property
+    def _top(self) -> str:
+        """Id of the last layer; empty before the first."""
+        return self.layer_ids[-1] if self.layer_ids else ""
+
     def _append(self, layer: ImageLayer, new: CachedLayer | ExcludedLayer, *, by_toc: bool) -> None:
-        parent, self._top = self._top, layer_id(self._top, layer, by_toc=by_toc)
+        parent = self._top
+        self.layer_ids.append(layer_id(parent, layer, by_toc=by_toc))
         if self._top in self.present.ids:
             return
         record = replace(new.record, id=self._top, parent=parent or None)

@@ -45,6 +45,8 @@ class ImagePlan(ArrowExport):
         first twice where layers are copied one at a time.
     refused_bounds : tuple of int, optional
         Least and most bytes of data, whatever the timing, where the registry refuses some requests.
+    layer_ids : tuple of str
+        Ids of the layers in the store after the pull.
     """
 
     image: Image
@@ -54,6 +56,7 @@ class ImagePlan(ArrowExport):
     least: tuple[LayerPlan, ...]
     most: tuple[LayerPlan, ...]
     refused_bounds: tuple[int, int] | None = None
+    layer_ids: tuple[str, ...] = ()
 
     @property
     def total_bytes(self) -> int:

@@ -40,10 +40,12 @@ if TYPE_CHECKING:
     from vecache.image.model import ImageLayer
     from vecache.index.load import CachedLayer, ExcludedLayer
     from vecache.plan.files import PullFiles
+    from vecache.toc.layout import Layout
 
 __all__ = ["Planner", "check_image", "plan_image", "plan_images"]
 
 _Key: TypeAlias = tuple[str, str, str | None]
+_Prepared: TypeAlias = "tuple[PullFiles, CachedLayer | ExcludedLayer]"
 
 
 def plan_image(
@@ -165,8 +167,14 @@ class Planner:
 
     def __init__(self, options: PlanOptions) -> None:
         self.options = options
-        self._prepared: dict[_Key, tuple[PullFiles, CachedLayer | ExcludedLayer]] = {}
+        self._prepared: dict[tuple[_Key, Layout], _Prepared] = {}
         self._states: dict[_Key, LayerState] = {}
+
+    def with_options(self, options: PlanOptions) -> Planner:
+        """Return a planner with other options that shares what was prepared."""
+        other = Planner(options)
+        other._prepared = self._prepared
+        return other
 
     def plan(
         self, image: Image, cache: LayersCache, progress: Callable[[], object] | None = None
@@ -183,11 +191,19 @@ class Planner:
             least=least,
             most=least if self.options.parallel == 1 else pull.plan_visible([0] * pull.n_pulled),
             refused_bounds=pull.refused_bounds(),
+            layer_ids=tuple(pull.commits.layer_ids),
         )
 
     def is_prepared(self, layer: ImageLayer) -> bool:
         """Return whether a layer's TOC has been read and parsed."""
-        return _key(layer) in self._prepared
+        return (_key(layer), self.options.layout) in self._prepared
+
+    def state(self, layer: ImageLayer) -> LayerState:
+        """Return how a layer that is not present is pulled."""
+        key = _key(layer)
+        if key not in self._states:
+            self._states[key] = state_of(layer, self.options)
+        return self._states[key]
 
     def retain(self, layers: Iterable[ImageLayer]) -> None:
         """Drop what was prepared, but not of these layers."""
@@ -197,10 +213,7 @@ class Planner:
 
     def plan_pulled(self, layer: ImageLayer, cache: LayersCache) -> LayerPlan:
         """Plan a layer that is not present."""
-        key, options = _key(layer), self.options
-        if key not in self._states:
-            self._states[key] = state_of(layer, options)
-        state = self._states[key]
+        state, options = self.state(layer), self.options
         # Of a layer without tar-split only the TOC says that it has to come whole.
         reads_toc = options.partial and layer.toc_format is TocFormat.ZSTD_CHUNKED
         if state is LayerState.WHOLE:
@@ -222,13 +235,13 @@ class Planner:
             replay = replay_layer(plan.replay.files, cache, self.options, plan.replay)
         return replace(plan, replay=replay, cache=cache)
 
-    def prepare(self, layer: ImageLayer) -> tuple[PullFiles, CachedLayer | ExcludedLayer]:
+    def prepare(self, layer: ImageLayer) -> _Prepared:
         """Return the files that a pull visits, and the layer as the store has it afterwards."""
-        key = _key(layer)
+        layout = self.options.layout
+        key = _key(layer), layout
         if key not in self._prepared:
             assert layer.toc_format is not None  # others are pulled whole
             entries, toc_offset = layer.toc.entries, layer.toc_offset
-            layout = self.options.layout
             with _layer_in_errors(layer):
                 files = select_files(entries, layer.toc_format, toc_offset, layout)
             self._prepared[key] = files, pulled_layer(layer, layout)
