@@ -28,6 +28,7 @@ __all__ = [
     "binary_buffers",
     "binary_to_text",
     "column",
+    "disarm_formulas",
     "first_rows",
     "frozen",
     "gather_bytes",
@@ -48,6 +49,14 @@ BinaryColumn: TypeAlias = Any
 
 _MAX_COLUMN_BYTES = 2**31 - 1  # an Arrow binary column counts its bytes in 32 bits
 _ROWS_PER_BLOCK = 1 << 16
+# What spreadsheets begin a formula with, in wide letters too; and the apostrophe itself.
+_FORMULA = "\\A([=+\\-@\t\r\n'\uff1d\uff0b\uff0d\uff20])"
+_TEXT_TYPES = (
+    pa.types.is_string,
+    pa.types.is_large_string,
+    pa.types.is_binary,
+    pa.types.is_large_binary,
+)
 
 
 class ArrowExport:
@@ -299,3 +308,31 @@ def binary_to_text(array: BinaryColumn) -> Any:
         ]
         return pa.array(texts, pa.string())
     return text
+
+
+def disarm_formulas(table: Any) -> Any:
+    """Put an apostrophe before each text of a table that a spreadsheet would take as a formula.
+
+    Names come from images, and a spreadsheet that opens a CSV file runs a cell such as
+    `=HYPERLINK(...)`, quoted or not. The apostrophe, which a text of its own begins with gets too,
+    so one is taken off to read the text back.
+
+    Parameters
+    ----------
+    table : pyarrow.Table
+        Columns of text or bytes are looked at, all others are left as they are.
+
+    Returns
+    -------
+    table : pyarrow.Table
+        Of the same schema.
+    """
+    import pyarrow.compute as pc  # noqa: PLC0415 - 40 ms, and only needed here
+
+    for number, field in enumerate(table.schema):  # columns, not rows
+        if any(is_type(field.type) for is_type in _TEXT_TYPES):
+            texts = table.column(number)
+            if pc.any(pc.match_substring_regex(texts, _FORMULA)).as_py():
+                texts = pc.replace_substring_regex(texts, _FORMULA, r"'\1")
+                table = table.set_column(number, field, texts)
+    return table

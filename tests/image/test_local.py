@@ -277,6 +277,19 @@ def test_a_dir_folder_needs_no_version_file(tmp_path: Path) -> None:
     assert open_image(f"dir:{write_files(tmp_path / 'd', files)}").digest == SAMPLE.digest
 
 
+@pytest.mark.parametrize("name", ["version", "manifest.json"])
+def test_no_message_shows_what_a_linked_file_holds(name: str, tmp_path: Path) -> None:
+    secret = tmp_path / "shadow"
+    secret.write_text("root:$6$hunter2:19000:0:::::")
+    folder = write_files(tmp_path / "d", dir_files(SAMPLE))
+    (folder / name).unlink()
+    (folder / name).symlink_to(secret)
+    with pytest.raises(ImageError) as caught:
+        open_image(f"dir:{folder}")
+    assert "hunter2" not in str(caught.value)
+    assert name in str(caught.value)
+
+
 @pytest.mark.parametrize("name", ["oci", "oci-archive", "dir"])
 def test_a_missing_path_is_not_found(name: str, tmp_path: Path) -> None:
     with pytest.raises(ImageNotFoundError, match="no such file") as caught:

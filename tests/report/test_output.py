@@ -62,6 +62,20 @@ def test_csv_holds_bytes_as_they_are_and_lists_as_json(tmp_path: Path) -> None:
     assert back["path"].equals(TABLE["path"])
 
 
+@pytest.mark.parametrize("first", ["=", "+", "-", "@", "\t", "\r", "\n", "'", "\uff1d"])
+def test_csv_has_no_cell_that_a_spreadsheet_runs(tmp_path: Path, first: str) -> None:
+    texts = [f"{first}HYPERLINK(1)\n=2", "a=1", None]
+    columns = {"text": texts, "n": [-1, 2, 3], "bytes": [b"\xff", b"-\xff", None]}
+    table = pa.table({**columns, "path": pa.array(texts).dictionary_encode()})
+    write_report(tmp_path / "a.csv", Report(text, dict, lambda: table))
+    options = csv.ConvertOptions(column_types={"bytes": pa.binary()}, strings_can_be_null=True)
+    parsing = csv.ParseOptions(newlines_in_values=True)
+    back = csv.read_csv(tmp_path / "a.csv", parse_options=parsing, convert_options=options)
+    assert back["text"].to_pylist() == back["path"].to_pylist() == [f"'{texts[0]}", "a=1", None]
+    assert back["bytes"].to_pylist() == [b"\xff", b"'-\xff", None]
+    assert back["n"].to_pylist() == [-1, 2, 3], "a number is no formula"
+
+
 def test_json_is_the_document_and_jsonl_the_rows(tmp_path: Path) -> None:
     write_report(tmp_path / "a.json", REPORT)
     write_report(tmp_path / "a.jsonl", REPORT)

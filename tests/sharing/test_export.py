@@ -76,6 +76,18 @@ def test_one_file_has_the_same_tags_in_every_format() -> None:
         write_tags(contents, io.BytesIO(), ".txt")
 
 
+def test_csv_has_no_path_that_a_spreadsheet_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    contents = read_contents(GOLDEN_SMALL / "stores" / "estargz")
+    table = next(tag_tables(contents)).slice(0, 2)
+    paths = pa.array(["=1+1", "a"]).dictionary_encode().cast(table["path"].type)
+    table = table.set_column(table.schema.get_field_index("path"), table.field("path"), paths)
+    monkeypatch.setattr("vecache.sharing.export.tag_tables", lambda _: iter([table]))
+    file = io.BytesIO()
+    write_tags(contents, file, ".csv")
+    file.seek(0)
+    assert csv.read_csv(file)["path"].to_pylist() == ["'=1+1", "a"]
+
+
 def test_only_a_data_set_or_an_empty_folder_is_replaced(tmp_path: Path) -> None:
     target = tmp_path / "set"
     target.mkdir()

@@ -5,7 +5,8 @@ by rename (`vecache.files.replace_file`), so a full disk leaves the old one. Pip
 written to as they are.
 
 JSON is pure ASCII, so untrusted names reach no terminal unescaped. Bytes that are not UTF-8 become
-lone surrogates, as `os.fsdecode` makes them; Arrow and Parquet have them as they are.
+lone surrogates, as `os.fsdecode` makes them; Arrow and Parquet have them as they are. In CSV
+text that a spreadsheet would run has an apostrophe before it (`arrays.disarm_formulas`).
 """
 
 from __future__ import annotations
@@ -117,7 +118,9 @@ def _write_table(table: Any, file: BinaryIO, ending: str) -> None:
     else:
         from pyarrow import csv  # noqa: PLC0415 - as above
 
-        csv.write_csv(_flat(table), file)
+        from vecache.arrays import disarm_formulas  # noqa: PLC0415 - as above
+
+        csv.write_csv(disarm_formulas(_flat(table)), file)
 
 
 def _flat(table: Any) -> Any:
@@ -126,6 +129,9 @@ def _flat(table: Any) -> Any:
 
     for number, name in enumerate(table.column_names):  # columns, not rows
         column = table.column(number)
+        if pa.types.is_dictionary(column.type):
+            column = column.cast(column.type.value_type)
+            table = table.set_column(number, name, column)
         if pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
             table = table.set_column(number, name, column.cast(pa.string(), safe=False))
         elif pa.types.is_nested(column.type):

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 import pyarrow as pa
 
+from vecache.arrays import disarm_formulas
 from vecache.digest import parse_digests
 from vecache.errors import DatasetError
 from vecache.sharing.dataset import (
@@ -101,15 +102,16 @@ def write_tags(contents: Contents, file: BinaryIO, ending: str) -> None:
     n_tags = []
     with writer:
         for table in tag_tables(contents):
-            writer.write_table(table if ending == ".parquet" else table.cast(TAG_TYPES))
+            rows = table if ending == ".parquet" else table.cast(TAG_TYPES)
+            writer.write_table(disarm_formulas(rows) if ending == ".csv" else rows)
             n_tags.append(len(table))
         if ending == ".parquet":
             layers, images = _record_tables(contents, n_tags)
-            rows = {
+            records = {
                 LAYERS_KEY: json.dumps(layers.to_pylist()),
                 IMAGES_KEY: json.dumps(images.to_pylist()),
             }
-            writer.add_key_value_metadata({**FILE_VERSION, **rows})
+            writer.add_key_value_metadata({**FILE_VERSION, **records})
 
 
 def tag_tables(contents: Contents) -> Iterator[Any]:
