@@ -13,14 +13,22 @@ from __future__ import annotations
 import re
 from bisect import bisect
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from vecache.errors import ImageNameError, ImageNotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["MAX_SERIES", "TagChoice", "choose_tags", "has_range", "parse_tags", "version_key"]
+__all__ = [
+    "MAX_SERIES",
+    "Item",
+    "TagChoice",
+    "choose_tags",
+    "has_range",
+    "parse_tags",
+    "version_key",
+]
 
 MAX_SERIES = 500
 """Most tags to choose."""
@@ -30,7 +38,8 @@ _MAX_COMPARED = 500  # of long tags each takes a millisecond or two
 _MAX_SHOWN = 5
 _PARTS = re.compile("[0-9]+|[^0-9]+")
 
-Item = tuple[str, str]  # first and last tag of a range; the same for one tag
+Item: TypeAlias = tuple[str, str]
+"""First and last tag of a range; the same for one tag."""
 
 
 class TagChoice(NamedTuple):

@@ -54,7 +54,8 @@ def history(
     Parameters
     ----------
     images : iterable of Image
-        In the order of the series, from `open_series` or `open_image`.
+        In the order of the series, from `open_series` or `open_image`. Images retain their TOCs;
+        those of an iterator are dropped on the way.
     reflink : bool
         Whether the node's file system can reflink.
     hard_links : bool

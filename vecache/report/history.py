@@ -238,11 +238,11 @@ def _summary(found: History, screen: Screen) -> Iterator[str]:
             f"{human_bytes(_sum(found, 'toc_bytes', after))} of TOCs, "
             f"in {count(_sum(found, 'requests', after), 'request')}."
         )
-    least, most = (_sum(found, f"{end}_fetch_bytes") for end in ("least", "most"))
+    least, most = (human_bytes(_sum(found, f"{end}_fetch_bytes")) for end in ("least", "most"))
     if least != most:
         yield (
-            f"{'By timing:':<20}{human_bytes(least)} to {human_bytes(most)} of data after the "
-            f"previous one, {found.options.parallel} layers at a time."
+            f"{'By timing:':<20}{least} to {most} of data after the previous one, "
+            f"{found.options.parallel} layers at a time."
         )
     if n_whole := _sum(found, "whole"):
         n_bytes = human_bytes(_sum(found, "whole_bytes"))
