@@ -33,6 +33,7 @@ __all__ = [
     "PathNotFoundError",
     "RegistryError",
     "StoreError",
+    "StoreLockedError",
     "TocError",
     "TruncatedError",
     "VecacheError",
@@ -123,6 +124,10 @@ class TocError(VecacheError, ValueError):
 
 class StoreError(VecacheError, OSError):
     """A graph root cannot be read, or a folder is not one."""
+
+
+class StoreLockedError(StoreError):
+    """Another process has held the lock of a store for too long."""
 
 
 class ConfigError(VecacheError, ValueError):

@@ -101,6 +101,19 @@ def test_a_snapshot_is_checked_without_its_files(
     assert document["n_caches"] == 4
 
 
+def test_a_node_of_a_fleet_is_checked_and_never_mended(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, fleet = whole_store(tmp_path), tmp_path / "fleet"
+    CACHE_DAMAGE["filter"][1](root)
+    assert main(["fleet", "add", str(fleet), "--store", str(root), "--name", "web1"]) == 0
+    capsys.readouterr()
+    document = doctor(f"{fleet}#web1", capsys, code=3)
+    assert [each["rule"] for each in document["findings"]] == [7, 13, 14]
+    assert main(["doctor", "--store", f"{fleet}#web1", "--fix"]) == 3
+    assert "nothing was written" in capsys.readouterr().err
+
+
 def test_the_machines_own_store_is_checked(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -158,6 +158,21 @@ def test_a_folder_that_became_a_link_is_not_followed(
     assert rest.rule.is_hint
 
 
+@pytest.mark.parametrize("part", ["overlay", f"overlay/{LAYER}", f"overlay/{LAYER}/diff"])
+def test_only_the_graph_root_is_reached_through_links(
+    part: str, store: Path, tmp_path: Path
+) -> None:
+    (store / part).rename(tmp_path / "outside")
+    (store / part).symlink_to(tmp_path / "outside")
+    (finding,) = deep(store)
+    assert finding.rule is Rule.FILE_LINK
+    (store / part).unlink()
+    (tmp_path / "outside").rename(store / part)
+    link = tmp_path / "link"
+    link.symlink_to(store)
+    assert deep(link) == []
+
+
 def test_no_name_leads_out_of_the_layer(make_store: MakeStore, tmp_path: Path) -> None:
     outside = tmp_path / "secret"
     outside.write_bytes(b"secret")

@@ -24,9 +24,10 @@ from vecache.doctor import mend as mend_module
 from vecache.doctor.check import diagnose
 from vecache.doctor.mend import Action, mend, plan_actions, require_writable
 from vecache.doctor.rules import Remedy, Rule
-from vecache.errors import StoreError
+from vecache.errors import StoreError, StoreLockedError
 from vecache.index.layers_cache import LayersCache
 from vecache.store.graphroot import open_store
+from vecache.store.lock import read_lock, write_lock
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -168,6 +169,24 @@ def test_what_cannot_be_done_does_not_stop_the_rest(
     monkeypatch.setattr(mend_module, "write_big_data", write_to_full_disk)
     (full,) = mend(store, actions[1:])
     assert full.error == "no space"
+
+
+def test_a_locked_store_is_waited_for_once(tmp_path: Path) -> None:
+    root = whole_store(tmp_path)
+    for layer in layer_ids("dir")[:3]:
+        cache_path(root, layer).write_bytes(b"\3")
+    store = open_store(root, lock_wait_seconds=0.05)
+    actions = plan_actions(diagnose(store, tmp_path).findings)
+    with read_lock(root / "overlay-layers" / "layers.lock"):
+        done = mend(store, actions)
+    assert len({action.error for action in done}) == 1
+    assert "still holds the lock" in (done[0].error or "")
+    with (
+        write_lock(root / "overlay-layers" / "layers.lock"),
+        pytest.raises(StoreLockedError),
+    ):
+        diagnose(store, tmp_path)
+    assert all(action.is_done for action in mend(store, actions))
 
 
 def write_to_full_disk(*_: object) -> None:

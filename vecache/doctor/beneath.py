@@ -5,11 +5,15 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from typing import TYPE_CHECKING
 
 from vecache.doctor.rules import Rule
 from vecache.text import printable
 
-__all__ = ["NotOpenedError", "OpenFolder"]
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["NotOpenedError", "OpenFolder", "open_folder"]
 
 
 class NotOpenedError(Exception):
@@ -40,7 +44,9 @@ class OpenFolder:
         *folders, last = os.path.normpath(b"/" + name).lstrip(b"/").split(b"/")
         try:
             if folders != self._path:
-                self._enter(folders)
+                descriptor = open_folder(self._root, folders)
+                os.close(self._descriptor)
+                self._descriptor, self._path = descriptor, folders
             status = os.stat(last, dir_fd=self._descriptor, follow_symlinks=False)
             if not stat.S_ISREG(status.st_mode):
                 kind = "a symbolic link" if stat.S_ISLNK(status.st_mode) else "no regular file"
@@ -51,19 +57,21 @@ class OpenFolder:
             reason = "it is missing" if error.errno == errno.ENOENT else error.strerror or ""
             raise NotOpenedError(Rule.FILE_MISSING, reason) from None
 
-    def _enter(self, folders: list[bytes]) -> None:
-        """Open a folder, one step at a time."""
-        descriptor = os.dup(self._root)
+
+def open_folder(root: int, folders: Iterable[bytes]) -> int:
+    """Open a folder beneath another, a step at a time; raise `NotOpenedError` at a link."""
+    descriptor = os.dup(root)
+    for part in folders:
         try:
-            for part in folders:
-                if stat.S_ISLNK(os.stat(part, dir_fd=descriptor, follow_symlinks=False).st_mode):
-                    text = f"the folder {printable(part)} on its path is a symbolic link"
-                    raise NotOpenedError(Rule.FILE_LINK, text)
-                flags = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW
-                below = os.open(part, flags, dir_fd=descriptor)
-                os.close(descriptor)
-                descriptor = below
-            descriptor, self._descriptor = self._descriptor, descriptor
-            self._path = folders
+            below = _step(descriptor, part)
         finally:
             os.close(descriptor)
+        descriptor = below
+    return descriptor
+
+
+def _step(descriptor: int, part: bytes) -> int:
+    if stat.S_ISLNK(os.stat(part, dir_fd=descriptor, follow_symlinks=False).st_mode):
+        text = f"the folder {printable(part)} on its path is a symbolic link"
+        raise NotOpenedError(Rule.FILE_LINK, text)
+    return os.open(part, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=descriptor)

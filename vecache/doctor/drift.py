@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from vecache.doctor.beneath import NotOpenedError, OpenFolder
+from vecache.doctor.beneath import NotOpenedError, OpenFolder, open_folder
 from vecache.doctor.rules import Finding, Rule
 from vecache.errors import VecacheError
 from vecache.files import store_error
@@ -73,16 +73,31 @@ def check_files(record: LayerRecord, progress: Callable[[int], object] | None = 
     """Hash the files of a layer; `progress` gets the bytes of each block of files."""
     try:
         files = _read_files(record)
-        root = None if files is None else os.open(record.target, os.O_PATH | os.O_DIRECTORY)
-    except (VecacheError, FileNotFoundError, NotADirectoryError):
-        return FilesCheck([], 0, 0)  # what is found without reading files
+        if files is None:
+            return FilesCheck([], 0, 0)
+        root = _open_target(record)
+    except (FileNotFoundError, NotADirectoryError):
+        return FilesCheck([], 0, 0)  # a finding of the records
+    except NotOpenedError as error:
+        return FilesCheck([Finding(error.rule, str(error), layer=record.id)], 0, 0)
+    except VecacheError:
+        return FilesCheck([], 0, 0)  # a finding of the TOC
     except OSError as error:
         text = str(store_error(error, record.target, "the files cannot be read"))
         return FilesCheck([Finding(Rule.FILE_MISSING, text, layer=record.id)], 0, 0)
-    if files is None or root is None:
-        return FilesCheck([], 0, 0)
     try:
         return _check_all(record, _Hashing(root, files), progress)
+    finally:
+        os.close(root)
+
+
+def _open_target(record: LayerRecord) -> int:
+    """Open the folder of a layer's files; only the graph root may be reached through links."""
+    root = os.open(record.files_root, os.O_PATH | os.O_DIRECTORY)
+    try:
+        return open_folder(
+            root, map(os.fsencode, record.target.relative_to(record.files_root).parts)
+        )
     finally:
         os.close(root)
 

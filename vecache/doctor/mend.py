@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from vecache.doctor.caches import read_wanted
 from vecache.doctor.records import OWN_TEMPORARY
 from vecache.doctor.rules import Remedy, Rule
-from vecache.errors import LayerNotFoundError, StoreError, VecacheError
+from vecache.errors import LayerNotFoundError, StoreError, StoreLockedError, VecacheError
 from vecache.files import OWNER_ADVICE, store_error
 from vecache.store.bigdata import CACHE_KEY
 from vecache.store.lock import write_lock
@@ -80,10 +80,17 @@ def mend(
 ) -> list[Action]:
     """Do it; return each action with its outcome."""
     require_writable(store)
-    done = []
+    done: list[Action] = []
+    locked = ""
     for action in actions:
+        if locked:  # do not wait again for each of a thousand layers
+            done.append(replace(action, error=locked))
+            continue
         try:
             _do(store, action)
+        except StoreLockedError as error:
+            locked = str(error)
+            done.append(replace(action, error=locked))
         except VecacheError as error:
             done.append(replace(action, error=str(error)))
         else:

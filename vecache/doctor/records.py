@@ -20,7 +20,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from vecache.doctor.rules import Finding, Remedy, Rule
-from vecache.errors import StoreError
+from vecache.errors import StoreError, StoreLockedError
 from vecache.files import store_error
 from vecache.store.bigdata import CACHE_FILE_NAME, CACHE_KEY, big_data_file_name
 from vecache.store.lock import read_lock
@@ -67,6 +67,8 @@ def check_records(store: Store) -> list[Finding]:
         known, findings = _check_layers(store)
         known_images, more = _check_images(store)
         layers = store.layers()
+    except StoreLockedError:
+        raise  # nothing is known then
     except StoreError as error:
         return [Finding(Rule.LISTS, str(error))]
     # Read before the images and after them: what was pulled in between is in one of the two.
@@ -237,8 +239,8 @@ def _list(folder: Path, unreadable: list[Finding]) -> list[tuple[str, bool]]:
 
 def _is_there(folder: Path) -> bool:
     """Return whether there is a folder, or nobody can say."""
-    try:
-        return stat.S_ISDIR(os.lstat(folder).st_mode)
+    try:  # a symbolic link in an additional layer store
+        return stat.S_ISDIR(os.stat(folder).st_mode)
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError:

@@ -187,7 +187,7 @@ _ADVICE: Final = {
     Rule.CACHE_VERSION: "nothing: Podman builds it again at its next pull",
     Rule.CACHE_EMPTY: "nothing: the layer has no files to reuse",
     Rule.CACHE_MISSING: "nothing: Podman writes it at its next pull",
-    Rule.LISTS: "mend it by hand: Podman cannot use the store until then",
+    Rule.LISTS: "where Podman cannot read it either: mend it by hand",
     Rule.ITEM_UNLISTED: "nothing: it is removed with its layer or image",
     Rule.BIG_DATA_ORPHANED: _BY_HAND,
     Rule.FOLDER_ORPHANED: "`podman system check --repair` removes it",

@@ -38,6 +38,7 @@ def doctor_document(result: Diagnosis, actions: Sequence[Action]) -> dict[str, A
         "actions": [
             {
                 "remedy": str(action.remedy),
+                "rule": int(action.rule),
                 "layer": action.layer,
                 "path": action.path,
                 "is_done": action.is_done,

@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from vecache.errors import StoreError
+from vecache.errors import StoreError, StoreLockedError
 from vecache.files import store_error
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def _acquire(descriptor: int, kind: int, path: Path, wait_seconds: float) -> boo
         else:
             return True
         if time.monotonic() >= deadline:
-            raise StoreError(
+            raise StoreLockedError(
                 f"{path}: {_locking_process(descriptor, kind)} still holds the lock of the store "
                 f"after {wait_seconds:g} s; try again when it has finished"
             )
