@@ -171,7 +171,7 @@ def _check_orphans(folder: _Folder, known: Collection[str], what: str) -> Iterat
     """Check for big data, and tar-splits, of layers or images that nobody lists."""
     for name in sorted(folder.items):
         if name not in known and name not in _NO_BIG_DATA and not name.startswith("."):
-            text = f"big data of {what} {name}, which is not listed"
+            text = f"big data of no listed {what}"
             yield Finding(Rule.BIG_DATA_ORPHANED, text, path=str(folder.path / name))
     for name in sorted(folder.files):
         path = str(folder.path / name)
@@ -179,7 +179,7 @@ def _check_orphans(folder: _Folder, known: Collection[str], what: str) -> Iterat
         if name.startswith(_TEMPORARY):
             yield _leftover(path)
         elif owner != name and owner not in known:
-            text = f"the tar-split of layer {owner}, which is not listed"
+            text = "the tar-split of no listed layer"
             yield Finding(Rule.BIG_DATA_ORPHANED, text, path=path)
 
 
@@ -207,7 +207,7 @@ def _check_files(store: Store, layers: list[LayerRecord], known: set[str]) -> It
                 text = "no diff/ in the folder of its files"
                 yield Finding(Rule.FOLDER_MISSING, text, layer=layer.id, path=str(layer.target))
         for name in sorted(folders - known - _NO_LAYERS):
-            text = f"a folder of layer {name}, which is not listed"
+            text = "the folder of no listed layer"
             yield Finding(Rule.FOLDER_ORPHANED, text, path=str(overlay / name))
 
 

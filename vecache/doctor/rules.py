@@ -190,7 +190,8 @@ _ADVICE: Final = {
     Rule.LISTS: "where Podman cannot read it either: mend it by hand",
     Rule.ITEM_UNLISTED: "nothing: it is removed with its layer or image",
     Rule.BIG_DATA_ORPHANED: _BY_HAND,
-    Rule.FOLDER_ORPHANED: "`podman system check --repair` removes it",
+    # Without --quick it takes folders with other times for damage, and removes sound layers.
+    Rule.FOLDER_ORPHANED: "`podman system check --quick --repair` removes it",
     Rule.FOLDERS: "nothing, where only the records were copied",
     Rule.INCOMPLETE: "nothing: Podman removes it when it next writes",
     Rule.LEFTOVER: _BY_HAND,
