@@ -25,6 +25,7 @@ def test_the_promised_names_are_these() -> None:
         "Cover",
         "Fleet",
         "FleetOverlap",
+        "FleetRemoval",
         "History",
         "Image",
         "ImagePlan",
@@ -54,6 +55,7 @@ def test_the_promised_names_are_these() -> None:
         "read_contents",
         "shares",
         "what_if",
+        "what_if_fleet",
     ]
     assert dir(vecache) == sorted(vecache.__all__)
 

@@ -13,6 +13,7 @@ __all__ = [
     "Cover",
     "Fleet",
     "FleetOverlap",
+    "FleetRemoval",
     "History",
     "Image",
     "ImagePlan",
@@ -42,6 +43,7 @@ __all__ = [
     "read_contents",
     "shares",
     "what_if",
+    "what_if_fleet",
 ]
 
 if TYPE_CHECKING:
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
     from vecache.cache.writer import build_cache
     from vecache.errors import VecacheError
     from vecache.fleet.overlap import FleetOverlap, overlap_fleet
+    from vecache.fleet.removal import FleetRemoval, what_if_fleet
     from vecache.image.model import Image
     from vecache.image.open import open_image
     from vecache.image.series import open_series
@@ -80,6 +83,7 @@ else:  # a type checker must not see this: it would let any name pass
         "Cover": "vecache.sharing.gather",
         "Fleet": "vecache.store.fleet",
         "FleetOverlap": "vecache.fleet.overlap",
+        "FleetRemoval": "vecache.fleet.removal",
         "History": "vecache.plan.history",
         "Image": "vecache.image.model",
         "ImagePlan": "vecache.plan.image_plan",
@@ -108,6 +112,7 @@ else:  # a type checker must not see this: it would let any name pass
         "read_contents": "vecache.sharing.sources",
         "shares": "vecache.sharing.exclusive",
         "what_if": "vecache.sharing.removal",
+        "what_if_fleet": "vecache.fleet.removal",
     }
 
     def __getattr__(name):

@@ -116,3 +116,56 @@ def test_a_folder_that_is_no_fleet_is_an_error(
     assert main(["fleet", "overlap", "--fleet", str(tmp_path)]) == 3
     assert "not a fleet" in capsys.readouterr().err
     assert main(["fleet", "overlap"]) == 2
+
+
+def test_rm_prints_what_each_node_frees(
+    golden_fleet: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = run(capsys, "fleet", "rm", "app2", "--fleet", golden_fleet)
+    assert "4 layers and 4 images would go, from 4 of 4 nodes." in text
+    assert "3.54 MB, what no remaining layer of the same node has" in text
+    assert "886 kB, the files that no node has any more" in text
+    assert "a +1       1       1      983 kB     983 kB  886 kB of files" in text
+    assert "on a +1: image localhost:5001/small/dirs:latest needs it" in text
+    text = run(capsys, "fleet", "rm", layer_ids("dir")[4], "--fleet", golden_fleet)
+    assert "from 3 of 4 nodes." in text  # the estargz store has other layers
+
+
+@pytest.mark.parametrize("grain", ["file", "chunk"])
+def test_rm_documents_hold_what_rm_of_each_node_says(
+    golden_fleet: str, grain: Grain, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["rm", "app2", "app1", "--fleet", golden_fleet, "--grain", grain]
+    document = run_json(capsys, "fleet", *words)
+    assert document["schema"] == "vecache.fleet-rm/1"
+    reflink = "yes" if grain == "chunk" else "no"
+    for each in document["classes"]:
+        store = f"{golden_fleet}#{each['nodes'][0]}"
+        alone = run_json(capsys, "rm", "app2", "app1", "--store", store, "--reflink", reflink)
+        for name in ("stored_bytes", "freed_bytes", "unknown_bytes", "kept_layers"):
+            assert each[name] == alone[name]
+        assert each["layers"] == [layer["layer"] for layer in alone["layers"]]
+    freed = sum(len(each["nodes"]) * each["freed_bytes"] for each in document["classes"])
+    assert document["freed_bytes"] == freed
+    run(capsys, "fleet", *words, "-o", str(tmp_path / "nodes.parquet"))
+    rows = parquet.read_table(tmp_path / "nodes.parquet").to_pylist()
+    assert sum(row["freed_bytes"] for row in rows) == freed
+    assert [row["node"] for row in rows] == [n for e in document["classes"] for n in e["nodes"]]
+
+
+def test_rm_of_what_no_node_has_is_not_found(
+    golden_fleet: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["fleet", "rm", "app7", "--fleet", golden_fleet]) == 1
+    assert "on no node: image 'app7': not in the store; similar" in capsys.readouterr().err
+
+
+def test_rm_names_what_could_not_be_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["fleet", "rm", "app1", "--fleet", damaged_fleet(tmp_path)]
+    assert main(words) == 3
+    shown = capsys.readouterr()
+    assert "what is freed is an upper bound" in shown.err
+    assert "layers of unknown content" in shown.out
+    run(capsys, *words, "--incomplete-ok")

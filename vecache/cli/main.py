@@ -65,6 +65,7 @@ VERBS: dict[str, dict[str, str]] = {
         "fleet list": "its nodes: how old, how large, how much of them is shared",
         "fleet remove": "nodes from it, and what no other node has",
         "fleet overlap": "what nodes have in common, and how often each byte is there",
+        "fleet rm": "what removing images on all nodes would free",
     },
     "One file": {
         "build": "the cache file of a TOC, byte for byte as Podman writes it",

@@ -45,9 +45,17 @@ if TYPE_CHECKING:
     from vecache.store.graphroot import Store
     from vecache.store.records import LayerRecord
 
+    LayerKey: TypeAlias = tuple[str, str]
     Nodes: TypeAlias = Fleet | str | os.PathLike[str] | Iterable[tuple[str, Store]]
 
-__all__ = ["ExcludedNodeLayer", "FleetContents", "each_node", "open_nodes", "read_fleet_contents"]
+__all__ = [
+    "ExcludedNodeLayer",
+    "FleetContents",
+    "LayerList",
+    "each_node",
+    "open_nodes",
+    "read_fleet_contents",
+]
 
 _FOLDER: Final = "contents"
 _ENDING: Final = ".contents"
@@ -115,6 +123,17 @@ class FleetContents:
         return n_copies
 
 
+def class_label(names: Sequence[str]) -> str:
+    """Name a class of nodes by the first of them, and how many others there are.
+
+    Examples
+    --------
+    >>> class_label(["web1"]), class_label(["web1", "web2", "db"])
+    ('web1', 'web1 +2')
+    """
+    return names[0] + (f" +{len(names) - 1}" if len(names) > 1 else "")
+
+
 def open_nodes(fleet: Nodes) -> Fleet | Iterable[tuple[str, Store]]:
     """Return a fleet, opened where it is a path; while it lives, nothing of it is removed."""
     return open_fleet(fleet) if isinstance(fleet, str | os.PathLike) else fleet
@@ -156,49 +175,68 @@ def read_fleet_contents(fleet: Fleet | Iterable[tuple[str, Store]], **run: Any) 
     ValueError
         If two nodes have one name.
     """
-    records: dict[_Key, LayerRecord] = {}
-    node_keys: dict[str, list[_Key]] = {}
-    unread_nodes = []
-    for name, store in each_node(fleet):  # nodes and layers, not rows
-        if name in node_keys:
+    listed = LayerList()
+    for name, store in each_node(fleet):  # nodes, not rows
+        listed.add(name, store)
+    return listed.read(**run)
+
+
+class LayerList:
+    """Collects the layers of nodes, each distinct one once."""
+
+    def __init__(self) -> None:
+        self.numbers: dict[LayerKey, int | ExcludedLayer] = {}  # of layers, once they are read
+        self._records: dict[LayerKey, LayerRecord] = {}
+        self._node_keys: dict[str, list[LayerKey]] = {}
+        self._unread_nodes: list[tuple[str, str]] = []
+
+    def add(
+        self, name: str, store: Store | VecacheError
+    ) -> Sequence[tuple[LayerKey, LayerRecord]] | None:
+        """Add a node, and return its layers; None where it could not be opened."""
+        if name in self._node_keys:
             raise ValueError(f"nodes: found {name!r:.100} twice, wanted names of their own")
         try:
-            listed = [(_layer_key(record), record) for record in layers_of(store)]
+            if isinstance(store, VecacheError):
+                raise store
+            layers = [(_layer_key(record), record) for record in store.layers()]
         except VecacheError as error:
-            unread_nodes.append((name, str(error)))
-            continue
-        for key, record in listed:
-            records.setdefault(key, record)
-        node_keys[name] = [key for key, _ in listed]
-    cached = cache_folder(os.environ) / _FOLDER
-    found = dict(zip(records, _prepare_all(list(records.values()), cached, run), strict=True))
-    sweep_folder(cached, _MAX_CACHED_BYTES)
-    _exclude_absurd(found, [key for keys in node_keys.values() for key in keys])
-    prepared = {each.layer.name: each for each in found.values() if isinstance(each, _Prepared)}
-    layer_no = {name: number for number, name in enumerate(prepared)}
-    numbers = {
-        key: layer_no[each.layer.name] if isinstance(each, _Prepared) else each
-        for key, each in found.items()
-    }
-    node_layers = [[numbers[key] for key in keys] for keys in node_keys.values()]
-    classes, columns = _find_classes(node_layers)
-    return FleetContents(
-        nodes=tuple(node_keys),
-        classes=classes,
-        layers=tuple(each.layer for each in prepared.values()),
-        n_rows=_stack([each.n_rows for each in prepared.values()], 2, 256),
-        n_bytes=_stack([each.n_bytes for each in prepared.values()], 2),
-        logical_bytes=_stack([each.logical_bytes for each in prepared.values()], 2),
-        class_no=columns[0],
-        layer_no=columns[1],
-        n_times=columns[2],
-        excluded=_list_excluded(node_layers),
-        n_node_layers=sum(map(len, node_keys.values())),
-        unread_nodes=tuple(unread_nodes),
-    )
+            self._unread_nodes.append((name, str(error)))
+            return None
+        for key, record in layers:
+            self._records.setdefault(key, record)
+        self._node_keys[name] = [key for key, _ in layers]
+        return layers
 
-
-_Key: TypeAlias = "tuple[str, str]"
+    def read(self, **run: Any) -> FleetContents:
+        """Derive the files of contents that are missing, and find the classes of nodes."""
+        cached = cache_folder(os.environ) / _FOLDER
+        read = _prepare_all(list(self._records.values()), cached, run)
+        found = dict(zip(self._records, read, strict=True))
+        sweep_folder(cached, _MAX_CACHED_BYTES)
+        _exclude_absurd(found, [key for keys in self._node_keys.values() for key in keys])
+        prepared = {each.layer.name: each for each in found.values() if isinstance(each, _Prepared)}
+        layer_no = {name: number for number, name in enumerate(prepared)}
+        self.numbers = {
+            key: layer_no[each.layer.name] if isinstance(each, _Prepared) else each
+            for key, each in found.items()
+        }
+        node_layers = [[self.numbers[key] for key in keys] for keys in self._node_keys.values()]
+        classes, columns = _find_classes(node_layers)
+        return FleetContents(
+            nodes=tuple(self._node_keys),
+            classes=classes,
+            layers=tuple(each.layer for each in prepared.values()),
+            n_rows=_stack([each.n_rows for each in prepared.values()], 2, 256),
+            n_bytes=_stack([each.n_bytes for each in prepared.values()], 2),
+            logical_bytes=_stack([each.logical_bytes for each in prepared.values()], 2),
+            class_no=columns[0],
+            layer_no=columns[1],
+            n_times=columns[2],
+            excluded=_list_excluded(node_layers),
+            n_node_layers=sum(map(len, node_layers)),
+            unread_nodes=tuple(self._unread_nodes),
+        )
 
 
 class _Prepared(NamedTuple):
@@ -210,14 +248,7 @@ class _Prepared(NamedTuple):
     logical_bytes: I64
 
 
-def layers_of(store: Store | VecacheError) -> tuple[LayerRecord, ...]:
-    """Return the layers of a node; raise why it could not be opened."""
-    if isinstance(store, VecacheError):
-        raise store
-    return store.layers()
-
-
-def _layer_key(record: LayerRecord) -> _Key:
+def _layer_key(record: LayerRecord) -> LayerKey:
     """Return what is equal only for records of the same layer, so that it is opened once."""
     if record.items is not None and TOC_KEY not in record.items:  # it has no folder of its own
         return f"{record.id} {record.items.get(CACHE_KEY)}", record.unreadable
@@ -270,7 +301,9 @@ def _find_contents(record: LayerRecord, cached: str) -> StoredContents | None:
     return StoredContents(record, name, paths)
 
 
-def _exclude_absurd(found: dict[_Key, _Prepared | ExcludedLayer], keys: Sequence[_Key]) -> None:
+def _exclude_absurd(
+    found: dict[LayerKey, _Prepared | ExcludedLayer], keys: Sequence[LayerKey]
+) -> None:
     """Exclude layers that claim more bytes than sums can hold exactly."""
     n_times = Counter(each.layer.name for key in keys if isinstance(each := found[key], _Prepared))
     most, most_on_nodes = MAX_BYTES, _MAX_FLEET_BYTES

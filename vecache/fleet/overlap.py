@@ -21,7 +21,7 @@ import numpy as np
 from vecache.arrays import frozen
 from vecache.fleet.class_sets import ClassSets, pack_bits
 from vecache.fleet.cluster import run_tasks
-from vecache.fleet.contents import open_nodes, read_fleet_contents
+from vecache.fleet.contents import class_label, open_nodes, read_fleet_contents
 from vecache.fleet.partitions import MAX_ROWS, cut_partitions, merge_partition
 from vecache.fleet.repeated import LargestFiles, find_largest, name_largest
 from vecache.sharing.contents import GRAINS, check_grain
@@ -192,10 +192,7 @@ class FleetOverlap(PairMatrices):
     def labels(self) -> tuple[str, ...]:
         """The first node of each class, and how many others there are."""
         names = self.contents.nodes
-        return tuple(
-            names[nodes[0]] + (f" +{len(nodes) - 1}" if len(nodes) > 1 else "")
-            for nodes in self.contents.classes
-        )
+        return tuple(class_label([names[node] for node in each]) for each in self.contents.classes)
 
     @property
     def files(self) -> I64:

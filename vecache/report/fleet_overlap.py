@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from vecache.report.excluded import reason_notes
+from vecache.report.fleet_excluded import unread_fleet_documents, unread_fleet_notes
 from vecache.report.overlap import matrix_texts
 from vecache.report.terminal import (
     Column,
@@ -25,23 +25,16 @@ from vecache.report.terminal import (
 from vecache.text import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator
 
-    from vecache.fleet.contents import ExcludedNodeLayer, FleetContents
     from vecache.fleet.overlap import FleetOverlap
     from vecache.fleet.repeated import FleetFiles
     from vecache.report.terminal import Screen
 
-__all__ = [
-    "fleet_overlap_document",
-    "fleet_overlap_text",
-    "unread_fleet_documents",
-    "unread_fleet_warning",
-]
+__all__ = ["fleet_overlap_document", "fleet_overlap_text"]
 
 _SCHEMA = "vecache.fleet-overlap/1"
 _MAX_FILES = 5
-_MOST_NODES = 3
 
 
 def fleet_overlap_document(where: str, over: FleetOverlap) -> dict[str, Any]:
@@ -73,48 +66,6 @@ def fleet_overlap_document(where: str, over: FleetOverlap) -> dict[str, Any]:
     }
 
 
-def unread_fleet_documents(contents: FleetContents) -> dict[str, Any]:
-    """Describe the layers that are not counted, each with its nodes, and the nodes without any."""
-    return {
-        "excluded": [
-            {
-                "layer": each.layer.id,
-                "reason": each.layer.reason,
-                "is_unread": each.layer.is_unread,
-                "nodes": [contents.nodes[node] for node in each.nodes],
-            }
-            for each in contents.excluded
-        ],
-        "unread_nodes": [
-            {"node": name, "reason": reason} for name, reason in contents.unread_nodes
-        ],
-    }
-
-
-def unread_fleet_warning(contents: FleetContents, effect: str) -> list[str]:
-    """Return lines that say which nodes and layers could not be read; none if all could.
-
-    `effect` says what that does to the figures.
-    """
-    unread = [each for each in contents.excluded if each.layer.is_unread]
-    n_nodes = len(contents.nodes) + len(contents.unread_nodes)
-    what = []
-    if contents.unread_nodes:
-        what.append(f"{len(contents.unread_nodes):,} of {count(n_nodes, 'node')}")
-    if unread:
-        n_unread = sum(len(each.nodes) for each in unread)
-        what.append(f"{n_unread:,} of {count(contents.n_node_layers, 'layer')} of nodes")
-    if not what:
-        return []
-    lines = [f"{' and '.join(what)} could not be read: {effect}"]
-    lines += [f"node {name}: {reason}" for name, reason in contents.unread_nodes]
-    lines += [
-        f"layer {each.layer.id[:12]} of {_names(each, contents.nodes)}: {each.layer.reason}"
-        for each in unread
-    ]
-    return lines
-
-
 def fleet_overlap_text(where: str, over: FleetOverlap, metric: str, screen: Screen) -> str:
     """Write all parts."""
     parts = ["\n".join(_summary(where, over))]
@@ -122,10 +73,9 @@ def fleet_overlap_text(where: str, over: FleetOverlap, metric: str, screen: Scre
     if len(over.repeated):
         title = screen.paint("Files that take most bytes in copies", "bold")
         parts.append(f"{title}; EXTRA is all copies but one:\n{_repeated(over.repeated, screen)}")
-    notes = [(name, f"not counted: {reason}") for name, reason in over.contents.unread_nodes]
-    notes += reason_notes(_reasons(over.contents))
+    notes = unread_fleet_notes(over.contents)
     if notes:
-        parts.append(render_facts([(printable(name), text) for name, text in notes], screen))
+        parts.append(render_facts(notes, screen))
     return "\n\n".join(parts)
 
 
@@ -169,17 +119,3 @@ def _repeated(files: FleetFiles, screen: Screen) -> str:
         for row in files.to_arrow().slice(0, _MAX_FILES).to_pylist()
     )
     return render_table(columns, rows, screen)
-
-
-def _reasons(contents: FleetContents) -> Iterable[tuple[str, str]]:
-    for each in contents.excluded:
-        nodes = _names(each, contents.nodes) if each.layer.is_unread else ""
-        on = f", on {nodes}" if nodes else ""
-        yield each.layer.id, f"not counted{on}: {each.layer.reason}"
-
-
-def _names(excluded: ExcludedNodeLayer, nodes: Sequence[str]) -> str:
-    """Name the nodes that have a layer, or count them."""
-    if len(excluded.nodes) > _MOST_NODES:
-        return f"{len(excluded.nodes):,} nodes"
-    return ", ".join(nodes[node] for node in excluded.nodes)

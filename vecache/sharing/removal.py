@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -38,13 +38,30 @@ from vecache.store.find import find_image, find_layer
 from vecache.text import html_table
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
     from vecache.arrays import I64
     from vecache.sharing.contents import ContentImage, Contents, Grain
     from vecache.sharing.intersections import Intersections
+    from vecache.store.records import LayerRecord
 
-__all__ = ["Removal", "what_if"]
+__all__ = ["Records", "Removal", "find_named", "find_removed", "list_names", "what_if"]
+
+
+class Records(Protocol):
+    """What decides which layers and images go."""
+
+    @property
+    def records(self) -> Sequence[LayerRecord]:
+        """All layers."""
+
+    @property
+    def images(self) -> Sequence[ContentImage]:
+        """All images."""
+
+    @property
+    def additional_ids(self) -> frozenset[str]:
+        """Ids of the layers and images that are in an additional store."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -181,10 +198,10 @@ def what_if(source: Any, remove: Iterable[str], grain: Grain = "file") -> Remova
     >>> what_if(files("vecache") / "sample" / "store", ["app2", "dirs"])
     <Removal: 2 layers, 2 images, 983,345 bytes stored, 886,060 bytes freed>
     """
-    names = _names(remove)
+    names = list_names(remove)
     check_grain(grain)
     contents = read_contents(source).without_additional()
-    gone, images, remaining = _find_removed(contents, names)
+    gone, images, remaining = find_removed(contents, names)
     is_gone = np.array([layer.id in gone for layer in contents.layers], np.bool_)
     sets = contents.intersections("layer", grain)
     freed = sets.take(np.flatnonzero(sets.all_in(is_gone)))
@@ -213,7 +230,7 @@ def what_if(source: Any, remove: Iterable[str], grain: Grain = "file") -> Remova
     )
 
 
-def _names(remove: object) -> list[str]:
+def list_names(remove: object) -> list[str]:
     """Return a list of names; a TypeError for a single one, and for what is no text."""
     if isinstance(remove, str) or not isinstance(remove, Iterable):
         raise TypeError(f"remove: found {remove!r:.80}, wanted a list of names or ids")
@@ -224,11 +241,11 @@ def _names(remove: object) -> list[str]:
     return names
 
 
-def _find_removed(
-    contents: Contents, remove: Iterable[str]
+def find_removed(
+    contents: Records, remove: Iterable[str]
 ) -> tuple[set[str], tuple[ContentImage, ...], dict[str, str]]:
     """Return the layers and images that go, and why other layers of named images remain."""
-    named_images, named_layers = _find_named(contents, remove)
+    named_images, named_layers = find_named(contents, remove)
     parents = {record.id: record.parent for record in contents.records}
     children: dict[str, list[str]] = {}
     for layer_id, parent in parents.items():
@@ -264,7 +281,7 @@ def _find_removed(
     return gone, tuple(images), remaining
 
 
-def _find_named(contents: Contents, remove: Iterable[str]) -> tuple[set[str], set[str]]:
+def find_named(contents: Records, remove: Iterable[str]) -> tuple[set[str], set[str]]:
     """Return the ids of the images and of the layers that are named."""
     image_records = [image.record for image in contents.images]
     images, layers = set(), set()

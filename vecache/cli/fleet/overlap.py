@@ -37,11 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the verb, print its result, and return the exit code."""
     from vecache.fleet.overlap import overlap_fleet
-    from vecache.report.fleet_overlap import (
-        fleet_overlap_document,
-        fleet_overlap_text,
-        unread_fleet_warning,
-    )
+    from vecache.report.fleet_excluded import unread_fleet_warning
+    from vecache.report.fleet_overlap import fleet_overlap_document, fleet_overlap_text
 
     check_metric(args)
     with Progress("Comparing nodes, tasks done") as progress:
