@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import io
 import os
 import resource
 import stat
@@ -10,10 +12,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from vecache import files
 from vecache.errors import StoreError, TruncatedError
 from vecache.files import (
     FileState,
@@ -110,6 +113,50 @@ def test_a_failed_replacement_keeps_the_old_file(
     with pytest.raises(failure):
         write_half()
     assert path.read_bytes() == b"old"
+    assert not list(tmp_path.glob(".tmp*"))
+
+
+class _FailingFile(io.FileIO):
+    """A file whose `close` fails, as on a network file system without space."""
+
+    def close(self) -> None:
+        was_open = not self.closed
+        super().close()
+        if was_open:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+@pytest.mark.parametrize("sync", [True, False])
+@pytest.mark.parametrize("step", ["close", "fsync", "write"])
+def test_a_file_that_cannot_be_completed_keeps_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, sync: bool
+) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def open_failing(name: str, mode: str, opener: Any) -> io.BufferedWriter:
+        raw = (_FailingFile if step == "close" else io.FileIO)(name, mode, opener=opener)
+        if step == "write":
+            monkeypatch.setattr(raw, "write", fail)
+        return io.BufferedWriter(raw)
+
+    def replace() -> None:
+        with replace_file(path, sync=sync) as file:
+            file.write(b"new")
+
+    monkeypatch.setattr(os, "fsync", fail if step == "fsync" else os.fsync)
+    monkeypatch.setattr(files, "open", open_failing, raising=False)
+    if step == "fsync" and not sync:
+        replace()
+        assert path.read_bytes() == b"new"
+    else:
+        with pytest.raises(OSError, match="Input/output") as caught:
+            replace()
+        assert caught.value.filename == str(path)
+        assert path.read_bytes() == b"old"
     assert not list(tmp_path.glob(".tmp*"))
 
 

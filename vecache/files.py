@@ -219,19 +219,24 @@ def replace_file(
     path: str | os.PathLike[str], *, mode: int | None = None, sync: bool = True
 ) -> Iterator[BinaryIO]:
     """Open a file that takes its name only when it is complete; `sync` makes its bytes last."""
-    with staged_file(os.path.dirname(path), mode=mode) as file:
-        yield file
-        if sync:
-            sync_file(file)
-        else:
-            file.flush()
-        os.replace(file.name, path)
+    try:
+        with staged_file(os.path.dirname(path), mode=mode) as file:
+            yield file
+            if sync:
+                sync_file(file)
+            file.close()  # a network file system may say only now that it has no space
+            os.replace(file.name, path)
+    except OSError as error:
+        if error.errno is not None and error.filename is None:  # as of `write`, `fsync`, `close`
+            error.filename = os.fspath(path)
+        raise
 
 
 def sync_file(file: BinaryIO) -> None:
-    """Write what is buffered, and wait until it is on the disk."""
+    """Write what is buffered, wait until it is on the disk, and close the file."""
     file.flush()
     os.fsync(file.fileno())
+    file.close()
 
 
 def sync_folder(folder: str | os.PathLike[str]) -> None:
