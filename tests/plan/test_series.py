@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,7 +29,7 @@ from vecache.index.layers_cache import LayersCache
 from vecache.plan.best import Cause
 from vecache.plan.history import NOTHING, History
 from vecache.plan.pull import plan_image
-from vecache.plan.series import count_layers, history
+from vecache.plan.series import _limit, count_layers, history
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -184,16 +185,18 @@ def test_absurd_numbers_raise_nothing(entries: list[list[dict[str, Any]]]) -> No
     check_views(found)
 
 
-def test_absurd_sums_end_at_what_64_bits_hold_and_are_drawn() -> None:
-    huge, small = 2**63 - 1, -(2**63)
-    files = [{**FILE, "size": huge, "endOffset": huge}, {**FILE, "size": huge, "digest": ""}]
-    twice = open_sparse(*((toc([{**each, "name": "a"}]), 100) for each in files))
-    found = history([twice, open_sparse((toc([{**FILE, "size": small}]), 100))], between=True)
-    plan = plan_image(twice, LayersCache())
-    assert plan.total_bytes == 2 * huge
-    assert found.figures("total_bytes").tolist() == [huge, small]
-    assert found.plot()._repr_png_()
-    assert found.plot("heatmap")._repr_png_()
+def test_figures_at_the_ends_of_64_bits_are_written_and_drawn() -> None:
+    least, most = np.iinfo(np.int64).min, np.iinfo(np.int64).max
+    assert [_limit(n) for n in (2 * most, most, -5, 2 * least)] == [most, most, -5, least]
+    found = history([open_image(name) for name in SMALL[:2]], between=True)
+    for fetched in ([most] * 4, [most, 0, least, 5]):
+        pulls = found.pulls.copy()
+        for name in ("fetch_bytes", "missing_bytes", "best_missing_bytes", "excess_repeated"):
+            pulls[name] = fetched
+        absurd = replace(found, pulls=pulls)
+        assert absurd.plot()._repr_png_()
+        assert absurd.plot("heatmap")._repr_png_()
+        assert absurd._repr_html_()
 
 
 def test_what_is_saved_is_a_share_of_what_a_node_with_nothing_fetches() -> None:
