@@ -1,17 +1,20 @@
-"""Change a fleet, and end the process before every step that changes a file: a script of its own.
+"""Change a fleet, and stop before every step that changes a file: a script of its own.
 
-`python -m tests.store.fleet_kills FOLDER ADD-OR-REMOVE`, with `one` and `two`, snapshots of a node,
-and `other`, one of another, in the folder. It forks, so it must have no threads.
+`python -m tests.store.fleet_kills FOLDER make|add|remove kill|full`, with `one` and `two`,
+snapshots of a node, and `other`, one of another, in the folder. `kill` ends the process there, with
+`full` the disk is full from there on. It forks, so it must have no threads.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vecache.errors import StoreError
 from vecache.store.bigdata import CACHE_KEY, TOC_KEY, read_big_data
 from vecache.store.fleet import open_fleet
 from vecache.store.write_fleet import add_snapshot, remove_nodes, sweep
@@ -40,22 +43,26 @@ def files(fleet: Path) -> dict[str, bytes]:
     return {str(each.relative_to(fleet)): each.read_bytes() for each in found}
 
 
-def run_until(step: int, change: Callable[[], object]) -> bool:
-    """Run a change in a process that ends before the step of this number; False if it has none."""
+def run_until(step: int, change: Callable[[], object], *, full: bool) -> bool:
+    """Run a change in a process that stops before the step of this number; False if it has none."""
     pid = os.fork()
     if pid:
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         if code not in (0, KILLED):
             raise AssertionError(f"step {step}: exit code {code}")
         return code == KILLED
-    n_done = 0
+    n_done, is_full = 0, False
+    creates = os.O_EXCL if full else os.O_CREAT  # a lock that is there needs no room
 
     def counted(name: str) -> Callable[..., Any]:
         function = getattr(os, name)
 
         def call(*args: Any, **named: Any) -> Any:
-            nonlocal n_done
-            if name != "open" or args[1] & os.O_CREAT:  # the others change nothing
+            nonlocal n_done, is_full
+            if (name != "open" or args[1] & creates) and not (full and name == "unlink"):
+                if n_done == step and full:
+                    is_full = True
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 if n_done == step:
                     os._exit(KILLED)
                 n_done += 1
@@ -67,13 +74,15 @@ def run_until(step: int, change: Callable[[], object]) -> bool:
         setattr(os, name, counted(name))
     try:
         change()
+    except StoreError as error:
+        os._exit(KILLED if full and "No space left on device" in str(error) else 1)
     except BaseException as error:
         sys.stderr.write(f"step {step}: {error!r}\n")
         os._exit(1)
-    os._exit(0)
+    os._exit(1 if is_full else 0)  # an error that nobody saw
 
 
-def main(folder: Path, what: str) -> None:
+def main(folder: Path, what: str, how: str) -> None:
     """Try every step; print how many there are."""
     os.fsync = lambda fd: None  # a killed process loses nothing that was written
     fleet, before, after = folder / "fleet", folder / "before", folder / "after"
@@ -99,8 +108,10 @@ def main(folder: Path, what: str) -> None:
         shutil.rmtree(fleet, ignore_errors=True)
         if before.exists():
             shutil.copytree(before, fleet)
-        if not run_until(step, change):
+        if not run_until(step, change, full=how == "full"):
             break
+        if how == "full":
+            assert not list(fleet.rglob(".tmp-*")), f"step {step}: something is left"
         found = content(fleet) if (fleet / "fleet.json").exists() else None
         if found == {}:  # made, and nothing in it yet
             found = None
@@ -117,4 +128,4 @@ def main(folder: Path, what: str) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])
+    main(Path(sys.argv[1]), *sys.argv[2:])

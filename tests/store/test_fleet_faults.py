@@ -60,11 +60,16 @@ def unpack(data: bytes) -> bytes:
         return bytes(stream.read())
 
 
-# Processes that are killed
+# Processes that are killed, and a full disk
 
 
-@pytest.mark.parametrize("what", ["make", "add", "remove"])
-def test_killed_at_any_step_it_is_as_before_or_as_after(what: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("what", "how"),
+    [("make", "kill"), ("add", "kill"), ("remove", "kill"), ("make", "full"), ("add", "full")],
+)
+def test_stopped_at_any_step_it_is_as_before_or_as_after(
+    what: str, how: str, tmp_path: Path
+) -> None:
     for name, store in (("one", "dir"), ("two", "estargz"), ("other", "flat")):
         root = copy_store(store, tmp_path)
         edit_layers(root, lambda records: records.__delitem__(slice(2, None)))
@@ -72,7 +77,7 @@ def test_killed_at_any_step_it_is_as_before_or_as_after(what: str, tmp_path: Pat
         with (tmp_path / name).open("wb") as file:
             write_snapshot(open_store(root), file)
     found = subprocess.run(
-        [sys.executable, "-m", "tests.store.fleet_kills", str(tmp_path), what],
+        [sys.executable, "-m", "tests.store.fleet_kills", str(tmp_path), what, how],
         capture_output=True,
         text=True,
         check=False,
