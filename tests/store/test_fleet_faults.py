@@ -221,6 +221,10 @@ NODES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "root": (lambda node: node.update(roots=[1]), "wanted an object"),
     "layers": (lambda node: node["roots"][0].update(layers={}), "wanted an array of records"),
     "layer": (lambda node: node["roots"][0].update(layers=[1]), "wanted an object"),
+    "too many layers": (
+        lambda node: node["roots"][0].update(layers=[{}] * 70_000),
+        "found 70,000 records, wanted 65,536",
+    ),
     "layer id": (lambda node: node["roots"][0]["layers"][0].update(id="../x"), "the id of a"),
     "images": (lambda node: node["roots"][0].update(images=7), "wanted an array of records"),
     "image id": (lambda node: node["roots"][0]["images"][0].update(id=7), "wanted a string"),

@@ -76,8 +76,8 @@ SCHEMA: Final = "vecache.fleet/1"
 NODE_SCHEMA: Final = "vecache.fleet-node/1"
 NODES: Final = "nodes"
 FLEET_LOCK: Final = "fleet.lock"
-MAX_NODE_BYTES: Final = 64 << 20
-"""Most that a node may have when it is unpacked."""
+MAX_NODE_BYTES: Final = 32 << 20
+"""Most that a node may have when it is unpacked: some 30,000 layers."""
 
 _ENDING: Final = ".json.zst"
 _LEVEL: Final = 3

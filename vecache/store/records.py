@@ -55,6 +55,7 @@ _OVERLAY: Final = "overlay"
 LAYERS: Final = "overlay-layers"
 IMAGES: Final = "overlay-images"
 MAX_LIST_BYTES: Final = 16 << 20  # some 30,000 layers
+_MAX_RECORDS: Final = 1 << 16  # 2 s; a sound list of `MAX_LIST_BYTES` has half as many
 # An id becomes part of a path, so it must not leave its folder.
 SAFE_ID: Final = re.compile(r"[0-9A-Za-z][0-9A-Za-z_.-]{0,254}")
 
@@ -253,6 +254,10 @@ def check_records(records: Any, where: str, what: str) -> list[Fields]:
         return []
     if not isinstance(records, list):
         raise StoreError(f"{where}: found {kind_name(records)}, wanted an array of records")
+    if len(records) > _MAX_RECORDS:
+        raise StoreError(
+            f"{where}: found {len(records):,} records, wanted {_MAX_RECORDS:,} at most"
+        )
     found = [Fields(record, f"{where}: {what} {n}", StoreError) for n, record in enumerate(records)]
     for record in found:
         if not isinstance(record.values, dict):

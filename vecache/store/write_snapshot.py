@@ -77,7 +77,8 @@ def write_snapshot(
 ) -> WrittenSnapshot:
     """Write the snapshot of a store; `progress` is called after each layer."""
     if store.snapshot is not None:
-        raise StoreError(f"{store.path}: is a snapshot already; copy the file")
+        what = "copy the file" if store.path.is_file() else "`fleet list` shows of what host"
+        raise StoreError(f"{store.path}: is a snapshot already; {what}")
     settings = store.pull_settings()
     written = WrittenSnapshot()
     # The header comes first and says what was found, so it is written last: frames of zstd can
