@@ -208,7 +208,7 @@ class Planner:
     def retain(self, layers: Iterable[ImageLayer]) -> None:
         """Drop what was prepared, but not of these layers."""
         keys = {_key(layer) for layer in layers}
-        self._prepared = {key: self._prepared[key] for key in self._prepared.keys() & keys}
+        self._prepared = {key: each for key, each in self._prepared.items() if key[0] in keys}
         self._states = {key: self._states[key] for key in self._states.keys() & keys}
 
     def plan_pulled(self, layer: ImageLayer, cache: LayersCache) -> LayerPlan:
