@@ -64,6 +64,7 @@ VERBS: dict[str, dict[str, str]] = {
         "fleet add": "snapshots of nodes into one folder, shared layers once",
         "fleet list": "its nodes: how old, how large, how much of them is shared",
         "fleet remove": "nodes from it, and what no other node has",
+        "fleet plan": "which node pays what for which image",
         "fleet overlap": "what nodes have in common, and how often each byte is there",
         "fleet rm": "what removing images on all nodes would free",
     },

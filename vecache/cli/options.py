@@ -34,6 +34,7 @@ __all__ = [
     "add_images",
     "add_output",
     "add_pull",
+    "add_pull_settings",
     "add_store",
     "add_tasks",
     "error_text",
@@ -174,6 +175,11 @@ def add_pull(parser: argparse.ArgumentParser) -> None:
         action="extend",
         help="count only these layers of the store as present; none without an ID",
     )
+    add_pull_settings(pull)
+
+
+def add_pull_settings(pull: argparse._ArgumentGroup) -> None:
+    """Add the options for how layers are pulled, which storage.conf and containers.conf set."""
     pull.add_argument(
         "--reflink",
         choices=("auto", "yes", "no"),

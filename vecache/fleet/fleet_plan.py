@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -14,18 +14,18 @@ from vecache.text import html_table
 
 if TYPE_CHECKING:
     from vecache.arrays import I64, Bool
+    from vecache.draw.picture import Picture
     from vecache.plan.options import PlanOptions
 
-__all__ = ["CellReason", "FleetFigure", "FleetPlan", "UnreadLayer"]
+__all__ = ["CellReason", "FleetPlan", "UnreadLayer"]
 
-FleetFigure: TypeAlias = Literal["wire_bytes", "fetch_bytes", "missing_bytes", "requests"]
-"""A figure to draw."""
+_MOST_NAMED = 3
 
 
 class CellReason(NamedTuple):
     """Why something could not be planned."""
 
-    class_no: int
+    class_no: int  # -1 for all nodes: an image that could not be read
     image_no: int  # -1 for all images: a node that could not be opened
     reason: str
 
@@ -207,15 +207,73 @@ class FleetPlan(ArrowExport):
             columns[name] = masked_column(column, is_null)
         reasons = sorted({each.reason for each in self.errors})
         code = np.full((len(self.classes), n_images), -1, np.int32)
-        for each in self.errors:
-            code[each.class_no, each.image_no if each.image_no >= 0 else slice(None)] = (
-                reasons.index(each.reason)
-            )
+        for each in self.errors:  # classes and images, not rows
+            class_no, image_no = (n if n >= 0 else slice(None) for n in each[:2])
+            code[class_no, image_no] = reasons.index(each.reason)
         reason = code[self.class_of].reshape(-1)
         columns["reason"] = pa.DictionaryArray.from_arrays(
             masked_column(reason, reason < 0), pa.array(reasons, pa.string())
         )
         return pa.table(columns)
+
+    def plot(
+        self, shown: Literal["wire_bytes", "fetch_bytes", "missing_bytes"] = "wire_bytes"
+    ) -> Picture:
+        """Draw a heat map: a row for each class of nodes, a column for each image.
+
+        Parameters
+        ----------
+        shown : {"wire_bytes", "fetch_bytes", "missing_bytes"}
+            What the colours mean, for one node.
+
+        Returns
+        -------
+        Picture
+            Shows itself in a notebook; `save` writes SVG or PNG.
+
+        Raises
+        ------
+        MissingExtraError
+            If matplotlib is not installed.
+        ValueError
+            If `shown` is something else.
+        """
+        notes = {
+            "wire_bytes": "Bytes that one node fetches, data and TOCs",
+            "fetch_bytes": "Bytes of data that one node fetches",
+            "missing_bytes": "Bytes that one node misses, uncompressed",
+        }
+        if shown not in notes:
+            raise ValueError(f"shown: found {shown!r:.60}, wanted one of {', '.join(notes)}")
+        from vecache.draw.grid import byte_grid  # noqa: PLC0415 - matplotlib is an extra
+
+        first = [nodes[0] for nodes in self.classes]
+        n_images, n_nodes = len(self.images), len(self.nodes)
+        return byte_grid(
+            np.where(self.is_planned, getattr(self, shown), -1)[first],
+            [self.class_name(number) for number in range(len(first))],
+            self.images,
+            title=f"What {n_images:,} images cost {n_nodes:,} nodes",
+            note=f"{notes[shown]}; nodes that are equal are one row.",
+        )
+
+    def class_name(self, class_no: int) -> str:
+        """Name a class by its first nodes.
+
+        Parameters
+        ----------
+        class_no : int
+            Index in `classes`.
+
+        Returns
+        -------
+        str
+            Up to three names, and how many more there are.
+        """
+        nodes = self.classes[class_no]
+        shown = ", ".join(self.nodes[node] for node in nodes[:_MOST_NAMED])
+        n_more = len(nodes) - _MOST_NAMED
+        return f"{shown} and {n_more:,} more" if n_more > 0 else shown
 
     def _column(self, name: str) -> I64:
         """(n_nodes, n_images) int64: one of the figures."""

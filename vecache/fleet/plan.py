@@ -12,11 +12,13 @@ A cell is 96 bytes for each class, whatever number of nodes is in it.
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 import numpy as np
 
+from vecache.arrays import frozen
 from vecache.fleet.cells import FIGURES, plan_cells
 from vecache.fleet.classes import PullChoices, group_nodes, load_classes
 from vecache.fleet.cluster import run_tasks
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 
     from vecache.errors import VecacheError
     from vecache.fleet.cells import ImageCells
-    from vecache.fleet.classes import LoadedClasses, Nodes
+    from vecache.fleet.classes import LoadedClasses, NodeClass, Nodes
     from vecache.store.graphroot import Store
 
 __all__ = ["OpenOptions", "Run", "plan_fleet", "plan_on_nodes", "plan_task"]
@@ -96,7 +98,7 @@ def plan_fleet(
         If an option is out of range, or stores are to be read by other processes.
     """
     choices = PullChoices(reflink, hard_links, layout, parallel)
-    opened = [each if isinstance(each, Image) else open_image(each) for each in images]
+    opened = deque(each if isinstance(each, Image) else open_image(each) for each in images)
     plan, failures = plan_on_nodes(
         opened, fleet, choices, Run(scheduler, processes, progress), OpenOptions()
     )
@@ -150,55 +152,99 @@ class ClassSummary(NamedTuple):
 
 
 def plan_on_nodes(
-    images: Sequence[Image],
+    images: deque[Image],
     fleet: Nodes | Mapping[str, Store] | str | os.PathLike[str],
     choices: PullChoices,
     run: Run,
     open_options: OpenOptions,
 ) -> tuple[FleetPlan, dict[int, VecacheError]]:
-    """Plan images on all nodes; return the plan, and why an image could be planned on no node."""
+    """Plan images on all nodes; return the plan, and why an image could be planned on no node.
+
+    Takes the images out, so that what was read of one is released after its plans.
+    """
     opened = _as_nodes(fleet)
     names = tuple(opened.nodes())
     classes = group_nodes(opened, names, choices)
     planned = [number for number, each in enumerate(classes) if each.options is not None]
-    figures = np.full((len(classes), len(images), len(FIGURES)), -1, np.int64)
-    errors = [
-        CellReason(number, -1, str(each.error)) for number, each in enumerate(classes) if each.error
-    ]
-    summaries: dict[int, ClassSummary] = {}
-    failures: dict[int, list[VecacheError]] = {}
-    blocks = [
-        planned[low : low + _CLASSES_PER_TASK] for low in range(0, len(planned), _CLASSES_PER_TASK)
-    ]
+    table = _Table(names, classes, tuple(image.reference for image in images))
     work = _Work(opened, choices, open_options, BuildCache.of_user(os.environ).folder)
-    for block in blocks:
+    starts = range(0, max(len(planned), 1), _CLASSES_PER_TASK)
+    for low in starts:
+        block = planned[low : low + _CLASSES_PER_TASK]
         nodes = tuple(names[classes[number].nodes[0]] for number in block)
-        for image_no, cells, summary in work.cells(images, nodes, run):
-            summaries.update(zip(block, summary, strict=True))
-            figures[block, image_no] = cells.figures
-            errors += [
-                CellReason(block[each.class_no], image_no, each.reason) for each in cells.errors
-            ]
-            if cells.failure is not None:
-                failures.setdefault(image_no, []).append(cells.failure)
-                errors += [CellReason(number, image_no, str(cells.failure)) for number in block]
-    is_failed = {number for number, found in failures.items() if len(found) == len(blocks)}
-    nothing = ClassSummary(0, ())
-    plan = FleetPlan(
-        nodes=names,
-        classes=tuple(each.nodes for each in classes),
-        images=tuple(image.reference for image in images),
-        options=tuple(each.options for each in classes),
-        figures=figures,
-        errors=tuple(sorted(errors)),
-        unread=tuple(
-            UnreadLayer(number, *each)
-            for number, summary in sorted(summaries.items())
-            for each in summary.unread
-        ),
-        n_layers=tuple(summaries.get(number, nothing).n_layers for number in range(len(classes))),
-    )
-    return plan, {number: failures[number][0] for number in sorted(is_failed)}
+        taken = images if low == starts[-1] else deque(images)
+        for image_no, cells, summaries in work.cells(taken, nodes, run):
+            table.add(block, image_no, cells, summaries)
+    return table.plan(), table.failures
+
+
+class _Table:
+    """The figures of all cells, as they come."""
+
+    def __init__(
+        self, nodes: tuple[str, ...], classes: Sequence[NodeClass], images: tuple[str, ...]
+    ) -> None:
+        self._nodes, self._classes, self._images = nodes, classes, images
+        self._figures = np.full((len(classes), len(images), len(FIGURES)), -1, np.int64)
+        self._summaries: dict[int, ClassSummary] = {}
+        self._is_planned = np.zeros(len(images), np.bool_)
+        self._failures: dict[int, VecacheError] = {}
+        self._errors = [
+            CellReason(number, -1, str(each.error))
+            for number, each in enumerate(classes)
+            if each.error is not None
+        ]
+
+    def add(
+        self,
+        block: Sequence[int],
+        image_no: int,
+        cells: ImageCells,
+        summaries: Sequence[ClassSummary],
+    ) -> None:
+        """Add the cells of one image on a block of classes."""
+        self._summaries.update(zip(block, summaries, strict=True))
+        if cells.failure is not None:
+            self._failures[image_no] = cells.failure
+            reason = str(cells.failure)
+            self._errors += [CellReason(number, image_no, reason) for number in block]
+            return
+        self._is_planned[image_no] = True
+        self._figures[block, image_no] = cells.figures
+        self._errors += [
+            CellReason(block[each.class_no], image_no, each.reason) for each in cells.errors
+        ]
+
+    @property
+    def failures(self) -> dict[int, VecacheError]:
+        """Why an image could be planned on no node."""
+        return {
+            number: error
+            for number, error in sorted(self._failures.items())
+            if not self._is_planned[number]
+        }
+
+    def plan(self) -> FleetPlan:
+        """Return all of it."""
+        failures = self.failures
+        errors = [each for each in self._errors if each.image_no not in failures]
+        errors += [CellReason(-1, number, str(error)) for number, error in failures.items()]
+        nothing = ClassSummary(0, ())
+        found = [self._summaries.get(number, nothing) for number in range(len(self._classes))]
+        return FleetPlan(
+            nodes=self._nodes,
+            classes=tuple(each.nodes for each in self._classes),
+            images=self._images,
+            options=tuple(each.options for each in self._classes),
+            figures=frozen(self._figures),
+            errors=tuple(sorted(errors)),
+            unread=tuple(
+                UnreadLayer(number, *each)
+                for number, summary in enumerate(found)
+                for each in summary.unread
+            ),
+            n_layers=tuple(summary.n_layers for summary in found),
+        )
 
 
 class _Work(NamedTuple):
@@ -210,23 +256,22 @@ class _Work(NamedTuple):
     build_cache: Path
 
     def cells(
-        self, images: Sequence[Image], nodes: tuple[str, ...], run: Run
+        self, images: deque[Image], nodes: tuple[str, ...], run: Run
     ) -> Iterator[tuple[int, ImageCells, list[ClassSummary]]]:
-        """Yield the index of each image, its cells, and what the classes have."""
+        """Take the images; yield the index of each, its cells, and what the classes have."""
         if run.is_here:
             loaded = load_classes(self.nodes, nodes, self.choices, self.build_cache)
             summary = _summarize(loaded)
-            for number, cells in enumerate(plan_cells(images, loaded, run.progress)):
+            taken = (images.popleft() for _ in range(len(images)))
+            for number, cells in enumerate(plan_cells(taken, loaded, run.progress)):
                 yield number, cells, summary
             return
         if not isinstance(self.nodes, Fleet):
             raise TypeError("fleet: found stores, wanted a fleet folder: other processes open it")
         job = Job(self.nodes.path, self.choices, self.open_options, self.build_cache)
-        starts = range(0, len(images), _IMAGES_PER_TASK)
-        tasks = (
-            Task(tuple(each.reference for each in images[low : low + _IMAGES_PER_TASK]), nodes)
-            for low in starts
-        )
+        names = tuple(image.reference for image in images)
+        starts = range(0, len(names), _IMAGES_PER_TASK)
+        tasks = (Task(names[low : low + _IMAGES_PER_TASK], nodes) for low in starts)
         results = run_tasks(
             plan_task, tasks, shared=job, scheduler=run.scheduler, processes=run.processes
         )
