@@ -13,6 +13,7 @@ __all__ = [
     "Cover",
     "Fleet",
     "FleetOverlap",
+    "FleetPlan",
     "FleetRemoval",
     "History",
     "Image",
@@ -39,6 +40,7 @@ __all__ = [
     "open_store",
     "overlap",
     "overlap_fleet",
+    "plan_fleet",
     "plan_image",
     "read_contents",
     "shares",
@@ -50,7 +52,9 @@ if TYPE_CHECKING:
     from vecache.cache.reader import CacheFile
     from vecache.cache.writer import build_cache
     from vecache.errors import VecacheError
+    from vecache.fleet.fleet_plan import FleetPlan
     from vecache.fleet.overlap import FleetOverlap, overlap_fleet
+    from vecache.fleet.plan import plan_fleet
     from vecache.fleet.removal import FleetRemoval, what_if_fleet
     from vecache.image.model import Image
     from vecache.image.open import open_image
@@ -83,6 +87,7 @@ else:  # a type checker must not see this: it would let any name pass
         "Cover": "vecache.sharing.gather",
         "Fleet": "vecache.store.fleet",
         "FleetOverlap": "vecache.fleet.overlap",
+        "FleetPlan": "vecache.fleet.fleet_plan",
         "FleetRemoval": "vecache.fleet.removal",
         "History": "vecache.plan.history",
         "Image": "vecache.image.model",
@@ -108,6 +113,7 @@ else:  # a type checker must not see this: it would let any name pass
         "open_store": "vecache.store.graphroot",
         "overlap": "vecache.sharing.matrix",
         "overlap_fleet": "vecache.fleet.overlap",
+        "plan_fleet": "vecache.fleet.plan",
         "plan_image": "vecache.plan.pull",
         "read_contents": "vecache.sharing.sources",
         "shares": "vecache.sharing.exclusive",
