@@ -189,7 +189,7 @@ _ADVICE: Final = {
     Rule.CACHE_MISSING: "nothing: Podman writes it at its next pull",
     Rule.LISTS: "where Podman cannot read it either: mend it by hand",
     Rule.ITEM_UNLISTED: "nothing: it is removed with its layer or image",
-    Rule.BIG_DATA_ORPHANED: _BY_HAND,
+    Rule.BIG_DATA_ORPHANED: f"if no `imagestore` of its storage.conf lists it, {_BY_HAND}",
     # Without --quick it takes folders with other times for damage, and removes sound layers.
     Rule.FOLDER_ORPHANED: "`podman system check --quick --repair` removes it",
     Rule.FOLDERS: "nothing, where only the records were copied",
