@@ -148,11 +148,10 @@ class _Hashing:
     root: int
     files: TocFiles
     stop: Event = field(default_factory=Event)
+    sizes: I64 = field(init=False)  # (n_files,): the size of each file, by its row
 
-    @property
-    def sizes(self) -> I64:
-        """(n_files,) int64: the size of each file, by its row."""
-        return self.files.entries.size[self.files.entry_row]
+    def __post_init__(self) -> None:
+        self.sizes = self.files.entries.size[self.files.entry_row]
 
     def rows(self) -> I64:
         """(n,) int64: rows of the files with content, by path."""
