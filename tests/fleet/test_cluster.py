@@ -6,13 +6,10 @@ import argparse
 import os
 import pickle
 import signal
-import socket
 import subprocess
 import sys
-import threading
 import time
 from functools import partial
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,10 +21,11 @@ from tests.fleet.dask import DaskCluster
 from tests.golden import GOLDEN_SMALL, STORES
 from vecache import errors
 from vecache.cli.options import add_tasks
-from vecache.errors import LocationError, MissingExtraError, WorkerError
-from vecache.fleet import cluster as cluster_module
+from vecache.errors import LocationError, WorkerError
 from vecache.fleet.cluster import TASKS_PER_WORKER, run_tasks
 from vecache.fleet.overlap import overlap_fleet
+from vecache.fleet.plan import plan_fleet
+from vecache.image.open import open_image
 from vecache.store.graphroot import open_store
 from vecache.store.write_fleet import add_store
 
@@ -168,21 +166,28 @@ def test_a_killed_worker_changes_nothing(cluster: DaskCluster, trace: Path) -> N
     assert len(runs) > len(numbers), "the killed worker was doing nothing"
 
 
+class KillOne:
+    """Progress that kills a worker when so many steps are done."""
+
+    def __init__(self, cluster: DaskCluster, n_steps: int) -> None:
+        self._cluster = cluster
+        self._n_steps = n_steps
+        self.n_done = 0
+
+    def __call__(self) -> None:
+        self.n_done += 1
+        if self.n_done == self._n_steps:
+            self._cluster.kill_worker()
+
+
 def test_a_fleet_is_compared_as_here_while_a_worker_is_killed(
     cluster: DaskCluster, tmp_path: Path
 ) -> None:
     fleet = golden_fleet(tmp_path)
     wanted = overlap_fleet(fleet)
-    n_done = 0
-
-    def progress() -> None:
-        nonlocal n_done
-        n_done += 1
-        if n_done == 6:
-            cluster.kill_worker()
-
+    progress = KillOne(cluster, 6)
     found = overlap_fleet(fleet, scheduler=cluster.address, max_rows=50, progress=progress)
-    assert n_done > 20
+    assert progress.n_done > 20
     for grain in ("file", "chunk"):
         for name in ("n_contents", "n_bytes", "exclusive_bytes", "unique_bytes"):
             columns = [getattr(each.sums[grain], name).tolist() for each in (found, wanted)]
@@ -190,83 +195,31 @@ def test_a_fleet_is_compared_as_here_while_a_worker_is_killed(
     assert found.repeated.to_arrow() == wanted.repeated.to_arrow()
 
 
+@pytest.mark.parametrize("engine", ["processes", "cluster"])
+def test_images_are_planned_as_here_even_while_a_worker_is_killed(
+    engine: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    fleet = golden_fleet(tmp_path)
+    names = [f"oci:{GOLDEN_SMALL / 'oci'}:{name}" for name in ("base", "app1", "app2", "other")]
+    images = [open_image(name) for name in names]
+    wanted = plan_fleet(images, fleet)
+    assert len(wanted.classes) > 1
+    if engine == "cluster":
+        cluster = request.getfixturevalue("cluster")
+        run = {"scheduler": cluster.address, "progress": KillOne(cluster, 6)}
+    else:
+        run = {"processes": 2}
+    n_times = 12
+    found = plan_fleet(images * n_times, fleet, **run)
+    assert found.figures.tolist() == np.tile(wanted.figures, (1, n_times, 1)).tolist()
+    assert (found.classes, found.unread) == (wanted.classes, wanted.unread)
+
+
 def golden_fleet(folder: Path) -> Path:
     """All golden stores, each a node."""
     for name in STORES:
         add_store(folder / "fleet", open_store(GOLDEN_SMALL / "stores" / name), name)
     return folder / "fleet"
-
-
-def test_a_task_that_kills_workers_is_an_error(tmp_path: Path) -> None:
-    with DaskCluster(tmp_path, n_workers=2) as own:
-        with pytest.raises(
-            WorkerError, match=r"several workers died of a task.* tcp://.*enough memory"
-        ):
-            list(run_tasks(tasks.kill_itself, [1], scheduler=own.address))
-        own.start_worker()
-        results = run_tasks(tasks.slow_when_even, range(100), scheduler=own.address)
-        next(results)
-        own.scheduler.kill()
-        with pytest.raises(WorkerError, match="the scheduler, or what workers had, is lost"):
-            list(results)
-
-
-def test_a_scheduler_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster_module, "_CONNECT_SECONDS", 0.2)
-    with pytest.raises(WorkerError, match=r"tcp://127\.0\.0\.1:1: no Dask scheduler answers"):
-        list(run_tasks(tasks.square, [1], scheduler="tcp://127.0.0.1:1"))
-
-
-@pytest.mark.parametrize("greeting", [b"", b"SSH-2.0-OpenSSH_9.2\r\n"])
-def test_a_port_where_something_else_listens(
-    greeting: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(cluster_module, "_CONNECT_SECONDS", 0.2)
-    connections: list[socket.socket] = []
-
-    def answer() -> None:
-        connections.append(server.accept()[0])
-        connections[0].sendall(greeting)
-
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        thread = threading.Thread(target=answer)
-        thread.start()
-        port = server.getsockname()[1]
-        with pytest.raises(WorkerError, match="no Dask scheduler answers"):
-            list(run_tasks(tasks.square, [1], scheduler=f"tcp://127.0.0.1:{port}"))
-        thread.join()
-        connections[0].close()
-
-
-def test_workers_that_are_not_there_or_of_another_version(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    other = tmp_path / "vecache-9.9.dist-info"
-    other.mkdir()
-    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: vecache\nVersion: 9.9\n")
-    with DaskCluster(tmp_path) as own:
-        with monkeypatch.context() as patch:
-            patch.setattr(cluster_module, "_CONNECT_SECONDS", 0.2)
-            with pytest.raises(WorkerError, match="no workers; start some: `dask worker tcp://"):
-                list(run_tasks(tasks.square, [1], scheduler=own.address))
-        own.start_worker(str(tmp_path))
-        monkeypatch.setattr(cluster_module, "_CONNECT_SECONDS", 30)
-        with pytest.raises(WorkerError, match=r"on worker tcp://.*: found 9\.9, wanted 0"):
-            list(run_tasks(tasks.square, [1], scheduler=own.address))
-
-
-def test_a_worker_that_came_late_checks_the_version_itself() -> None:
-    call = cluster_module._Call(tasks.square, has_shared=False)
-    found = cluster_module._Work("9.9", call, 3)(None)
-    assert isinstance(found, cluster_module._Failure)
-    assert "wanted 9.9" in str(found.error)
-    assert cluster_module._Work(metadata.version("vecache"), call, 3)(None) == 9
-
-
-def test_without_the_extra_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'vecache\[cluster\]'"):
-        list(run_tasks(tasks.square, [1], scheduler="tcp://127.0.0.1:1"))
 
 
 # Processes of their own: what they import, print and leave behind.
