@@ -7,6 +7,7 @@ import io
 import json
 import os
 import tarfile
+import tracemalloc
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -356,6 +357,58 @@ def test_an_archive_may_have_dots_in_its_names_and_long_headers(tmp_path: Path) 
             member.pax_headers = {"comment": "ü" * 300}
             archive.addfile(member, io.BytesIO(data))
     assert open_image(f"oci-archive:{path}:app").layers[0].toc.n_bytes == len(TOC)
+
+
+def header(name: str, kind: bytes, n_bytes: int) -> bytes:
+    member = tarfile.TarInfo(name)
+    member.type, member.size = kind, n_bytes
+    return member.tobuf(tarfile.USTAR_FORMAT)
+
+
+def extended(kind: bytes, keywords: dict[str, str], data: bytes = b"") -> bytes:
+    """A PAX header of `kind`, with a member behind it."""
+    records = tarfile.TarInfo._create_pax_generic_header(keywords, kind, "utf-8")  # type: ignore[attr-defined]
+    return bytes(records) + header("f", tarfile.REGTYPE, len(data)) + data
+
+
+def numbered(n_keywords: int) -> dict[str, str]:
+    return {f"{i:x}": "" for i in range(n_keywords)}
+
+
+SPARSE = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": "1"}
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (extended(b"g", numbered(80_000)), "more than 100 global keywords"),
+        (extended(b"g", numbered(60)) + extended(b"g", {"x": "", **numbered(101)}), "100 global"),
+        (extended(b"x", {"path": "a" * (1 << 20)}), "a header of more than 1,048,576 bytes"),
+        (extended(b"x", {"path": "a" * 600_000})[:-512] * 3, "a header of more than"),
+        (extended(b"x", {"path": "a" * 900_000}) * 20, "more than 16,777,216 bytes of headers"),
+        (header("f", tarfile.REGTYPE, 0) * 33_000, "more than 16,777,216 bytes of headers"),
+        (extended(b"x", SPARSE, b"9" * 300 + b"\n" + b"0\n" * (1 << 20)), "a header of more than"),
+    ],
+    ids=["global", "added", "long", "chain", "in all", "members", "sparse"],
+)
+def test_headers_of_an_archive_are_bounded(data: bytes, message: str, tmp_path: Path) -> None:
+    (tmp_path / "a.tar").write_bytes(data + bytes(1024))
+    with pytest.raises(ImageError, match=message):
+        open_image(f"oci-archive:{tmp_path}/a.tar")
+
+
+def test_memory_does_not_grow_with_the_headers_of_members(tmp_path: Path) -> None:
+    path = tmp_path / "a.tar"
+    member = header("f", tarfile.REGTYPE, 0)
+    path.write_bytes(extended(b"g", numbered(100)) + member * 2000 + bytes(1024))
+    tracemalloc.start()
+    try:
+        with pytest.raises(ImageError, match="has no member"):
+            open_image(f"oci-archive:{path}")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 2 << 20  # 2,000 copies of 100 keywords have 10 MB
 
 
 def test_of_two_members_with_one_name_the_last_is_read(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ platform: what the tag points to may be a list, and that one is.
 
 In an archive a layout is read in place: the tar headers are read once to learn where each member
 is, and a blob is then a range of the archive. The archive must not be compressed; Skopeo and Podman
-write it so. Memory: about 300 bytes per member, and at most 100,000 members.
+write it so. Memory: about 300 bytes per member. All headers have 16 MiB at most together, so there
+are at most 32,000 members.
 
 A `dir:` folder, as `skopeo copy ... dir:DIR` writes it:
 
@@ -51,8 +52,9 @@ _INDEX_NAME = "index.json"
 _TAG = "org.opencontainers.image.ref.name"
 _MAX_SHOWN = 20
 
-_MAX_MEMBERS = 100_000
-_MAX_HEADER_BYTES = 1 << 20
+_MAX_HEADER_BYTES = 16 << 20  # 0.3 s a MiB, if they are full of PAX keywords
+_MAX_MEMBER_HEADER_BYTES = 1 << 20
+_MAX_KEYWORDS = 100  # of global PAX headers, which tarfile copies for each member
 _COMPRESSED = {
     b"\x1f\x8b": "gzip",
     b"\x28\xb5\x2f\xfd": "zstd",
@@ -193,7 +195,7 @@ class TarFiles:
 def _find_members(path: Path) -> dict[str, tuple[int, int]]:
     """Find the start and the size of each regular file; of equal names the last."""
     members = {}
-    last_offset, n_members = -1, 0
+    last_offset = -1
     try:
         with (
             open_file(path) as (opened, _),
@@ -207,12 +209,14 @@ def _find_members(path: Path) -> dict[str, tuple[int, int]]:
                     if member.offset <= last_offset or member.size < 0:
                         raise tarfile.ReadError("a header that points backwards")
                     last_offset = member.offset
+                    if len(archive.pax_headers) > _MAX_KEYWORDS:
+                        raise tarfile.ReadError(f"more than {_MAX_KEYWORDS} global keywords")
                     if member.isreg():
                         name = posixpath.normpath(member.name)
                         members[name] = (member.offset_data, member.size)
-                    n_members += 1
-                    if n_members > _MAX_MEMBERS:
-                        raise tarfile.ReadError(f"more than {_MAX_MEMBERS:,} members")
+                    # Or it keeps them all, with their keywords.
+                    archive.members.clear()  # type: ignore[attr-defined]
+                    file.member_bytes = 0
     except ImageError:
         raise
     except (tarfile.TarError, OSError, ValueError, OverflowError, RecursionError) as error:
@@ -221,12 +225,20 @@ def _find_members(path: Path) -> dict[str, tuple[int, int]]:
 
 
 class _HeaderFile(io.FileIO):
-    """A file that only reads headers, so that none of them can ask for gigabytes."""
+    """A file of which only headers are read, and not too many bytes of them."""
+
+    all_bytes = 0
+    member_bytes = 0  # since it was last set to 0
 
     def read(self, size: int | None = -1, /) -> bytes:
-        if size is None or not 0 <= size <= _MAX_HEADER_BYTES:
-            raise tarfile.ReadError(f"a header of {size} bytes")
-        return super().read(size) or b""
+        n_bytes = _MAX_HEADER_BYTES + 1 if size is None or size < 0 else size
+        self.all_bytes += n_bytes
+        self.member_bytes += n_bytes
+        if self.member_bytes > _MAX_MEMBER_HEADER_BYTES:
+            raise tarfile.ReadError(f"a header of more than {_MAX_MEMBER_HEADER_BYTES:,} bytes")
+        if self.all_bytes > _MAX_HEADER_BYTES:
+            raise tarfile.ReadError(f"more than {_MAX_HEADER_BYTES:,} bytes of headers")
+        return super().read(n_bytes) or b""
 
 
 def _refuse_compressed(start: bytes, path: Path) -> None:
