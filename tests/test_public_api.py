@@ -41,6 +41,7 @@ def test_the_promised_names_are_these() -> None:
         "Toc",
         "VecacheError",
         "__version__",
+        "add_snapshot",
         "build_cache",
         "explain",
         "gather",

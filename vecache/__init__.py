@@ -29,6 +29,7 @@ __all__ = [
     "Toc",
     "VecacheError",
     "__version__",
+    "add_snapshot",
     "build_cache",
     "explain",
     "gather",
@@ -76,6 +77,7 @@ if TYPE_CHECKING:
     from vecache.sharing.sources import read_contents
     from vecache.store.fleet import Fleet, open_fleet
     from vecache.store.graphroot import Store, open_store
+    from vecache.store.write_fleet import add_snapshot
     from vecache.toc.parse import Toc
 
     __version__: str
@@ -102,6 +104,7 @@ else:  # a type checker must not see this: it would let any name pass
         "Store": "vecache.store.graphroot",
         "Toc": "vecache.toc.parse",
         "VecacheError": "vecache.errors",
+        "add_snapshot": "vecache.store.write_fleet",
         "build_cache": "vecache.cache.writer",
         "explain": "vecache.report.explain",
         "gather": "vecache.sharing.gather",

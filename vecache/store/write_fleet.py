@@ -100,7 +100,7 @@ class Sweep:
     problem: str = ""  # why nothing was removed
 
 
-def make_fleet(path: Path) -> Path:
+def make_fleet(path: str | os.PathLike[str]) -> Path:
     """Make an empty fleet, unless there is one, and return its folder."""
     folder = Path(os.path.abspath(path))
     with _writing(folder):
@@ -154,13 +154,37 @@ def add_store(
 
 
 def add_snapshot(
-    fleet: Path,
-    path: Path,
+    fleet: str | os.PathLike[str],
+    path: str | os.PathLike[str],
     name: str | None = None,
     *,
     progress: Callable[[], object] | None = None,
 ) -> AddedNode:
-    """Add a snapshot to a fleet, named by its host; `progress` is called after each layer."""
+    """Add a snapshot to a fleet, as a node.
+
+    Parameters
+    ----------
+    fleet : str or os.PathLike
+        The folder; it is made if it is not there.
+    path : str or os.PathLike
+        A file that `vecache snapshot` wrote.
+    name : str, optional
+        Name of the node; by default that of the snapshot's host.
+    progress : callable, optional
+        Called after each layer.
+
+    Returns
+    -------
+    AddedNode
+        What became of it. A newer snapshot of a node replaces the older one; an older one changes
+        nothing.
+
+    Raises
+    ------
+    StoreError
+        If the snapshot cannot be read, no node can have the name, or the folder cannot be written.
+    """
+    path = Path(path)
     with open_archive(path) as (_, archive):
         header = archive.read_header()
         snapshot = parse_header(header, path, path)
