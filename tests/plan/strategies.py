@@ -53,7 +53,7 @@ def packed(toc: bytes, layout: Layout) -> bytes:
 
 @st.composite
 def tocs(draw: st.DrawFn, *, sound: bool = False) -> tuple[bytes, int]:
-    """A TOC, and its offset in the blob; unless sound, with files of another size than they say."""
+    """A TOC, and its offset in the blob; unless sound, with sizes larger than the chunks, or 0."""
     entries: list[dict[str, Any]] = []
     offset = draw(st.sampled_from([0, 100]))
     for _ in range(draw(st.integers(0, 5))):
@@ -66,7 +66,7 @@ def tocs(draw: st.DrawFn, *, sound: bool = False) -> tuple[bytes, int]:
         entry |= {"digest": draw(st.sampled_from(CONTENTS)), "mode": draw(st.sampled_from([6, 7]))}
         chunks, offset = draw(_chunks(offset))
         size = sum(chunk.pop("_size") for chunk in chunks)
-        wrong = [] if sound else [0, 3, size + 10]
+        wrong = [] if sound else [0, size + 3, size + 10]
         entry["size"] = draw(st.sampled_from([size, size, size, *wrong]))
         entries += [entry | chunks[0]]
         entries += [{"type": "chunk", "name": entry["name"], **chunk} for chunk in chunks[1:]]

@@ -174,7 +174,7 @@ def test_a_notebook_shows_untrusted_names_as_text() -> None:
     plan = plan_with(open_sparse((TOC, 100), name="<script>"), LayersCache(), PlanOptions())
     assert "<script>" not in plan._repr_html_()
     assert "&lt;script&gt;: 7 of 7 bytes missing" in plan._repr_html_()
-    evil = ImageLayer("sha256:<b>", 1, "sha256:00", TocBytes(TOC, 100))
+    evil = ImageLayer("sha256:<b>", 100, "sha256:00", TocBytes(TOC, 100))
     layer = plan_with(Image("a", "a", "", (evil,)), LayersCache(), PlanOptions()).layers[0]
     assert "<b>" not in layer._repr_html_()
     assert repr(layer) == "<LayerPlan sha256:<b>: partial, 7 of 7 bytes missing>"

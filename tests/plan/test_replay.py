@@ -13,7 +13,7 @@ from tests.plan.sparse import open_sparse
 from tests.plan.strategies import OPTIONS, StoredLayer, load_layers, stored_layers, tocs
 from vecache.errors import DigestError, LocationError, TocError
 from vecache.index.layers_cache import LayersCache
-from vecache.plan.files import Action, select_files
+from vecache.plan.files import Action, PullFiles, select_files
 from vecache.plan.pull import plan_image
 from vecache.plan.replay import Replay, replay_layer
 from vecache.toc.files import TocFormat
@@ -24,8 +24,13 @@ if TYPE_CHECKING:
     from vecache.plan.options import PlanOptions
 
 
+def select(toc: bytes, toc_offset: int = 1, layout: Layout = Layout.DIR) -> PullFiles:
+    entries = Toc.parse(toc).entries
+    return select_files(entries, TocFormat.ZSTD_CHUNKED, toc_offset, layout, toc_offset + len(toc))
+
+
 def run(toc: bytes, toc_offset: int, cache: LayersCache, options: PlanOptions) -> Replay:
-    files = select_files(Toc.parse(toc).entries, TocFormat.ZSTD_CHUNKED, toc_offset, options.layout)
+    files = select(toc, toc_offset, options.layout)
     return replay_layer(files, cache, options)
 
 
@@ -71,7 +76,7 @@ def toc_of(**entry: object) -> bytes:
 
 def test_an_unknown_type_is_refused_by_its_name() -> None:
     with pytest.raises(TocError, match="entry 'a': unknown type"):
-        select_files(Toc.parse(toc_of(type="door")).entries, TocFormat.ZSTD_CHUNKED, 1, Layout.DIR)
+        select(toc_of(type="door"))
 
 
 @pytest.mark.parametrize(
@@ -104,13 +109,11 @@ def test_what_a_plan_cannot_take_is_named_with_its_layer(
 )
 def test_the_base_of_the_cleaned_name_makes_a_whiteout(name: str, is_whiteout: bool) -> None:
     toc = toc_of(type="reg", size=1).replace(b'"a"', json.dumps(name).encode())
-    files = select_files(Toc.parse(toc).entries, TocFormat.ZSTD_CHUNKED, 1, Layout.DIR)
+    files = select(toc)
     assert (files.action[0] == Action.WHITEOUT) == is_whiteout
     assert files.total_bytes == (0 if is_whiteout else 1)
 
 
 def test_devices_count_into_the_total_and_are_not_fetched() -> None:
-    files = select_files(
-        Toc.parse(toc_of(type="char", size=5)).entries, TocFormat.ZSTD_CHUNKED, 1, Layout.DIR
-    )
+    files = select(toc_of(type="char", size=5))
     assert (files.total_bytes, len(files.wanted)) == (5, 0)

@@ -3,6 +3,7 @@
 1. Merge the TOC's entries into files with chunks; the flat layout keeps one file per content.
 2. Directories, links, devices and empty files are created without data; whiteouts are converted.
 3. All other files need data, and their sizes add up to the total. So do devices, which need none.
+   Their numbers must be sound (`sound.py`).
 
 17 bytes per file, besides what `toc.files` takes; 33 more for hard-link fingerprints, which are
 computed when they are first asked for.
@@ -22,6 +23,7 @@ import numpy as np
 from vecache.arrays import frozen
 from vecache.digest import Digests
 from vecache.errors import TocError
+from vecache.plan.sound import require_sound
 from vecache.text import quoted
 from vecache.toc.entries import EntryKind
 from vecache.toc.files import TocFiles, flat_files, merge_entries
@@ -119,9 +121,13 @@ class PullFiles(TocFiles):
 
 
 def select_files(
-    entries: Entries, toc_format: TocFormat, toc_offset: int, layout: Layout
+    entries: Entries, toc_format: TocFormat, toc_offset: int, layout: Layout, blob_bytes: int
 ) -> PullFiles:
-    """Merge a layer's entries into files, and find the files that need data."""
+    """Merge a layer's entries into files, and find the files that need data.
+
+    The TOC begins at `toc_offset` of a blob of `blob_bytes`. Raises TocError for an unknown type,
+    and for numbers that no sound layer has.
+    """
     files = merge_entries(entries, toc_format, toc_offset)
     if layout is Layout.FLAT:
         files = flat_files(files)
@@ -133,7 +139,9 @@ def select_files(
     action[kind == EntryKind.REG] = Action.FETCHED
     action[(kind == EntryKind.REG) & (size == 0)] = Action.EMPTY
     action[is_whiteout] = Action.WHITEOUT
-    is_counted = (action == Action.FETCHED) | (is_device & ~is_whiteout)
+    needs_data = action == Action.FETCHED
+    is_counted = needs_data | (is_device & ~is_whiteout)
+    require_sound(files, needs_data, is_counted, blob_bytes)
     return PullFiles(
         **{field.name: getattr(files, field.name) for field in fields(files)},
         action=frozen(action),

@@ -243,7 +243,9 @@ class Planner:
             assert layer.toc_format is not None  # others are pulled whole
             entries, toc_offset = layer.toc.entries, layer.toc_offset
             with _layer_in_errors(layer):
-                files = select_files(entries, layer.toc_format, toc_offset, layout)
+                files = select_files(
+                    entries, layer.toc_format, toc_offset, layout, layer.blob_bytes
+                )
             self._prepared[key] = files, pulled_layer(layer, layout)
         return self._prepared[key]
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vecache.arrays import frozen
+from vecache.errors import TocError
 from vecache.index.result import LookupResult
 from vecache.plan.files import Action
 from vecache.plan.ranges import coalesce_chunks, fit_ranges
@@ -99,7 +100,7 @@ def replay_layer(
     them is not looked up again.
 
     Raises LocationError or DigestError where Podman's pull fails: for a corrupt location or a
-    malformed digest among those that are looked up.
+    malformed digest among those that are looked up; TocError for ranges that end before they begin.
     """
     chunks = files.chunks
     if known is None:
@@ -119,7 +120,11 @@ def replay_layer(
         is_fetched,
     )
     ranges, refused = fit_ranges(parts, options)
-    # One sum in 64 bits: it wraps for absurd sizes exactly as Go's does.
+    if (ranges.bounds[:, 1] - ranges.bounds[:, 0] < -1).any():  # Podman asks for it, and fails
+        raise TocError(
+            f"{len(parts):,} parts in another order than in the blob; wanted at most "
+            f"{options.max_ranges:,}, as those that are merged must follow each other"
+        )
     found_bytes = chunks.size[missing_rows[~is_fetched]]
     return Replay(
         files=files,
