@@ -191,6 +191,8 @@ def read_name(fnames: bytes, at: int) -> bytes | None:
     if at + 4 > len(fnames):
         return None
     (n_bytes,) = struct.unpack_from("<I", fnames, at)
+    if n_bytes > 4095:  # Go reads it, and cannot open the file
+        return None
     return fnames[at + 4 : at + 4 + n_bytes] if at + 4 + n_bytes <= len(fnames) else None
 
 

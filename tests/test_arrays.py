@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -39,6 +41,29 @@ def test_slices_are_copied(runs: list[tuple[int, int]], data: st.DataObject) -> 
     array.validate(full=True)
     wanted = [text[s : s + n] if ok else None for (s, n), ok in zip(runs, valid, strict=True)]
     assert array.to_pylist() == wanted
+
+
+@given(
+    st.lists(st.sampled_from([0, 1, 3, (1 << 20) - 1, 1 << 20, (1 << 20) + 1]), max_size=8),
+    st.integers(0, 5),
+)
+def test_long_slices_are_copied(lengths: list[int], start: int) -> None:
+    """Blocks of rows end after a megabyte; a longer row is a block of its own."""
+    text = np.arange(2 << 20, dtype=np.uint32).view(np.uint8)
+    array = slices_to_binary(text, np.full(len(lengths), start), np.array(lengths, np.int64))
+    array.validate(full=True)
+    assert array.to_pylist() == [text[start : start + n].tobytes() for n in lengths]
+
+
+def test_slices_take_little_more_memory_than_their_bytes() -> None:
+    text = np.zeros(64 << 20, np.uint8)
+    lengths = np.array([60 << 20, *[4_000] * 1_000])
+    tracemalloc.start()
+    try:
+        slices_to_binary(text, np.zeros(len(lengths), np.int64), lengths)
+        assert tracemalloc.get_traced_memory()[1] < 100 << 20
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("lengths", [[2**30, 2**30], [2**31, 0], [2**31, 2**31, 5]])

@@ -48,7 +48,7 @@ BinaryColumn: TypeAlias = Any
 """A `pyarrow.BinaryArray`: bytes of any length a row. pyarrow ships no types to name it with."""
 
 _MAX_COLUMN_BYTES = 2**31 - 1  # an Arrow binary column counts its bytes in 32 bits
-_ROWS_PER_BLOCK = 1 << 16
+_BYTES_PER_BLOCK = 1 << 20
 # What spreadsheets begin a formula with, in wide letters too; and the apostrophe itself.
 _FORMULA = "\\A([=+\\-@\t\r\n'\uff1d\uff0b\uff0d\uff20])"
 _TEXT_TYPES = (
@@ -201,16 +201,24 @@ def slices_to_binary(
     [b'hosts', b'etc']
     """
     require_column_size(int(lengths.sum()))
-    offsets = np.zeros(len(starts) + 1, np.int32)
+    offsets = np.zeros(len(starts) + 1, np.int64)
     np.cumsum(lengths, out=offsets[1:])
     gathered = np.empty(int(offsets[-1]), np.uint8)
-    for row in range(0, len(starts), _ROWS_PER_BLOCK):  # the index takes 8 times the bytes
-        block = slice(row, row + _ROWS_PER_BLOCK)
-        index = ragged_arange(starts[block], lengths[block])
-        gathered[offsets[row] : offsets[row] + len(index)] = data[index]
+    row = 0
+    while row < len(starts):
+        stop = int(np.searchsorted(offsets, offsets[row] + _BYTES_PER_BLOCK, "right")) - 1
+        stop = min(max(stop, row + 1), len(starts))
+        place = gathered[offsets[row] : offsets[stop]]
+        if stop == row + 1:
+            place[:] = data[starts[row] : starts[row] + lengths[row]]
+        else:  # the index takes 16 times the bytes
+            place[:] = data[ragged_arange(starts[row:stop], lengths[row:stop])]
+        row = stop
     bitmap = None if valid is None else pa.py_buffer(np.packbits(valid, bitorder="little"))
     return pa.BinaryArray.from_buffers(
-        pa.binary(), len(starts), [bitmap, pa.py_buffer(offsets), pa.py_buffer(gathered)]
+        pa.binary(),
+        len(starts),
+        [bitmap, pa.py_buffer(offsets.astype(np.int32)), pa.py_buffer(gathered)],
     )
 
 

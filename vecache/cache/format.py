@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 __all__ = [
     "HEADER",
     "LOCATION_BYTES",
+    "MAX_NAME_BYTES",
     "MAX_TAGS_BYTES",
     "MAX_VERSION",
     "MAX_WORDS",
@@ -73,6 +74,7 @@ MAX_TAGS_BYTES = 100_000_000  # upstream: maxTagsLen
 
 LOCATION_BYTES = 16  # of a tag: offset and length behind its digest
 NAME_HEAD_BYTES = 4  # the length before a name
+MAX_NAME_BYTES = 4095  # Linux opens no longer path: PATH_MAX without the NUL
 
 HEADER = np.dtype(
     [

@@ -3,7 +3,9 @@
 A location is three unsigned varints (LEB128): the byte offset of the name in fnames, the offset in
 the file, the length. Reading follows Go's `binary.ReadUvarint` exactly: at most ten bytes, the
 tenth at most 1; longer forms than needed are accepted; bytes behind the third varint are ignored. A
-row that points outside its section is marked corrupt, and nothing outside is read for it.
+row that points outside its section is marked corrupt, and nothing outside is read for it. So is one
+whose name is longer than a path can be: Go reads it, and then cannot open the file, which fails the
+pull as a corrupt row does.
 
 The loops run over the (at most ten) bytes of a varint, never over rows. About 60 ns a row to read;
 33 bytes a row. A buffer may hold one file, or a thousand that are viewed as one array.
@@ -20,7 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from vecache.arrays import column, gather_bytes
-from vecache.cache.format import NAME_HEAD_BYTES
+from vecache.cache.format import MAX_NAME_BYTES, NAME_HEAD_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -48,7 +50,8 @@ class Locations:
         Byte range in the uncompressed file, as Go's `int64(uint64)` wraps it; -1 where corrupt or
         absent.
     is_corrupt : (n,) bool
-        The tag points outside vdata, a varint is invalid, or the name is not inside fnames.
+        The tag points outside vdata, a varint is invalid, or the name is not inside fnames or is
+        longer than a path.
     """
 
     name_offset: I64
@@ -186,7 +189,7 @@ def name_lengths(data: U8, fnames: Section, name_offset: I64) -> I64:
     Returns
     -------
     (n,) int64
-        Bytes of each name; -1 where it is not wholly inside the section.
+        Bytes of each name; -1 where it is not wholly inside the section, or longer than a path.
     """
     n_behind = fnames.n_bytes - NAME_HEAD_BYTES - name_offset  # from a name's head to the end
     is_inside = (name_offset >= 0) & (n_behind >= 0)
@@ -194,7 +197,7 @@ def name_lengths(data: U8, fnames: Section, name_offset: I64) -> I64:
     heads = gather_bytes(data, (fnames.start + name_offset)[rows], NAME_HEAD_BYTES)
     n_bytes = np.full(len(name_offset), -1, np.int64)
     n_bytes[rows] = heads.view("<u4")[:, 0]
-    n_bytes[n_bytes > n_behind] = -1
+    n_bytes[n_bytes > np.minimum(n_behind, MAX_NAME_BYTES)] = -1
     return n_bytes
 
 

@@ -207,7 +207,8 @@ class LookupResult(ArrowExport):
         _, first, code[hit] = np.unique(
             (layer << _NAME_OFFSET_BITS) | name_offset, return_index=True, return_inverse=True
         )
-        return code, self._tags.names(layer[first], name_offset[first])
+        layer, name_offset = layer[first], name_offset[first]
+        return code, self._tags.names(layer, name_offset)
 
     def to_arrow(self) -> Any:
         r"""Export all columns.
@@ -251,7 +252,7 @@ class LookupResult(ArrowExport):
             layer = self._layers[int(self.layer[corrupt[0]])]
             row = self._tags.row_in_file(int(self.tag[corrupt[0]]))
             raise LocationError(
-                f"tag {row} of layer {layer.id} points outside the file; "
+                f"tag {row} of layer {layer.id} points outside the file or to no path; "
                 "delete the cache and Podman builds it again",
                 section="tags",
                 offset=layer.cache.header.tags_offset + row * layer.cache.tag_len,

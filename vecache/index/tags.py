@@ -21,8 +21,8 @@ import numpy as np
 
 from vecache.arrays import frozen, gather_bytes, slices_to_binary
 from vecache.cache.format import LOCATION_BYTES, NAME_HEAD_BYTES
-from vecache.cache.locations import Locations, Section, parse_locations
-from vecache.errors import IndexDamagedError
+from vecache.cache.locations import Locations, Section, name_lengths, parse_locations
+from vecache.errors import IndexDamagedError, LocationError
 from vecache.files import RESIDENT_BYTES, release_pages
 from vecache.index.location_table import LocationTable, build_location_table
 from vecache.threads import map_blocks
@@ -163,7 +163,7 @@ class LayerTags:
         Parameters
         ----------
         layer_no, name_offset : (n,) int64
-            From `locate`; a name offset of -1 gives null.
+            From `locate`, each pair once; a name offset of -1 gives null.
 
         Returns
         -------
@@ -174,17 +174,33 @@ class LayerTags:
         ------
         ColumnSizeError
             If they exceed together what one Arrow column holds, 2 GiB.
+        LocationError
+            If names overlap, so that together they may be far larger than their file, or one is
+            not where `locate` found it: the file was rewritten in place.
         """
         is_named = name_offset >= 0
         starts = np.zeros(len(name_offset), np.int64)
         lengths = np.zeros(len(name_offset), np.int64)
         layer_no, name_offset = layer_no[is_named], name_offset[is_named]
-        heads = gather_bytes(
-            self._view.bytes, self._fnames.start[layer_no] + name_offset, NAME_HEAD_BYTES
-        )
-        lengths[is_named] = heads.view(np.dtype("<u4"))[:, 0]
-        starts[is_named] = self._fnames.start[layer_no] + name_offset + NAME_HEAD_BYTES
+        fnames = Section(self._fnames.start[layer_no], self._fnames.n_bytes[layer_no])
+        lengths[is_named] = found = name_lengths(self._view.bytes, fnames, name_offset)
+        self._require_names(layer_no, name_offset, found)
+        starts[is_named] = fnames.start + name_offset + NAME_HEAD_BYTES
         return slices_to_binary(self._view.bytes, starts, lengths, is_named)
+
+    def _require_names(self, layer_no: I64, name_offset: I64, n_bytes: I64) -> None:
+        """Raise for a name that is not there, and for names that overlap in their file."""
+        totals = np.bincount(layer_no, n_bytes, len(self._files))
+        for row in np.flatnonzero(n_bytes < 0)[:1].tolist():
+            reason = "the file has changed since it was opened; load the store again"
+            raise _name_error(self._files[layer_no[row]], int(name_offset[row]), reason)
+        for number in np.flatnonzero(totals > self._fnames.n_bytes)[:1].tolist():
+            found, wanted = int(totals[number]), int(self._fnames.n_bytes[number])
+            reason = (
+                f"names overlap: found {found:,} bytes of them, wanted at most {wanted:,}; "
+                "delete the cache and Podman builds it again"
+            )
+            raise _name_error(self._files[number], 0, reason)
 
     def row_in_file(self, tag_row: int) -> int:
         """Return the row of a tag in its cache file."""
@@ -194,6 +210,11 @@ class LayerTags:
         """(n,) int64: where in the view each tag begins."""
         offset: I64 = self._tags_offset[layer_no] + tag_row * self._tag_bytes[layer_no]
         return offset
+
+
+def _name_error(file: CacheFile, name_offset: int, reason: str) -> LocationError:
+    offset = file.header.fnames_offset + name_offset
+    return LocationError(reason, section="fnames", offset=offset, path=file.path)
 
 
 def _read_sections(file: CacheFile) -> tuple[int, ...]:
