@@ -248,6 +248,14 @@ def test_large_files_take_little_memory(make_store: MakeStore) -> None:
     tracemalloc.stop()
 
 
+def test_a_path_that_is_listed_often_is_read_once(make_store: MakeStore) -> None:
+    digest = f"sha256:{hashlib.sha256(b'data').hexdigest()}"
+    root, diff = store_of(make_store, [("a", 4, digest)] * 1_000)
+    (diff / "a").write_bytes(b"data")
+    (record,) = open_store(root).layers()
+    assert check_files(record) == ([], 1, 4)
+
+
 def test_whiteouts_and_empty_files_are_not_asked_for(make_store: MakeStore) -> None:
     digest = f"sha256:{hashlib.sha256(b'x').hexdigest()}"
     root, _ = store_of(make_store, [(".wh.a", 1, digest), ("b/.wh..wh..opq", 1, digest)])

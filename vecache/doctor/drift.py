@@ -8,8 +8,8 @@
 Podman itself hashes a local chunk before it reuses it, but a whole file only counts by its name: a
 file that has changed is copied into the new layer as it is, and one that is missing ends the pull.
 
-Whiteouts, links, devices and empty files have no content to reuse. Memory is that of the TOC and
-of a megabyte a thread.
+Whiteouts, links, devices and empty files have no content to reuse. Time is that of reading all
+bytes once, holes too; memory is that of the TOC and of a megabyte a thread.
 
 Source: containers/storage pkg/chunked/storage_linux.go copyFileFromOtherLayer,
 validateChunkChecksum.
@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from vecache.arrays import first_rows
 from vecache.doctor.beneath import NotOpenedError, OpenFolder, open_folder
 from vecache.doctor.rules import Finding, Rule
 from vecache.errors import VecacheError
@@ -154,13 +155,16 @@ class _Hashing:
         self.sizes = self.files.entries.size[self.files.entry_row]
 
     def rows(self) -> I64:
-        """(n,) int64: rows of the files with content, by path."""
+        """(n,) int64: rows of the files with content, by path, each path once."""
         import pyarrow.compute as pc  # noqa: PLC0415 - 25 ms, and only this needs it
 
         files = self.files
         is_file = (files.entries.kind[files.entry_row] == EntryKind.REG) & (self.sizes > 0)
-        order = pc.sort_indices(files.name).to_numpy().astype(np.int64)
-        by_path: I64 = order[is_file[order]]
+        rows = np.flatnonzero(is_file)
+        names = files.name.take(pa.array(rows))
+        firsts = first_rows(names)  # a sound layer has no path twice
+        order = pc.sort_indices(names.take(pa.array(firsts))).to_numpy().astype(np.int64)
+        by_path: I64 = rows[firsts[order]]
         return by_path
 
     def check(self, rows: I64) -> Iterator[_Drift]:
