@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "OWNER_ADVICE",
+    "OWN_TEMPORARY",
     "RESIDENT_BYTES",
     "FileState",
     "FolderLock",
@@ -59,6 +60,9 @@ OWNER_ADVICE = "run as the owner of the store (sudo, or podman unshare for a use
 
 _FORBIDDEN = (errno.EACCES, errno.EPERM)
 _TEMPORARY: Final = ".tmp-"
+OWN_TEMPORARY: Final = ".tmp-vecache-"
+"""How the names of temporary files begin that `staged_file` makes, and no other program."""
+
 _STALE_SECONDS: Final = 3600.0
 
 
@@ -192,7 +196,7 @@ def staged_file(
 
     Its path is its `name`. Its mode is `mode`, or what the umask leaves of 0666.
     """
-    path = os.path.join(folder, f".tmp-vecache-{os.urandom(8).hex()}")
+    path = os.path.join(folder, f"{OWN_TEMPORARY}{os.urandom(8).hex()}")
     first_mode = 0o666 if mode is None else 0o600
     with open(path, "xb", opener=lambda name, flags: os.open(name, flags, first_mode)) as file:
         try:

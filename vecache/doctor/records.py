@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from vecache.doctor.rules import Finding, Remedy, Rule
 from vecache.errors import StoreError, StoreLockedError
-from vecache.files import store_error
+from vecache.files import OWN_TEMPORARY, store_error
 from vecache.store.bigdata import CACHE_FILE_NAME, CACHE_KEY, big_data_file_name
 from vecache.store.lock import read_lock
 from vecache.store.records import (
@@ -40,10 +40,7 @@ if TYPE_CHECKING:
     from vecache.store.graphroot import Store
     from vecache.store.records import ImageRecord, LayerRecord
 
-__all__ = ["OWN_TEMPORARY", "check_records"]
-
-OWN_TEMPORARY: Final = ".tmp-vecache-"
-"""How the temporary files of this package begin; see `files.staged_file`."""
+__all__ = ["check_records"]
 
 _TEMPORARY: Final = ".tmp-"
 _TAR_SPLIT: Final = ".tar-split.gz"

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from vecache.cache.writer import build_cache
 from vecache.errors import StoreError, VecacheError
-from vecache.files import replace_file, store_error, sync_folder
+from vecache.files import OWN_TEMPORARY, replace_file, store_error, sync_folder
 from vecache.json_fields import load_json, parse_fields
 from vecache.store.archive import open_archive
 from vecache.store.bigdata import CACHE_KEY, TOC_KEY, layer_layout, read_big_data
@@ -74,7 +74,6 @@ __all__ = ["AddedNode", "Sweep", "add_snapshot", "add_store", "make_fleet", "rem
 _NODES_LOCK: Final = "nodes.lock"
 _LEVEL: Final = 3
 _SWEEP_WAIT_SECONDS: Final = 1.0
-_TEMPORARY: Final = ".tmp-vecache-"
 _FOLDER_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -106,7 +105,7 @@ def make_fleet(path: str | os.PathLike[str]) -> Path:
     with _writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         if not os.path.lexists(folder / FLEET_FILE):
-            others = [each for each in os.listdir(folder) if not each.startswith(_TEMPORARY)]
+            others = [each for each in os.listdir(folder) if not each.startswith(OWN_TEMPORARY)]
             if others and not os.path.lexists(folder / FLEET_FILE):
                 raise StoreError(
                     f"{folder}: neither a fleet nor an empty folder: it has {min(others)!r:.80} "
@@ -415,7 +414,7 @@ def _sweep_folder(folder: Path, names: set[str]) -> Iterator[int]:
         try:
             for name in os.listdir(descriptor):
                 needed = required_name(name)
-                if name.startswith(_TEMPORARY) or (needed is not None and needed not in names):
+                if name.startswith(OWN_TEMPORARY) or (needed is not None and needed not in names):
                     status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
                     os.unlink(name, dir_fd=descriptor)
                     yield status.st_size
