@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.golden import GOLDEN_SMALL
+from tests.store.test_snapshot import HOSTILE
 from tests.stores import copy_store, edit_images, edit_layers
 from vecache.errors import StoreError, VecacheError
 from vecache.index.layers_cache import LayersCache
@@ -24,7 +25,7 @@ from vecache.sharing.sources import read_contents
 from vecache.store.bigdata import CACHE_KEY, LAYER_DATA_KEY, TOC_KEY, read_big_data
 from vecache.store.fleet import open_fleet, pack_node, read_node
 from vecache.store.graphroot import Store, open_store
-from vecache.store.write_fleet import add_store, sweep
+from vecache.store.write_fleet import add_snapshot, add_store, sweep
 from vecache.store.write_snapshot import write_snapshot
 
 if TYPE_CHECKING:
@@ -187,7 +188,7 @@ def test_an_object_that_was_deleted_comes_back_with_its_snapshot(fleet: Path) ->
     path = items_of(store, TOC_KEY)
     before = path.read_bytes()
     path.write_bytes(b"damaged")
-    with pytest.raises(StoreError, match="delete it, and add the snapshots of its nodes again"):
+    with pytest.raises(StoreError, match=r"delete .*\.zst, and add the snapshots of its"):
         read_big_data(store.layers()[0], TOC_KEY)
     path.unlink()
     add_store(fleet, golden_dir(), "node")
@@ -326,7 +327,64 @@ def test_files_of_others_are_no_nodes(fleet: Path) -> None:
     assert (fleet / "objects" / "00" / "notes.txt").exists()
 
 
-# What somebody hostile may have put there
+# What somebody hostile may have made
+
+
+@pytest.mark.parametrize(
+    ("data", "message"), [case[1:] for case in HOSTILE], ids=[case[0] for case in HOSTILE]
+)
+def test_a_hostile_snapshot_is_an_error_and_adds_no_node(
+    data: bytes, message: str, tmp_path: Path
+) -> None:
+    file, fleet = tmp_path / "node", tmp_path / "fleet"
+    file.write_bytes(data)
+    with pytest.raises(StoreError) as caught:
+        add_snapshot(fleet, file, "a")
+    assert message in str(caught.value)
+    assert str(file) in str(caught.value)
+    if fleet.exists():
+        assert open_fleet(fleet).nodes() == ()
+        sweep(fleet)
+        left = {each.name for each in fleet.rglob("*") if each.is_file()}
+        assert left == {"fleet.json", "fleet.lock", "nodes.lock"}
+    written = {each.name for each in tmp_path.iterdir()}
+    assert written <= {"node", "fleet", "home"}
+
+
+@given(data=st.data())
+def test_a_damaged_snapshot_is_a_node_or_an_error(
+    data: st.DataObject, small_snapshot: bytes, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("damaged")
+    archive = bytearray(unpack(small_snapshot))
+    for _ in range(data.draw(st.integers(1, 3))):
+        offset = data.draw(st.integers(0, len(archive) - 1) | st.integers(0, 2000))
+        archive[offset] = data.draw(st.integers(0, 255))
+    (folder / "file").write_bytes(pack(bytes(archive)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda fd: None)
+        try:
+            add_snapshot(folder / "fleet", folder / "file", "a")
+        except StoreError:
+            if (folder / "fleet").exists():
+                assert open_fleet(folder / "fleet").nodes() == ()
+        else:
+            store = open_store(f"{folder}/fleet#a")
+            LayersCache.load(store, build="never")
+            store.images()
+
+
+@pytest.fixture(scope="module")
+def small_snapshot(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    root = copy_store("dir", tmp_path_factory.mktemp("small"))
+    edit_layers(root, lambda records: records.__delitem__(slice(1, None)))
+    edit_images(root, lambda records: records.__delitem__(slice(1, None)))
+    with pytest.MonkeyPatch.context() as patch, (root / "file").open("w+b") as file:
+        patch.setenv("CONTAINERS_CONF", "/dev/null")
+        patch.setenv("CONTAINERS_STORAGE_CONF", "/dev/null")
+        write_snapshot(open_store(root), file)
+        file.seek(0)
+        return file.read()
 
 
 def test_a_sweep_follows_no_link(fleet: Path, tmp_path: Path) -> None:

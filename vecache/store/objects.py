@@ -84,8 +84,8 @@ def read_object(path: Path, max_bytes: int) -> bytes:
 
     def damaged(reason: str) -> StoreError:
         return StoreError(
-            f"{path}: a damaged object of the fleet: {reason}; delete it, and add the snapshots of "
-            "its nodes again"
+            f"{path}: a damaged object of the fleet: {reason}; delete {path.name}, and add the "
+            "snapshots of its nodes again"
         )
 
     try:
