@@ -237,7 +237,7 @@ NODES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
         ),
         "wanted an object",
     ),
-    "item": (lambda node: first_items(node).update({TOC_KEY: 7}), "wanted a string"),
+    "item": (lambda node: first_items(node).update({TOC_KEY: 7}), "found 7 as"),
     **{
         f"{key} is {name!r}": (
             lambda node, key=key, name=name: first_items(node).update({key: name}),  # type: ignore[misc]  # the values of this case

@@ -23,6 +23,7 @@ from vecache.errors import StoreError
 from vecache.files import read_bounded
 from vecache.store.bigdata import CACHE_KEY
 from vecache.store.packed import unpack_bytes
+from vecache.store.snapshot import IMAGE_ITEM, MAX_LAYER_ITEM_BYTES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,8 +60,10 @@ def built_name(toc_name: str, layout: Layout) -> str:
 
 def is_object_name(key: str, name: str) -> bool:
     """Return whether an object may have this name and hold this item."""
-    pattern = _CACHE_NAME if key == CACHE_KEY else _PACKED_NAME
-    return pattern.fullmatch(name) is not None
+    if key == CACHE_KEY:
+        return _CACHE_NAME.fullmatch(name) is not None
+    is_known = key in MAX_LAYER_ITEM_BYTES or IMAGE_ITEM.fullmatch(key) is not None
+    return is_known and _PACKED_NAME.fullmatch(name) is not None
 
 
 def required_name(file_name: str) -> str | None:
