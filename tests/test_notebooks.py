@@ -40,8 +40,8 @@ def words(notebook: Any) -> list[str]:
     ]
 
 
-def test_there_are_five() -> None:
-    assert [path.stem[:3] for path in NOTEBOOKS] == ["01_", "02_", "03_", "04_", "05_"]
+def test_there_are_six() -> None:
+    assert [path.stem[:3] for path in NOTEBOOKS] == ["01_", "02_", "03_", "04_", "05_", "06_"]
 
 
 @each_notebook
