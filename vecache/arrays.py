@@ -18,6 +18,7 @@ from vecache.errors import ColumnSizeError
 
 __all__ = [
     "F64",
+    "I32",
     "I64",
     "U8",
     "U32",
@@ -39,6 +40,7 @@ __all__ = [
 ]
 
 Bool: TypeAlias = npt.NDArray[np.bool_]
+I32: TypeAlias = npt.NDArray[np.int32]
 U8: TypeAlias = npt.NDArray[np.uint8]
 U32: TypeAlias = npt.NDArray[np.uint32]
 U64: TypeAlias = npt.NDArray[np.uint64]

@@ -80,6 +80,8 @@ def map_blocks(
     blocks = [
         slice(start, min(start + block_rows, n_rows)) for start in range(0, n_rows, block_rows)
     ]
+    if len(blocks) <= 1 and threads in (None, 1):
+        return [work(block) for block in blocks]
     n_threads = min(thread_count(threads), len(blocks))
     if n_threads <= 1:
         return [work(block) for block in blocks]

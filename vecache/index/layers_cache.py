@@ -275,7 +275,7 @@ class LayersCache:
         -----
         The answers are those of containers/storage findDigestInternal, called for each digest.
         """
-        threads = thread_count(threads)
+        threads = None if threads is None else thread_count(threads)
         queries = _as_digests(digests)
         layer, tag = self.index.find_first(queries, threads)
         result = LookupResult(queries, layer, tag, self.index.tags, self.layers, threads)

@@ -31,7 +31,7 @@ from vecache.digest import PREFIX_BYTES, RAW_BYTES, Algorithm
 from vecache.files import RESIDENT_BYTES, release_pages
 from vecache.index.location_table import LOCATION_ROW, LocationTable, pack_locations
 from vecache.index.merge import read_prefixes
-from vecache.index.run import Run, fan_out
+from vecache.index.run import Run, fan_out, take_rows
 from vecache.index.tags import LayerTags
 from vecache.threads import map_blocks
 
@@ -90,21 +90,19 @@ class DigestTable:
         self._hashes = digest_hashes(self.packed[Algorithm.SHA256])
 
     def _add(self, algorithm: Algorithm) -> None:
-        """Give a code to the distinct digests of one algorithm, in the order of their prefixes."""
+        """Give a code to the distinct digests of one algorithm, in the order of the columns."""
         found = {key: column.packed(algorithm) for key, column in self._columns.items()}
         width = PREFIX_BYTES + RAW_BYTES[algorithm]
         packed = np.concatenate(
             [np.empty((0, width), np.uint8), *(each for _, each in found.values())]
         )
         distinct, numbers = _distinct_rows(packed)
-        order = np.argsort(read_prefixes(distinct, PREFIX_BYTES), kind="stable")
-        self.packed[algorithm], self.first_code[algorithm] = distinct[order], self._n_codes
-        code = np.empty(len(order), np.int64)
-        code[order] = self._n_codes + np.arange(len(order))
-        self._n_codes += len(order)
+        self.packed[algorithm], self.first_code[algorithm] = distinct, self._n_codes
+        code = self._n_codes + numbers
+        self._n_codes += len(distinct)
         start = 0
         for key, (rows, _) in found.items():
-            self._codes[key][rows] = code[numbers[start : start + len(rows)]]
+            self._codes[key][rows] = code[start : start + len(rows)]
             start += len(rows)
 
     def codes(self, digests: Digests) -> I64:
@@ -283,7 +281,9 @@ def _search_tags(file: CacheFile, prefixes: U64, table: DigestTable) -> tuple[I6
     if len(codes) > 2:  # several rounds
         order = np.argsort(found, kind="stable")
         code, found = code[order], found[order]
-    pending = np.flatnonzero(np.isin(run.prefixes, prefixes[tag])) if len(tag) else row[:0]
+    pending = row[:0]
+    if len(tag):
+        pending = (run.rows[np.isin(run.prefixes, prefixes[tag]), 0]).view(np.int64)
     return code, found, pending
 
 
@@ -322,12 +322,13 @@ def _distinct_rows(packed: U8) -> tuple[U8, I64]:
 
 
 def _sorted_run(packed: U8) -> tuple[Run, Bool]:
-    """Make a run of distinct sha256 digests in the order of their prefixes, and the booleans."""
+    """Make a run of distinct sha256 digests, the address of each its index, and the booleans."""
     n_digests = len(packed)
     raw = np.ascontiguousarray(packed[:, PREFIX_BYTES:])
     prefixes = read_prefixes(raw)
-    rows = raw.view(np.uint64).copy()
-    rows[:, 0] = np.arange(n_digests)
+    order = np.argsort(prefixes, kind="stable")
+    prefixes, rows = prefixes[order], take_rows(raw.view(np.uint64), order)
+    rows[:, 0] = order
     n_bits = n_digests.bit_length() + _BITS_PER_DIGEST
     is_used = np.zeros(1 << n_bits, np.bool_)
     is_used[(prefixes >> np.uint64(64 - n_bits)).view(np.int64)] = True

@@ -10,7 +10,7 @@ them does. All indexes of one plan share one table: an index with fewer layers t
 answers of later layers as absent.
 
 An index is made for one image: other digests than those of its columns cannot be looked up.
-16 bytes a digest.
+8 bytes a digest.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from vecache.index.tags import LayerTags
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from vecache.arrays import I64, BinaryColumn
+    from vecache.arrays import I32, I64, BinaryColumn
     from vecache.cache.locations import Locations
     from vecache.cache.reader import CacheFile
     from vecache.digest import Digests
@@ -42,33 +42,34 @@ class _Answers:
 
     __slots__ = ("layer", "match", "n_layers")
 
-    def __init__(self, layer: I64, match: I64, n_layers: int) -> None:
+    def __init__(self, layer: I32, match: I32, n_layers: int) -> None:
         self.layer, self.match, self.n_layers = layer, match, n_layers
 
     @classmethod
     def of_layers(cls, matches: TagMatches, numbers: I64) -> _Answers:
-        layer, match = np.full((2, len(matches.table) + 1), -1, np.int64)
+        layer, match = np.full((2, len(matches.table) + 1), -1, np.int32)
         last_first = numbers[::-1]
         rows = matches.rows_of(last_first)
         codes = matches.code[rows]
         match[codes] = rows  # of several matches of a digest the one that is written last stays
         counts = matches.start[last_first + 1] - matches.start[last_first]
-        layer[codes] = np.repeat(np.arange(len(numbers))[::-1], counts)
+        layer[codes] = np.repeat(np.arange(len(numbers), dtype=np.int32)[::-1], counts)
         return cls(layer, match, len(numbers))
 
     def append(self, matches: TagMatches, number: int) -> None:
         """Add one more layer; it answers what is absent so far."""
         start, stop = matches.start[number : number + 2].tolist()
         code = matches.code[start:stop]
-        is_new = self.layer[code] < 0
-        self.layer[code[is_new]] = self.n_layers
-        self.match[code[is_new]] = np.arange(start, stop)[is_new]
+        is_new = np.flatnonzero(self.layer.take(code) < 0)
+        new = code.take(is_new)
+        self.layer[new] = self.n_layers
+        self.match[new] = start + is_new
         self.n_layers += 1
 
     def copy(self, n_layers: int) -> _Answers:
         """Return the answers of the first layers alone."""
         is_kept = self.layer < n_layers
-        layer, match = (np.where(is_kept, each, -1) for each in (self.layer, self.match))
+        layer, match = (np.where(is_kept, each, np.int32(-1)) for each in (self.layer, self.match))
         return _Answers(layer, match, n_layers)
 
 
@@ -125,7 +126,9 @@ class RankedIndex(LayerIndex):
         """
         code = self._matches.table.codes(digests)
         answers = self._answers
-        layer, match = answers.layer.take(code), answers.match.take(code)
+        layer, match = (
+            column.take(code).astype(np.int64) for column in (answers.layer, answers.match)
+        )
         if answers.n_layers > len(self.files):
             is_behind = layer >= len(self.files)
             layer[is_behind], match[is_behind] = -1, -1

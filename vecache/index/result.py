@@ -92,7 +92,7 @@ class LookupResult(ArrowExport):
         state = np.full(len(self), LookupState.ABSENT, np.uint8)
         if self._invalid is not None:
             state[self._invalid.algorithm == Algorithm.INVALID] = LookupState.INVALID
-        hit = self.layer >= 0
+        hit = self._is_hit
         state[hit] = np.where(self._located.is_corrupt, LookupState.CORRUPT, LookupState.FOUND)
         return frozen(state)
 
@@ -109,8 +109,15 @@ class LookupResult(ArrowExport):
     @property
     def is_found(self) -> Bool:
         """(n,) bool, rows whose digest was found and whose location is sound."""
+        if not self._located.is_corrupt.any():
+            return self._is_hit
         mask: Bool = self.state == LookupState.FOUND
         return mask
+
+    @cached_property
+    def _is_hit(self) -> Bool:
+        """(n,) bool, rows with a match."""
+        return frozen(self.layer >= 0)
 
     def at_file_start(self) -> LookupResult:
         """Count every match that is not a whole file as absent, as a pull does.
@@ -127,7 +134,7 @@ class LookupResult(ArrowExport):
         if is_kept.all():
             return self
         is_answer = np.zeros(len(self), np.bool_)
-        is_answer[self.layer >= 0] = is_kept
+        is_answer[self._is_hit] = is_kept
         return self._limited_to(is_answer, located.take(np.flatnonzero(is_kept)))
 
     def within(self, n_layers: int) -> LookupResult:
@@ -144,7 +151,8 @@ class LookupResult(ArrowExport):
             n rows. The first layer that holds a digest answers, so every other answer stays as it
             is; no location is read again.
         """
-        is_hit, is_within = self.layer >= 0, (self.layer >= 0) & (self.layer < n_layers)
+        is_hit = self._is_hit
+        is_within = is_hit & (self.layer < n_layers)
         return self._limited_to(is_within, self._located.take(np.flatnonzero(is_within[is_hit])))
 
     def _limited_to(self, is_answer: Bool, located: Locations) -> LookupResult:
@@ -247,8 +255,8 @@ class LookupResult(ArrowExport):
         """
         if self._invalid is not None:
             self._invalid.require_valid("look-up")
-        corrupt = np.flatnonzero(self.state == LookupState.CORRUPT)
-        if len(corrupt):
+        if self._located.is_corrupt.any():
+            corrupt = np.flatnonzero(self.state == LookupState.CORRUPT)
             layer = self._layers[int(self.layer[corrupt[0]])]
             row = self._tags.row_in_file(int(self.tag[corrupt[0]]))
             raise LocationError(
@@ -262,13 +270,13 @@ class LookupResult(ArrowExport):
     @cached_property
     def _located(self) -> Locations:
         """The locations of the rows with a match."""
-        hit = self.layer >= 0
-        return self._tags.locate(self.layer[hit], self.tag[hit], self._threads)
+        hit = np.flatnonzero(self._is_hit)
+        return self._tags.locate(self.layer.take(hit), self.tag.take(hit), self._threads)
 
     def _expand(self, located: I64) -> I64:
         """(n,) int64: a column of the rows with a match as one of all rows."""
         column = np.full(len(self), -1, np.int64)
-        column[self.layer >= 0] = located
+        column[self._is_hit] = located
         return frozen(column)
 
     def __len__(self) -> int:

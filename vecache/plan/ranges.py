@@ -162,7 +162,8 @@ def merge_ranges(parts: Parts, max_ranges: int, gap_bytes: int) -> Ranges:
         return Ranges(np.empty((0, 2), np.int64), 0, 0, parts.part_of)
     is_merged = parts.gap <= np.uint64(gap_bytes)
     n_forced = min(max(len(parts) - max_ranges + 1, 0), len(parts.gap))
-    is_merged[np.argsort(parts.gap, kind="stable")[:n_forced]] = True
+    if n_forced:
+        is_merged[np.argsort(parts.gap, kind="stable")[:n_forced]] = True
     starts = np.flatnonzero(np.concatenate([[True], ~is_merged]))
     ends = np.concatenate([starts[1:] - 1, [len(parts) - 1]])
     bounds = np.column_stack([parts.first[starts], parts.end[ends] - 1])

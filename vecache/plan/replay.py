@@ -154,22 +154,27 @@ def _find_chunks(
     action[missing_rows] = np.where(kind == ChunkKind.ZEROS, Action.HOLE, Action.FETCHED)
     # Only plain data is looked up, and only where a reflink can reuse it.
     rows = missing_rows[kind == ChunkKind.DATA] if options.reflink else missing_rows[:0]
-    is_known = np.zeros(len(files.chunks), np.bool_)
-    layer, tag = np.full((2, len(rows)), -1, np.int64)
-    parts = []
-    if known is not None:  # fewer layers find fewer files, so all of its chunks are among the rows
-        is_known[known.chunk_rows] = True
-        parts.append((is_known[rows], known.chunk_hits.within(len(cache.layers))))
-    is_new = ~is_known[rows]
-    parts.append((is_new, cache.find_chunks(files.chunk_digests(rows[is_new]), strict=True)))
-    for mask, hits in parts:
-        found = rows[mask]
-        is_reused = hits.is_found & (hits.offset >= 0) & files.can_verify(found)
-        action[found[is_reused]] = Action.REUSED
-        layer[mask], tag[mask] = hits.layer, hits.tag
     if known is None:
-        return action, rows, parts[0][1]
+        hits = cache.find_chunks(files.chunk_digests(rows), strict=True)
+        _reuse_chunks(action, rows, hits, files)
+        return action, rows, hits
+    is_known = np.zeros(len(files.chunks), np.bool_)
+    is_known[known.chunk_rows] = True  # fewer layers find fewer files, so all are among the rows
+    is_known = is_known[rows]
+    layer, tag = np.full((2, len(rows)), -1, np.int64)
+    for mask, hits in (
+        (is_known, known.chunk_hits.within(len(cache.layers))),
+        (~is_known, cache.find_chunks(files.chunk_digests(rows[~is_known]), strict=True)),
+    ):
+        _reuse_chunks(action, rows[mask], hits, files)
+        layer[mask], tag[mask] = hits.layer, hits.tag
     return action, rows, LookupResult(None, layer, tag, cache.index.tags, cache.layers)
+
+
+def _reuse_chunks(action: U8, rows: I64, hits: LookupResult, files: PullFiles) -> None:
+    """Set the action of the chunks that a pull can reuse where they were found."""
+    is_reused = hits.is_found & (hits.offset >= 0) & files.can_verify(rows)
+    action[rows[is_reused]] = Action.REUSED
 
 
 def _file_queries(files: PullFiles, options: PlanOptions) -> Digests:
