@@ -44,7 +44,7 @@ def load_json(data: bytes | str, where: str, error: type[Exception]) -> Any:
     except UnicodeDecodeError as cause:
         reason = f"not JSON: not UTF-8 at byte {cause.start}"
     except ValueError as cause:  # NaN, or an integer of thousands of digits
-        reason = f"not JSON: {cause}"
+        reason = f"not JSON: {str(cause).partition(';')[0]}"  # behind it: advice for programmers
     raise error(f"{where}: {reason}")
 
 

@@ -183,6 +183,7 @@ def test_a_user_gets_their_own_store(
         ('[storage]\nimagestore = "/a\\u0000b"\n', "wanted a path without NUL"),
         ("x = " + "[" * 20_000, "storage.conf"),
         ("# " + "x" * (2 << 20), "262,144"),
+        ("x = " + "9" * 5000, "has 5000 digits; correct the file"),
         (
             "[storage]\na" + ".a" * 32_000 + " = 1\n",
             "more than 50 dots outside strings (at line 2)",

@@ -6,7 +6,8 @@ format: .parquet, .arrow or .csv. A name without an ending is a folder: a data s
 size, of Parquet files divided by the first byte of the digest, with the layers and images.
 
 DuckDB, Polars, pandas and Spark read the folder and the .parquet file. So do the verbs `overlap`,
-`gather` and `rm` with --store, and `vecache.open_dataset`.
+`gather` and `rm` with --store, and `vecache.open_dataset`. In .csv a path that a spreadsheet would
+run as a formula (it begins with = + - or @) has an apostrophe before it.
 
 Exit code: 0 all layers are in it, 3 some could not be read, unless --incomplete-ok.
 """

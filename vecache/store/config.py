@@ -167,7 +167,7 @@ def read_toml(path: Path, variable: str) -> dict[str, Any]:
     except OSError as error:
         reason = error.strerror or str(error)
     except (ValueError, RecursionError) as error:  # a TOML error names line and column
-        reason = f"{error!s:.200}"
+        reason = str(error).partition("; use sys.")[0][:200]
     raise ConfigError(f"{path}: {reason}; correct the file, or name another in {variable}")
 
 

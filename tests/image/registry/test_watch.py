@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from contextlib import suppress
-from threading import Thread
+from threading import Thread, Timer
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -162,6 +162,24 @@ def test_the_next_address_of_a_name_is_tried(
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_: found)
     image = open_image(f"docker://registry.test:{port}/a/b:latest", tls_verify=False)
     assert image.digest == SAMPLE.digest
+
+
+@pytest.mark.parametrize("n_threads", [0, 1])
+def test_a_system_without_threads_is_a_clear_error(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch, n_threads: int
+) -> None:
+    left = [n_threads]
+    start = Timer.start
+
+    def start_some(timer: Timer) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise RuntimeError("can't start new thread")
+        start(timer)
+
+    monkeypatch.setattr(Timer, "start", start_some)
+    with pytest.raises(RegistryError, match="no more threads"):
+        open_image(registry.reference, tls_verify=False)
 
 
 def test_a_connection_that_comes_too_late_is_shut_down_at_once() -> None:

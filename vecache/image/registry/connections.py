@@ -20,7 +20,7 @@ from threading import Lock, Timer
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from vecache.errors import ConfigError, ImageError
+from vecache.errors import ConfigError, ImageError, RegistryError
 
 try:
     import urllib3
@@ -72,7 +72,10 @@ class Watch:
     def _start(self, seconds: float) -> Timer:
         timer = Timer(max(0.0, seconds), self._end)
         timer.daemon = True
-        timer.start()
+        try:
+            timer.start()
+        except RuntimeError:
+            raise RegistryError("the system has no more threads, wanted one a request") from None
         return timer
 
     def _end(self) -> None:

@@ -127,7 +127,7 @@ class HttpClient:
             watch.restart(deadline.left())
         except BaseException as error:
             watch.close()
-            if not isinstance(error, _FAILURES):
+            if not isinstance(error, _FAILURES) or isinstance(error, RegistryError):
                 raise
             deadline.check(where)
             raise self._request_error(TimeoutError() if watch.is_over else error, where) from error
