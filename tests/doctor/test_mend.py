@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+import xxhash
 
 from tests.doctor.damage import (
     CACHE_DAMAGE,
@@ -204,6 +205,17 @@ def test_damage_in_the_users_folder_is_removed(tmp_path: Path) -> None:
     path.mkdir()
     (action,) = fix(root)
     assert "cannot be removed" in (action.error or "")
+
+
+def test_a_cache_that_another_version_built_is_removed(tmp_path: Path) -> None:
+    root, folder = whole_store(tmp_path), tmp_path / "user"
+    LayersCache.load(root, build_cache=folder)
+    (path,) = (folder / "built").iterdir()
+    assert fix(root) == []
+    other = golden_cache("dir", LAYER)
+    path.write_bytes(xxhash.xxh3_128_digest(other) + other)
+    assert fix(root)[0].path == str(path)
+    assert not path.exists()
 
 
 def test_only_a_store_of_this_machine_that_can_be_written_is_mended(tmp_path: Path) -> None:

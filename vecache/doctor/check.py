@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from vecache.doctor.caches import check_layer
 from vecache.doctor.drift import check_files
-from vecache.doctor.kept import check_kept
+from vecache.doctor.kept import check_built, check_kept
 from vecache.doctor.records import check_records
 from vecache.doctor.rules import Rule
 from vecache.errors import StoreError
@@ -70,6 +70,8 @@ def diagnose(
     for number, layer in enumerate(layers, 1):
         found = check_layer(layer)
         result.findings += found.findings
+        if found.has_toc and not found.has_cache:
+            result.findings += check_built(layer, cache_folder)
         result.n_tocs += found.has_toc
         result.n_caches += found.has_cache
         if progress is not None:

@@ -33,7 +33,7 @@ rule         what is wanted
 28    wrong  the top layer of an image is listed
 29    hint   a layer is complete
 30    wrong  no temporary file is left behind
-31    wrong  a cache in the user's cache folder is as it was written
+31    wrong  a cache in the user's folder is as it was written, and what its TOC gives
 32    wrong  a file of the index on disk is as it was written
 40    wrong  a file that a pull may reuse is there, and can be read
 41    wrong  a file has the size of the TOC
@@ -174,7 +174,7 @@ _WANTED: Final = {
     Rule.TOP_LAYER: "the top layer of an image is listed",
     Rule.INCOMPLETE: "a layer is complete",
     Rule.LEFTOVER: "no temporary file is left behind",
-    Rule.KEPT_CACHE: "a cache in the user's cache folder is as it was written",
+    Rule.KEPT_CACHE: "a cache in the user's folder is as it was written, and what its TOC gives",
     Rule.INDEX: "a file of the index on disk is as it was written",
     Rule.FILE_MISSING: "a file that a pull may reuse is there, and can be read",
     Rule.FILE_SIZE: "a file has the size of the TOC",
@@ -183,6 +183,7 @@ _WANTED: Final = {
 }
 _PULL: Final = "pull the image again, after `podman rmi`"
 _BY_HAND: Final = "nothing uses it: remove it while no Podman runs"
+_NOT_NEEDED: Final = "make it readable, or remove it: whatever is missing is made again"
 _ADVICE: Final = {
     Rule.CACHE_VERSION: "nothing: Podman builds it again at its next pull",
     Rule.CACHE_EMPTY: "nothing: the layer has no files to reuse",
@@ -195,5 +196,7 @@ _ADVICE: Final = {
     Rule.FOLDERS: "nothing, where only the records were copied",
     Rule.INCOMPLETE: "nothing: Podman removes it when it next writes",
     Rule.LEFTOVER: _BY_HAND,
+    Rule.KEPT_CACHE: _NOT_NEEDED,
+    Rule.INDEX: _NOT_NEEDED,
     Rule.FILE_LINK: "nothing: such a file is not checked",
 }

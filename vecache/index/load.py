@@ -335,6 +335,15 @@ class BuildCache:
             os.utime(path)  # what is used is not what `sweep` removes first
         return found
 
+    def peek(self, toc_data: bytes, layout: Layout) -> tuple[str, CacheFile] | None:
+        """Return a cache as `find` does, with its path, and do not count that as a use."""
+        path = self._path(toc_data, layout)
+        try:
+            found = _read_built(path)
+        except OSError:
+            return None
+        return None if found is None else (str(path), found)
+
     def find_damage(self) -> Iterator[tuple[str, str]]:
         """Read all caches; yield the path of each that cannot be used, and the reason."""
         for path in sorted(self._files.glob("*.cache")):
