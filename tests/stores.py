@@ -58,6 +58,20 @@ def edit_images(root: Path, edit: Callable[[list[dict[str, Any]]], object]) -> N
     path.write_text(json.dumps(records))
 
 
+def copy_part(folder: Path, layers: list[str], images: list[str]) -> Path:
+    """Copy the golden store `dir`, and leave only these layers and images in its lists."""
+    root = copy_store("dir", folder)
+
+    def keep(rows: list[dict[str, Any]]) -> None:
+        rows[:] = [
+            r for r in rows if r["id"] in layers or r.get("names", ["/"])[0][21:-7] in images
+        ]
+
+    edit_layers(root, keep)
+    edit_images(root, keep)
+    return root
+
+
 def set_manifest(root: Path, name: str, *, of_list: bool = False, manifest: bytes = b"") -> str:
     """Add a manifest to an image, as Podman does; return its digest.
 

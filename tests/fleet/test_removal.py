@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.fleet.build import Node, RandomFleet, fleets, write_node
 from tests.golden import GOLDEN_SMALL, STORES, golden_toc, layer_ids
 from tests.sharing import oracle
-from tests.stores import copy_store, edit_layers, toc_path
+from tests.stores import copy_part, copy_store, edit_layers, toc_path
 from vecache.errors import LayerNotFoundError, StoreError, VecacheError
 from vecache.fleet.removal import what_if_fleet
 from vecache.sharing.contents import GRAINS
@@ -117,6 +117,29 @@ def test_a_fleet_folder_frees_what_its_stores_do(tmp_path: Path) -> None:
         ]
 
 
+def test_an_additional_store_loses_nothing_and_keeps_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, app1, other, *_ = layer_ids("dir")
+    own = copy_part(tmp_path / "own", [app1, other], ["app1", "other"])
+    extra = copy_part(tmp_path / "extra", [base, other], ["base"])
+    conf = tmp_path / "storage.conf"
+    conf.write_text(
+        f"[storage]\ndriver = 'overlay'\ngraphroot = '{own}'\n"
+        f"[storage.options]\nadditionalimagestores = ['{extra}']\n"
+    )
+    monkeypatch.setenv("CONTAINERS_STORAGE_CONF", str(conf))
+    stores = [("mixed", open_store()), ("plain", open_store(GOLDEN_SMALL / "stores" / "dir"))]
+    for name, store in stores:
+        add_store(tmp_path / "fleet", store, name)
+    for source in (stores, tmp_path / "fleet"):
+        for names in (["app1"], [app1], ["app1", "other"], ["base"]):
+            found = what_if_fleet(source, names, "file")
+            check(found, stores, names)
+        (mixed,) = (each for each in found.removals if each.nodes == ("mixed",))
+        assert "in an additional store" in mixed.problems[0]
+
+
 def test_each_node_decides_its_own_grain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = open_store(GOLDEN_SMALL / "stores" / "dir")
     monkeypatch.setattr("vecache.store.settings.can_reflink", lambda _: True)
@@ -131,6 +154,20 @@ def test_each_node_decides_its_own_grain(tmp_path: Path, monkeypatch: pytest.Mon
     assert ext4.freed_now_bytes == what_if(store, ["app2"], "file").stored_bytes
     assert found.freed_now_bytes == xfs.freed_now_bytes + ext4.freed_now_bytes
     assert sorted(found.lost_bytes) == ["chunk", "file"]
+    same = what_if_fleet(tmp_path / "fleet", ["app2"], "file")
+    assert sorted((each.nodes, each.shares) for each in same.removals) == [
+        (("ext4",), False),
+        (("xfs",), True),
+    ]
+
+
+def test_nodes_that_differ_only_in_contents_are_apart(tmp_path: Path) -> None:
+    tocs = tuple(golden_toc("dir", layer) for layer in layer_ids("dir")[:2])
+    nodes = [Node((toc,), (None,), {"app": 0}) for toc in (0, 1, 0)]
+    stores = [(str(n), write_node(tmp_path / str(n), node, tocs)) for n, node in enumerate(nodes)]
+    found = what_if_fleet(stores, ["app"], "file")
+    check(found, stores, ["app"])
+    assert found.removals[0].freed_bytes != found.removals[1].freed_bytes
 
 
 def test_a_name_that_no_node_has_is_not_found(tmp_path: Path) -> None:

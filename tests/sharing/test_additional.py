@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 from tests.golden import GOLDEN_SMALL, layer_ids
-from tests.stores import copy_store, edit_images, edit_layers, toc_path
+from tests.stores import copy_part, toc_path
 from vecache.cli.main import main
 from vecache.errors import StoreError
 from vecache.image.open import open_image
@@ -34,19 +34,6 @@ class Case(NamedTuple):
 
     alone: Contents  # without the additional store
     sources: list[Any]  # the store in each of its forms
-
-
-def copy_part(folder: Path, layers: list[str], images: list[str]) -> Path:
-    root = copy_store("dir", folder)
-
-    def keep(rows: list[dict[str, Any]]) -> None:
-        rows[:] = [
-            r for r in rows if r["id"] in layers or r.get("names", ["/"])[0][21:-7] in images
-        ]
-
-    edit_layers(root, keep)
-    edit_images(root, keep)
-    return root
 
 
 @pytest.fixture

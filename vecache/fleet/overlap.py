@@ -6,9 +6,9 @@
    (`class_sets.py`), and adds up.
 3. Add up the results of all tasks.
 
-A task takes about 200 bytes for each row of its partition, `MAX_ROWS` of them in all layers, and 40
-bytes for each pair of classes: some 450 MB for 500 classes, however large the fleet is. The result
-has 32 bytes for each pair of classes.
+A task takes up to 160 bytes for each row of its partition, `MAX_ROWS` of them in all layers, and 80
+bytes for each pair of classes: 350 MB for 500 classes, however many contents the fleet has. The
+result has 32 bytes for each pair of classes, and takes twice that while it is added up.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def overlap_fleet(
     processes : int, optional
         Number of local processes; by default all is done in this one.
     max_rows : int
-        Bounds the memory of a task, which is about 200 bytes a row.
+        Bounds the memory of a task, which is up to 160 bytes a row.
     progress : callable, optional
         Called after each task.
 

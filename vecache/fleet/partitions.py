@@ -10,7 +10,7 @@ its grain, so that sums over partitions are sums over all contents, and no task 
 2. A task reads the rows of its partition from the file of each layer, and no other bytes.
 3. A stable sort by key brings the layers of each content together (`content_table.merge_block`).
 
-About 200 bytes a row at most, so 400 MB for a partition of `MAX_ROWS`.
+Up to 160 bytes a row with what a task does next, so 340 MB for a partition of `MAX_ROWS`.
 """
 
 from __future__ import annotations

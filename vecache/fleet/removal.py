@@ -73,7 +73,7 @@ def what_if_fleet(
     processes : int, optional
         Number of local processes; by default all is done in this one.
     max_rows : int
-        Bounds the memory of a task, which is about 200 bytes a row.
+        Bounds the memory of a task, which is up to 160 bytes a row.
     progress : callable, optional
         Called after each task.
 
