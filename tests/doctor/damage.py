@@ -27,7 +27,7 @@ def whole_store(folder: Path, name: str = "dir") -> Path:
     root = copy_store(name, folder)
     for layer in layer_ids(name):
         (root / "overlay" / layer / "diff").mkdir(parents=True)
-    for other in ("l", "staging", "tempdirs"):
+    for other in ("l", "staging", "tempdirs", "compat1234567"):
         (root / "overlay" / other).mkdir()
     (root / "overlay" / ".has-mount-program").write_text("false")
     (root / "overlay-layers" / "tmp").mkdir()

@@ -15,6 +15,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import os
+import re
 import stat
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -45,8 +46,9 @@ __all__ = ["check_records"]
 _TEMPORARY: Final = ".tmp-"
 _TAR_SPLIT: Final = ".tar-split.gz"
 _OVERLAY: Final = "overlay"
-_NO_LAYERS: Final = frozenset({"l", "staging", "tempdirs"})  # upstream: linkDir, stagingDir, ...
-_NO_BIG_DATA: Final = frozenset({"tmp"})  # upstream: tempDirPath
+# Of layers and images. Other folders are Podman's own, some of them for a moment: `l`, `staging`,
+# `tempdirs`, `tmp`, `compat123`.
+_USUAL_ID: Final = re.compile("[0-9a-f]{64}")
 
 
 class _Folder(NamedTuple):
@@ -167,7 +169,7 @@ def _check_items(
 def _check_orphans(folder: _Folder, known: Collection[str], what: str) -> Iterator[Finding]:
     """Check for big data, and tar-splits, of layers or images that nobody lists."""
     for name in sorted(folder.items):
-        if name not in known and name not in _NO_BIG_DATA and not name.startswith("."):
+        if name not in known and _USUAL_ID.fullmatch(name):
             text = f"big data of no listed {what}"
             yield Finding(Rule.BIG_DATA_ORPHANED, text, path=str(folder.path / name))
     for name in sorted(folder.files):
@@ -175,7 +177,7 @@ def _check_orphans(folder: _Folder, known: Collection[str], what: str) -> Iterat
         owner = name.removesuffix(_TAR_SPLIT)
         if name.startswith(_TEMPORARY):
             yield _leftover(path)
-        elif owner != name and owner not in known:
+        elif owner != name and owner not in known and _USUAL_ID.fullmatch(owner):
             text = "the tar-split of no listed layer"
             yield Finding(Rule.BIG_DATA_ORPHANED, text, path=path)
 
@@ -203,7 +205,7 @@ def _check_files(store: Store, layers: list[LayerRecord], known: set[str]) -> It
             elif not _is_there(layer.target):
                 text = "no diff/ in the folder of its files"
                 yield Finding(Rule.FOLDER_MISSING, text, layer=layer.id, path=str(layer.target))
-        for name in sorted(folders - known - _NO_LAYERS):
+        for name in sorted(filter(_USUAL_ID.fullmatch, folders - known)):
             text = "the folder of no listed layer"
             yield Finding(Rule.FOLDER_ORPHANED, text, path=str(overlay / name))
 
