@@ -8,8 +8,8 @@ before; the fleets are made when they are not there yet, which takes minutes.
     `vecache plan --store FLEET#NODE` for a sample of nodes: all figures asserted to be the same.
     Then `vecache fleet overlap`.
 `python -m bench.bench_fleet FOLDER --stream`
-    makes 10,000 layers, 200 M tags (14 GB), and lets two workers of a Dask cluster read them from
-    disk for some images.
+    makes 10,000 layers, 200 M tags (14 GB), on 5 nodes, and lets two workers of a Dask cluster read
+    them from disk, each for 4 images.
 `--paper`
     with `--stream`, adds what 10^11 tags of a registry would take at the rate just measured.
 
@@ -26,14 +26,16 @@ import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from bench.fleet import FleetSizes, image_tags, node_name, write_fleet, write_images
 from tests.fleet.dask import DaskCluster
-from vecache import open_image, open_store, plan_image
-from vecache.fleet.plan import plan_fleet
+from vecache import open_image, open_store, plan_fleet, plan_image
+from vecache.fleet.plan import _CLASSES_PER_TASK as CLASSES_PER_TASK
+from vecache.fleet.plan import _IMAGES_PER_TASK as IMAGES_PER_TASK
 from vecache.index.layers_cache import LayersCache
 
 if TYPE_CHECKING:
@@ -69,6 +71,13 @@ def bench_plan_fleet(benchmark: BenchmarkFixture, made_up: tuple[Path, FleetSize
         found = {name: getattr(plan, name)[node].tolist() for name in _FIGURES}
         assert found == wanted
         assert all(0 < n_bytes < 5_000 * sizes.n_files for n_bytes in wanted["missing_bytes"])
+
+
+def test_measurements(made_up: tuple[Path, FleetSizes], capsys: pytest.CaptureFixture[str]) -> None:
+    folder, sizes = made_up
+    measure_plans(folder, sizes, [1])
+    measure_stream(folder, sizes, with_paper=True)
+    assert "times as long" in capsys.readouterr().out
 
 
 def plan_node(folder: Path, node: int, images: Iterable[Image]) -> dict[str, list[int]]:
@@ -162,20 +171,21 @@ def measure_stream(folder: Path, sizes: FleetSizes, *, with_paper: bool) -> None
     n_bytes = sum(path.stat().st_size for path in caches)
     n_tags = len(caches) * sizes.n_rows * 3
     images = [f"oci:{folder / 'images'}:{tag}" for tag in image_tags(sizes)]
-    start_folder = folder / "dask"
-    start_folder.mkdir(exist_ok=True)
-    with DaskCluster(start_folder, n_workers=2) as cluster:
+    with TemporaryDirectory() as scratch, DaskCluster(Path(scratch), n_workers=2) as cluster:
         drop_from_memory(caches)
         at = ["--fleet", str(fleet), "--scheduler", cluster.address]
         run = Command.run("fleet", "plan", *images, *at)
         peaks = [_peak_bytes(worker.pid) / 1e6 for worker in cluster.workers]
+    n_passes = -(-len(images) // IMAGES_PER_TASK)  # each reads all tags
+    rate = n_passes * n_tags / run.seconds / 2
     say(
-        f"{n_tags:,} tags of {len(caches):,} layers, {n_bytes / 1e9:.1f} GB, read from disk by two "
-        f"workers for {len(images)} images: {run.seconds:,.1f} s; workers had "
+        f"{n_tags:,} tags of {len(caches):,} layers, {n_bytes / 1e9:.1f} GB, read from disk "
+        f"{n_passes} times by two workers, for {IMAGES_PER_TASK} images at a time: "
+        f"{run.seconds:,.1f} s, {rate / 1e6:.1f} M tags a second and worker; workers had "
         f"{', '.join(f'{peak:,.0f}' for peak in peaks)} MB at most"
     )
     if with_paper:
-        say_paper(n_tags, n_bytes, run.seconds, n_workers=2, n_images=len(images))
+        say_paper(rate, n_bytes / n_tags)
 
 
 def drop_from_memory(paths: Iterable[Path]) -> None:
@@ -186,25 +196,30 @@ def drop_from_memory(paths: Iterable[Path]) -> None:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def say_paper(n_tags: int, n_bytes: int, seconds: float, *, n_workers: int, n_images: int) -> None:
+def say_paper(rate: float, tag_bytes: float) -> None:
     """Print what 10^11 tags would take at a measured rate."""
-    rate = n_tags / seconds / n_workers
-    n_paper_bytes = PAPER_TAGS * n_bytes / n_tags
-    worker_seconds = PAPER_TAGS / rate
-    task_seconds = 600
-    say(f"10^11 tags, at {rate / 1e6:.1f} M tags a second and worker, for {n_images} images:")
-    say(f"  {n_paper_bytes / 1e12:.1f} TB of cache files, {n_bytes / n_tags:.0f} bytes a tag")
-    say(f"  {n_bytes / n_tags * rate / 1e6:,.0f} MB/s that each worker reads")
-    say(f"  {worker_seconds / task_seconds:,.0f} tasks of ten minutes")
-    for workers in (10, 100, 1_000):
-        say(f"  {workers:>5,} workers: {worker_seconds / workers / 3600:,.2f} hours")
+    full = FleetSizes()
+    task_tags = CLASSES_PER_TASK * full.n_node_layers * full.n_tags
+    n_tasks = -(-PAPER_TAGS // task_tags) * -(-full.n_images // IMAGES_PER_TASK)
+    task_hours = task_tags / rate / 3600
+    say(f"10^11 tags, {tag_bytes:.0f} bytes each: {PAPER_TAGS * tag_bytes / 1e12:.1f} TB of caches")
+    say(
+        f"  a task is {IMAGES_PER_TASK} images on {CLASSES_PER_TASK:,} nodes of "
+        f"{full.n_node_layers} layers of {full.n_tags:,} tags: {task_tags / 1e9:.1f} G tags, "
+        f"{task_tags * tag_bytes / 1e9:,.0f} GB, {60 * task_hours:.0f} minutes if no two nodes "
+        f"share a layer, at {rate * tag_bytes / 1e6:,.0f} MB/s"
+    )
+    say(f"  {full.n_images} images: {n_tasks:,} tasks")
+    for n_workers in (1, 10, 40, n_tasks):
+        hours = -(-n_tasks // n_workers) * task_hours
+        say(f"  {n_workers:>5,} workers: {hours:,.1f} hours")
 
 
 def stream_sizes(sizes: FleetSizes) -> FleetSizes:
-    """Return the sizes of five times the layers, each of them on one of 50 nodes."""
-    n_each = 5 * sizes.n_layers // 50
+    """Return the sizes of five times the layers on few nodes: reading them takes most time."""
+    n_each = sizes.n_layers
     return replace(
-        sizes, n_nodes=50, n_classes=50, n_node_layers=n_each, n_layers=50 * n_each, n_images=8
+        sizes, n_nodes=5, n_classes=5, n_node_layers=n_each, n_layers=5 * n_each, n_images=8
     )
 
 

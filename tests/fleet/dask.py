@@ -10,6 +10,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import distributed
+
 if TYPE_CHECKING:
     from typing import Self
 
@@ -34,6 +36,12 @@ class DaskCluster:
                 self.start_worker()
             self._wait(self._file.exists)
             self.address: str = json.loads(self._file.read_text())["address"]
+            if self._n_workers:
+                client = distributed.Client(  # type: ignore[no-untyped-call]
+                    self.address, set_as_default=False
+                )
+                with client:
+                    client.wait_for_workers(self._n_workers, timeout=_START_SECONDS)
         except BaseException:
             self.__exit__()
             raise
@@ -53,13 +61,16 @@ class DaskCluster:
         self.workers.append(self._start("dask_worker", *options, *folder, *file, path=python_path))
         return self.workers[-1]
 
-    def kill_worker(self) -> int:
-        """Kill a worker in the middle of what it does, start another one, and return its pid."""
-        victim = next(worker for worker in self.workers if worker.poll() is None)
+    def kill_worker(self, victim: subprocess.Popen[bytes] | None = None) -> None:
+        """Kill a worker in the middle of what it does, and start another one."""
+        victim = victim or self.living()[0]
         victim.kill()
         victim.wait()
         self.start_worker()
-        return victim.pid
+
+    def living(self) -> list[subprocess.Popen[bytes]]:
+        """The workers that have not been killed."""
+        return [worker for worker in self.workers if worker.poll() is None]
 
     def _start(self, program: str, *arguments: str, path: str = "") -> subprocess.Popen[bytes]:
         here = ["--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0"]
@@ -68,7 +79,6 @@ class DaskCluster:
             **os.environ,
             "PYTHONPATH": os.pathsep.join(filter(None, (path, str(_ROOT)))),
             "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1",
-            "DASK_DISTRIBUTED__SCHEDULER__WORK_STEALING": "False",
         }
         with open(self._folder / "log", "ab") as log:
             return subprocess.Popen(
