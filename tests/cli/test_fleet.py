@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pyarrow import parquet
 
-from tests.golden import GOLDEN_SMALL, STORES, layer_ids
-from tests.stores import copy_store, edit_layers, nobody, readable_folder, toc_path
+from tests.golden import GOLDEN_SMALL, STORES, debian_layers, layer_ids
+from tests.recorded import RecordedPulls
+from tests.stores import copy_store, debian_store, edit_layers, nobody, readable_folder, toc_path
 from vecache.cli.main import main
 from vecache.store.fleet import pack_node, read_node
 
@@ -81,6 +82,32 @@ def test_every_verb_gives_the_figures_of_the_store(name: str, shell: Shell, tmp_
         assert json.loads(json.dumps(found).replace(node, str(root))) == wanted, words
     shell.run("export", "--store", node, "-o", str(tmp_path / "tags.csv"))
     shell.run("index", "--store", node)
+
+
+@pytest.mark.parametrize("name", ["debian", "layered", "presence"])
+def test_larger_stores_have_the_same_layers_on_a_node(
+    name: str, shell: Shell, tmp_path: Path
+) -> None:
+    if name == "debian":
+        if not debian_layers():
+            pytest.skip("the real Debian layers are not here")
+        root = debian_store(tmp_path)
+    else:
+        recorded = RecordedPulls(name, tmp_path / "recorded")
+        pull = recorded.pulls[-1]
+        root = recorded.store(pull["config"], pull.get("layers_before"))
+    shell.add(root, "a")
+    node = f"{shell.fleet}#a"
+    shell.document("layers", "--store", str(root))  # builds caches that the store has not
+    top = json.loads((root / "overlay-layers" / "layers.json").read_text())[-1]["id"]
+    for words in (["layers"], ["overlap"], ["rm", top, "--reflink", "no"]):
+        wanted = shell.document(*words, "--store", str(root))
+        found = shell.document(*words, "--store", node)
+        if words == ["layers"]:
+            found["snapshot"] = None
+            for layer in wanted["layers"]:
+                layer["is_read_only"] = True
+        assert json.loads(json.dumps(found).replace(node, str(root))) == wanted, words
 
 
 def test_what_is_added_is_said(shell: Shell, tmp_path: Path) -> None:

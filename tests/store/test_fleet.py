@@ -15,6 +15,7 @@ from tests.golden import GOLDEN_SMALL, STORES, golden_cache, layer_ids
 from tests.stores import cache_path, copy_store, edit_layers
 from vecache.errors import NodeNotFoundError, StoreError
 from vecache.index.layers_cache import LayersCache
+from vecache.store import lock
 from vecache.store.bigdata import CACHE_KEY, LAYER_DATA_KEY, TOC_KEY, read_big_data
 from vecache.store.fleet import open_fleet
 from vecache.store.graphroot import Store, open_store
@@ -256,6 +257,16 @@ def test_nothing_is_removed_while_somebody_reads(tmp_path: Path) -> None:
     add_store(fleet, golden("flat"), "b")
     assert remove_nodes(fleet, ["b"]).problem == ""
     assert files_of(fleet).keys() == {"fleet.json"}
+
+
+def test_without_locks_it_is_only_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fleet = tmp_path / "fleet"
+    add_store(fleet, golden("dir"), "a")
+    monkeypatch.setattr(lock, "_acquire", lambda *_: False)
+    with pytest.raises(StoreError, match="this file system has no locks; nothing was written"):
+        add_store(fleet, golden("dir"), "b")
+    assert "this file system has no locks" in remove_nodes(fleet, ["a"]).problem
+    assert open_fleet(fleet).nodes() == ()
 
 
 def test_a_node_that_is_damaged_is_replaced_and_stops_a_sweep(tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ __all__ = [
     "UsageError",
     "add_fleet",
     "add_images",
+    "add_incomplete_ok",
     "add_output",
     "add_pull",
     "add_pull_settings",
@@ -105,11 +106,16 @@ def add_store(
         help=_DATASET_HELP if can_be_dataset else _STORE_HELP,
     )
     if can_be_incomplete:
-        parser.add_argument(
-            "--incomplete-ok",
-            action="store_true",
-            help="exit with 0, not 3, where layers of the store could not be read",
-        )
+        add_incomplete_ok(parser)
+
+
+def add_incomplete_ok(parser: argparse.ArgumentParser) -> None:
+    """Add `--incomplete-ok`."""
+    parser.add_argument(
+        "--incomplete-ok",
+        action="store_true",
+        help="exit with 0, not 3, where layers of the store could not be read",
+    )
 
 
 def add_fleet(parser: argparse.ArgumentParser) -> None:

@@ -10,7 +10,8 @@ does one who comes after a crash:
 A snapshot that is older than the node's changes nothing. Many processes may add at the same time:
 objects are written under a name of their own and renamed, and never change. `sweep` removes those
 that no node has, and what a crash has left behind, when nobody reads or adds: both hold a shared
-lock. One item of the snapshot is in memory at a time.
+lock. On a file system without locks nothing is added, and nothing removed. One item of the snapshot
+is in memory at a time.
 """
 
 from __future__ import annotations

@@ -16,7 +16,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vecache.cli.options import UsageError, add_store, error_text, note, warn_of_unread_records
+from vecache.cli.options import (
+    UsageError,
+    add_incomplete_ok,
+    error_text,
+    note,
+    warn_of_unread_records,
+)
 from vecache.errors import VecacheError
 from vecache.report.terminal import Progress, count, human_bytes
 from vecache.text import printable
@@ -39,7 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments to its parser."""
     parser.add_argument("fleet", metavar="FLEET", help="the folder")
     parser.add_argument("snapshot", metavar="SNAPSHOT", nargs="*", help="files to add")
-    add_store(parser)
+    parser.add_argument("--store", metavar="PATH", help="graph root to add, as it is now")
+    add_incomplete_ok(parser)
     parser.add_argument("--name", metavar="NODE", help="name of the node; default: its host")
 
 
