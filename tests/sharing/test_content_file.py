@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,6 +19,7 @@ from tests.stores import copy_store, toc_path
 from vecache.errors import FormatError, TocError
 from vecache.sharing.content_file import ContentFile, pack_contents
 from vecache.sharing.content_folder import StoredContents, use_contents
+from vecache.sharing.content_table import ContentTable
 from vecache.sharing.contents import GRAINS
 from vecache.sharing.sources import content_tables
 from vecache.store.graphroot import open_store
@@ -25,8 +27,6 @@ from vecache.toc.parse import Toc
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from vecache.sharing.content_table import ContentTable
 
 NAME = "ab" * 32
 
@@ -78,6 +78,23 @@ def test_any_changed_byte_is_found() -> None:
         opened(data + b"\0")
     with pytest.raises(FormatError, match="another name"):
         opened(data, "another")
+
+
+@pytest.mark.parametrize(
+    ("column", "value"), [(32, -1), (32, 0), (32, 2**62), (40, 0), (40, 2**62)]
+)
+def test_forged_sizes_are_refused_though_the_checksums_fit(column: int, value: int) -> None:
+    table, _ = content_tables(Toc.parse(golden_toc("dir", layer_ids("dir")[1])).entries)
+    size, n_copies = table.size.copy(), table.n_copies.copy()
+    sound = pack_contents(NAME, table, table)
+    (size if column == 32 else n_copies)[3] = value
+    forged = bytearray(pack_contents(NAME, ContentTable(table.key, size, n_copies), table))
+    forged[40:56] = sound[40:56]  # what the header says of all files together
+    forged[8:24] = xxhash.xxh3_128_digest(bytes(forged[24:8_264]))
+    file = opened(bytes(forged))
+    with pytest.raises(FormatError, match="out of range"):
+        file.read("file")
+    file.read("chunk")
 
 
 def test_a_part_is_read_though_another_is_damaged() -> None:

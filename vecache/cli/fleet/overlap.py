@@ -7,8 +7,9 @@ common, of what either has) and containment (in common, of what the row has).
 
 --grain file compares whole files, --grain chunk compares chunks. Where there are too many nodes for
 a matrix, the pairs that share most are shown; -o writes every pair, and a heat map if the file ends
-in .svg or .png. What is read of each layer is kept beside it in the fleet folder, or in
-~/.cache/vecache, so that the next run takes less time.
+in .svg or .png. What is read of each layer is kept beside its TOC in the fleet folder, or in
+~/.cache/vecache where that cannot be written, so that the next run takes less time. Workers on
+other machines need the fleet folder at the same path, and take long where they cannot write there.
 
 Exit code: 0 all nodes and layers were read, 3 some could not be read, unless --incomplete-ok.
 """
