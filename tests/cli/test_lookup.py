@@ -9,15 +9,16 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from tests.golden import GOLDEN_SMALL, golden_toc, layer_ids
 from tests.stores import copy_store
+from vecache.cli import lookup as lookup_verb
 from vecache.cli.main import main
 from vecache.index.layers_cache import LayersCache
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
 STORE = GOLDEN_SMALL / "stores" / "dir"
 LAYER = layer_ids("dir")[0]
@@ -77,6 +78,27 @@ def test_dash_reads_one_digest_a_line(
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(lines)))
     rows = lookup(capsys, ABSENT, "-", code=1)
     assert [row["digest"] for row in rows] == [ABSENT, ENTRY["digest"], ABSENT]
+
+
+@pytest.mark.parametrize("data", [b"a\n" * 5, b"a\r" * 5, b"a" * 101])
+def test_more_than_fits_into_memory_is_refused_and_not_cut(
+    data: bytes, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(lookup_verb, "_MAX_STDIN_BYTES", 100)
+    monkeypatch.setattr(lookup_verb, "_MAX_STDIN_LINES", 4)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data)))
+    assert main(["lookup", "-", "--store", str(STORE)]) == 3
+    assert "found more than 100 bytes or 4 lines" in capsys.readouterr().err
+
+
+def test_a_line_that_no_digest_has_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(bytes(1 << 20))))
+    assert main(["lookup", "-", "--store", str(STORE)]) == 3
+    shown = capsys.readouterr().err
+    assert "a line of more than 4,096 bytes" in shown
+    assert len(shown) < 200
 
 
 def test_options_may_stand_between_digests(capsys: pytest.CaptureFixture[str]) -> None:

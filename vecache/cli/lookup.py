@@ -22,6 +22,7 @@ from vecache.cli.options import (
     show,
     warn_of_unread,
 )
+from vecache.errors import VecacheError
 from vecache.report.output import Report
 from vecache.report.terminal import Column, render_table
 
@@ -33,7 +34,9 @@ if TYPE_CHECKING:
     from vecache.index.result import LookupResult
     from vecache.report.terminal import Screen
 
-_MAX_STDIN_BYTES = 1 << 30
+_MAX_STDIN_BYTES = 1 << 27
+_MAX_LINE_BYTES = 4096
+_MAX_STDIN_LINES = 1_000_000  # about 1 kB of memory each, with --json 2
 
 _COLUMNS = (
     Column("DIGEST", truncate="end"),
@@ -91,11 +94,28 @@ def _collect(arguments: Sequence[str]) -> list[bytes]:
     digests: list[bytes] = []
     for argument in arguments:
         if argument == "-":
-            lines = read_input("-", _MAX_STDIN_BYTES).splitlines()
-            digests += [line.strip() for line in lines if line.strip()]
+            digests += filter(None, map(bytes.strip, _read_lines()))
         else:
             digests.append(os.fsencode(argument))
     return digests
+
+
+def _read_lines() -> list[bytes]:
+    """Return the lines of standard input."""
+    data = read_input("-", _MAX_STDIN_BYTES)
+    n_ends = max(data.count(b"\n"), data.count(b"\r"))  # lines may end in both
+    if len(data) > _MAX_STDIN_BYTES or n_ends > _MAX_STDIN_LINES:
+        raise VecacheError(
+            f"standard input: found more than {_MAX_STDIN_BYTES:,} bytes or "
+            f"{_MAX_STDIN_LINES:,} lines; look up fewer digests at a time, or from Python"
+        )
+    lines = data.splitlines()
+    if max(map(len, lines), default=0) > _MAX_LINE_BYTES:
+        raise VecacheError(
+            f"standard input: found a line of more than {_MAX_LINE_BYTES:,} bytes, "
+            "wanted one digest in each"
+        )
+    return lines
 
 
 def _table(digests: list[bytes], hits: LookupResult) -> Any:
