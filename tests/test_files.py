@@ -182,10 +182,12 @@ def test_a_staged_file_belongs_to_the_owner_that_is_named(tmp_path: Path) -> Non
     if os.geteuid() != 0:
         pytest.skip("only root can give files away")
     owner = tmp_path / "owner"
-    owner.touch()
+    owner.mkdir()
     os.chown(owner, 1234, 1235)
-    with staged_file(tmp_path, mode=0o600, owner=owner) as file:
+    folder = os.open(owner, os.O_RDONLY)
+    with staged_file(tmp_path, mode=0o600, owner=folder) as file:
         status = os.stat(file.name)
+    os.close(folder)
     assert (status.st_uid, status.st_gid) == (1234, 1235)
 
 

@@ -15,6 +15,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import functools
+import itertools
 import mmap
 import os
 import resource
@@ -27,7 +29,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple
 from vecache.errors import StoreError, TruncatedError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from vecache.arrays import U8
 
@@ -40,10 +42,12 @@ __all__ = [
     "allow_open_files",
     "cache_folder",
     "folder_bytes",
+    "open_beneath",
     "open_mapped",
     "open_regular",
     "read_bounded",
     "release_pages",
+    "remove_leftovers",
     "replace_file",
     "staged_file",
     "store_error",
@@ -55,14 +59,15 @@ __all__ = [
 RESIDENT_BYTES = 512 << 20
 """Most that the process holds in memory of mapped cache files while many rows are read."""
 
+OWN_TEMPORARY: Final = ".tmp-vecache-"
+"""How the names of temporary files of this package begin."""
+
 OWNER_ADVICE = "run as the owner of the store (sudo, or podman unshare for a user's store)"
 """What to do where the permission to read a file is missing."""
 
 _FORBIDDEN = (errno.EACCES, errno.EPERM)
 _TEMPORARY: Final = ".tmp-"
-OWN_TEMPORARY: Final = ".tmp-vecache-"
-"""How the names of temporary files begin that `staged_file` makes, and no other program."""
-
+_FOLDER_FLAGS: Final = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _STALE_SECONDS: Final = 3600.0
 
 
@@ -81,15 +86,54 @@ class FileState(NamedTuple):
 
 
 @contextlib.contextmanager
-def open_regular(path: str | os.PathLike[str]) -> Iterator[tuple[BinaryIO, int]]:
-    """Open a regular file for reading; yield it and its size in bytes."""
-    with open(path, "rb", opener=_open_without_waiting) as file:
+def open_regular(
+    path: str | os.PathLike[str], beneath: str | os.PathLike[str] | None = None
+) -> Iterator[tuple[BinaryIO, int]]:
+    """Open a regular file for reading, as `open_beneath` does; yield it and its size in bytes."""
+    opener = functools.partial(open_beneath, beneath=beneath)
+    with open(path, "rb", opener=opener) as file:
         yield file, _regular_status(file.fileno(), path).st_size
 
 
-def _open_without_waiting(path: str | os.PathLike[str], flags: int) -> int:
+def open_beneath(
+    path: str | os.PathLike[str],
+    flags: int,
+    *,
+    beneath: str | os.PathLike[str] | None,
+    mode: int = 0o600,
+) -> int:
+    """Open a file or a folder without waiting; return its descriptor.
+
+    The owner of a store could let a part of a path point somewhere else, and another user read or
+    write there. So no part of `path` below the folder `beneath`, which it begins with, may be a
+    symbolic link. The folder itself may.
+    """
     # Without O_NONBLOCK, opening a fifo would wait for a writer forever.
-    return os.open(path, flags | os.O_NONBLOCK)
+    flags |= os.O_NONBLOCK | os.O_CLOEXEC
+    if beneath is None:
+        return os.open(path, flags, mode)
+    *folders, name = os.fspath(path).removeprefix(os.fspath(beneath)).lstrip("/").split("/")
+    try:
+        parent = os.open(beneath, _FOLDER_FLAGS)
+        try:
+            for folder in folders:
+                outer = parent
+                parent = os.open(folder, _FOLDER_FLAGS | os.O_NOFOLLOW, dir_fd=outer)
+                os.close(outer)
+            return os.open(name, flags | os.O_NOFOLLOW, mode, dir_fd=parent)
+        finally:
+            os.close(parent)
+    except OSError as error:
+        error.filename = os.fspath(path)
+        if error.errno in (errno.ELOOP, errno.ENOTDIR) and _has_link(beneath, (*folders, name)):
+            text = "A symbolic link in a store is not followed"
+            raise OSError(errno.ELOOP, text, os.fspath(path)) from error
+        raise
+
+
+def _has_link(folder: str | os.PathLike[str], parts: Iterable[str]) -> bool:
+    paths = itertools.accumulate(parts, os.path.join, initial=os.fspath(folder))
+    return any(os.path.islink(path) for path in itertools.islice(paths, 1, None))
 
 
 def _regular_status(descriptor: int, path: str | os.PathLike[str]) -> os.stat_result:
@@ -102,9 +146,13 @@ def _regular_status(descriptor: int, path: str | os.PathLike[str]) -> os.stat_re
     return status
 
 
-def read_bounded(path: str | os.PathLike[str], max_bytes: int) -> bytes:
+def read_bounded(
+    path: str | os.PathLike[str],
+    max_bytes: int,
+    beneath: str | os.PathLike[str] | None = None,
+) -> bytes:
     """Read a whole regular file; a larger one is refused before anything is read."""
-    with open_regular(path) as (file, n_bytes):
+    with open_regular(path, beneath) as (file, n_bytes):
         if n_bytes > max_bytes:
             reason = f"File of {n_bytes:,} bytes, more than the {max_bytes:,} allowed"
             raise OSError(errno.EFBIG, reason, os.fspath(path))
@@ -112,7 +160,9 @@ def read_bounded(path: str | os.PathLike[str], max_bytes: int) -> bytes:
 
 
 @contextlib.contextmanager
-def open_mapped(path: str | os.PathLike[str]) -> Iterator[tuple[int, U8, FileState]]:
+def open_mapped(
+    path: str | os.PathLike[str], beneath: str | os.PathLike[str] | None = None
+) -> Iterator[tuple[int, U8, FileState]]:
     """Open and map a cache file, and know which file it is.
 
     Parameters
@@ -120,6 +170,8 @@ def open_mapped(path: str | os.PathLike[str]) -> Iterator[tuple[int, U8, FileSta
     path : str or os.PathLike
         A regular file. Cache files are replaced by renaming, never written in place, so a mapped
         one does not shrink.
+    beneath : str or os.PathLike, optional
+        No part of the path below this folder may be a symbolic link.
 
     Yields
     ------
@@ -141,7 +193,7 @@ def open_mapped(path: str | os.PathLike[str]) -> Iterator[tuple[int, U8, FileSta
     import numpy as np  # noqa: PLC0415 - the command line writes files before it needs numpy
 
     try:
-        descriptor = _open_without_waiting(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = open_beneath(path, os.O_RDONLY, beneath=beneath)
         try:
             status = _regular_status(descriptor, path)
             if not status.st_size:
@@ -190,15 +242,25 @@ def release_pages(data: U8) -> None:
 
 @contextlib.contextmanager
 def staged_file(
-    folder: str | os.PathLike[str], *, mode: int | None = None, owner: Path | None = None
+    folder: str | os.PathLike[str],
+    *,
+    mode: int | None = None,
+    dir_fd: int | None = None,
+    owner: int | None = None,
 ) -> Iterator[BinaryIO]:
     """Open a temporary file, for the caller to rename; remove it if that was not done.
 
-    Its path is its `name`. Its mode is `mode`, or what the umask leaves of 0666.
+    Its path is its `name`; with `dir_fd`, the open folder, that is relative to it. Its mode is
+    `mode`, or what the umask leaves of 0666. It belongs to the owner of the open folder `owner`.
     """
-    path = os.path.join(folder, f"{OWN_TEMPORARY}{os.urandom(8).hex()}")
+    path = f"{OWN_TEMPORARY}{os.urandom(8).hex()}"
+    path = os.path.join(folder, path) if dir_fd is None else path
     first_mode = 0o666 if mode is None else 0o600
-    with open(path, "xb", opener=lambda name, flags: os.open(name, flags, first_mode)) as file:
+
+    def opener(name: str, flags: int) -> int:
+        return os.open(name, flags, first_mode, dir_fd=dir_fd)
+
+    with open(path, "xb", opener=opener) as file:
         try:
             if mode is not None:
                 os.fchmod(file.fileno(), mode)
@@ -207,15 +269,23 @@ def staged_file(
             yield file
         finally:
             with contextlib.suppress(OSError):
-                os.unlink(path)
+                os.unlink(path, dir_fd=dir_fd)
 
 
-def _give_to_owner(descriptor: int, owner: Path) -> None:
+def _give_to_owner(descriptor: int, owner: int) -> None:
     """Give a file the owner of another one."""
     # Root may write into the store of a user, whose Podman must still be able to read it.
-    status = os.stat(owner)
+    status = os.fstat(owner)
     if os.geteuid() == 0 and (status.st_uid, status.st_gid) != (0, 0):
         os.fchown(descriptor, status.st_uid, status.st_gid)
+
+
+def remove_leftovers(folder: int) -> None:
+    """Remove temporary files of `staged_file` from an open folder in which nobody else writes."""
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith(OWN_TEMPORARY) and entry.is_file(follow_symlinks=False):
+                os.unlink(entry.name, dir_fd=folder)
 
 
 @contextlib.contextmanager
@@ -244,7 +314,7 @@ def sync_file(file: BinaryIO) -> None:
 
 
 def sync_folder(folder: str | os.PathLike[str]) -> None:
-    """Make the renames in a folder last."""
+    """Make the renames in a folder last; one that is open is synced by `os.fsync`."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

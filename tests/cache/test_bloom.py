@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 import zlib
 
 import numpy as np
@@ -136,3 +137,15 @@ def test_the_crc_of_many_strided_rows_equals_zlibs(n_rows: int) -> None:
     tags = np.random.default_rng(0).integers(0, 256, (n_rows, 55), np.uint8)
     digests = tags[:, :39]
     assert crc32_rows(digests).tolist() == [zlib.crc32(row.tobytes()) for row in digests]
+
+
+def test_the_fill_of_a_large_filter_is_counted_in_blocks() -> None:
+    bits = np.zeros((1 << 24) + 8, np.uint8)
+    bits[[0, -1]] = 0x81
+    assert BloomFilter(bits).fill == 4 / (8 * len(bits))
+    tracemalloc.start()
+    try:
+        BloomFilter(np.zeros(8 << 24, np.uint8)[: 7 << 24]).fill  # noqa: B018 - measured
+        assert tracemalloc.get_traced_memory()[1] < 11 << 24
+    finally:
+        tracemalloc.stop()

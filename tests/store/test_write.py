@@ -172,7 +172,7 @@ def test_a_layer_folder_that_is_a_symbolic_link_is_never_written(
     target = folder.rename(tmp_path / "elsewhere")
     folder.symlink_to(target)
     before = files_of(tmp_path)
-    with pytest.raises(StoreError, match="found a symbolic link, wanted a folder"):
+    with pytest.raises(StoreError, match="symbolic link in a store is not followed"):
         write_big_data(store, layer, CACHE_KEY, b"x")
     assert files_of(tmp_path) == before
 
@@ -216,12 +216,12 @@ def test_a_failure_at_any_step_leaves_the_store_as_it_was(
     before = files_of(golden_copy)
     works, calls = getattr(os, call), 0
 
-    def fail(*arguments: Any) -> Any:
+    def fail(*arguments: Any, **folders: int) -> Any:
         nonlocal calls
         calls += 1
         if calls == nth + 1:
             raise error
-        return works(*arguments)
+        return works(*arguments, **folders)
 
     monkeypatch.setattr(os, call, fail)
     try:
@@ -241,7 +241,7 @@ def test_a_failed_replacement_keeps_the_old_item(
     store = open_store(golden_copy)
     before = files_of(golden_copy)
 
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **folders: int) -> None:
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(os, "replace", refuse)
@@ -394,13 +394,13 @@ def test_the_lock_is_held_while_the_list_is_replaced(
     lock = golden_copy / "overlay-layers" / "layers.lock"
     replace, tries = os.replace, []
 
-    def check(source: Path, target: Path) -> None:
+    def check(source: str, target: str, **folders: int) -> None:
         with lock.open("r+b") as file:
             flock = struct.pack("@hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
             with pytest.raises(OSError, match="Resource temporarily unavailable"):
                 fcntl.fcntl(file, fcntl.F_OFD_SETLK, flock)
-        tries.append(target.name)
-        replace(source, target)
+        tries.append(target)
+        replace(source, target, **folders)
 
     monkeypatch.setattr(os, "replace", check)
     write_big_data(store, store.layers()[-1], "key", b"1")

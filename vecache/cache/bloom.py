@@ -31,6 +31,7 @@ import numpy as np
 from vecache.arrays import frozen
 from vecache.cache.format import N_HASHES
 from vecache.digest import PREFIX_BYTES, RAW_BYTES, Algorithm, Digests
+from vecache.files import release_pages
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -41,6 +42,7 @@ __all__ = ["BloomFilter", "crc32_rows", "digest_hashes", "random_hashes"]
 
 _BITS_PER_TAG = 10  # upstream: bloomFilterScale
 _POLYNOMIAL = 0xEDB88320  # of CRC-32 (IEEE), the lowest power in the highest bit
+_BYTES_PER_BLOCK = 1 << 24
 _ROWS_PER_BLOCK = 1 << 13  # 8,192 rows of 55 bytes stay in the second-level cache
 
 
@@ -77,7 +79,13 @@ class BloomFilter:
     @property
     def fill(self) -> float:
         """Fraction of bits that are set, 0 to 1."""
-        return int(np.bitwise_count(self.bits).sum(dtype=np.int64)) / (8 * len(self.bits))
+        n_set = 0
+        for start in range(0, len(self.bits), _BYTES_PER_BLOCK):  # up to 800 MB, in a sparse file
+            block = self.bits[start : start + _BYTES_PER_BLOCK]
+            n_set += int(np.bitwise_count(block).sum(dtype=np.int64))
+            if start:
+                release_pages(self.bits)
+        return n_set / (8 * len(self.bits))
 
     def may_contain(self, packed: U8) -> Bool:
         """Query many digests.
@@ -117,7 +125,10 @@ class BloomFilter:
         if not hashes:
             return 1.0
         bits = (each % self._n_bits for each in hashes)
-        return float(self._are_set(bits, len(hashes[0])).mean())
+        rate = float(self._are_set(bits, len(hashes[0])).mean())
+        if len(self.bits) > _BYTES_PER_BLOCK:
+            release_pages(self.bits)
+        return rate
 
     @property
     def _n_bits(self) -> np.uint32:

@@ -104,13 +104,17 @@ class CacheFile:
         self._is_sound: bool | None = None
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> CacheFile:
+    def open(
+        cls, path: str | os.PathLike[str], *, beneath: str | os.PathLike[str] | None = None
+    ) -> CacheFile:
         """Map a cache file.
 
         Parameters
         ----------
         path : str or os.PathLike
             The file. It stays mapped as long as the result or a view of it exists.
+        beneath : str or os.PathLike, optional
+            A folder that the path begins with; no part of the path below it may be a symbolic link.
 
         Returns
         -------
@@ -126,7 +130,7 @@ class CacheFile:
         FormatError
             If a section is missing, too large, or contradicts another.
         """
-        with open_mapped(path) as (descriptor, data, state):
+        with open_mapped(path, beneath) as (descriptor, data, state):
             header = parse_header(lambda at, n: os.pread(descriptor, n, at), len(data), path)
         return cls(data, path, state, header)
 

@@ -22,6 +22,7 @@ from vecache.cache.validate import validate
 from vecache.cache.writer import build_cache
 from vecache.doctor.rules import Finding, Remedy, Rule
 from vecache.errors import FormatError, StoreError, VecacheError, VersionError
+from vecache.index.load import open_cache
 from vecache.store.bigdata import CACHE_KEY, LAYER_DATA_KEY, TOC_KEY, layer_layout, read_big_data
 from vecache.toc.parse import MAX_TOC_BYTES
 
@@ -62,7 +63,7 @@ def check_layer(record: LayerRecord) -> LayerCheck:
             findings.append(_finding(record, Rule.TOC, TOC_KEY, str(error)))
     remedy = None if wanted is None else Remedy.BUILD
     try:
-        cache = CacheFile.open(record.big_data_path(CACHE_KEY))
+        cache = open_cache(record)
     except VersionError as error:
         findings.append(_finding(record, _version_rule(error), CACHE_KEY, str(error), remedy))
     except (FormatError, StoreError) as error:

@@ -128,7 +128,8 @@ def _remove_leftover(store: Store, path: str) -> None:
         raise StoreError(f"{path}: not a temporary file of vecache")
     with contextlib.ExitStack() as held:
         for lock in layer_locks(store.root, store.image_store):
-            held.enter_context(write_lock(lock, wait_seconds=store.lock_wait_seconds))
+            wait_seconds, beneath = store.lock_wait_seconds, lock.parent.parent
+            held.enter_context(write_lock(lock, beneath=beneath, wait_seconds=wait_seconds))
         try:
             folder = os.open(store.root, os.O_RDONLY | os.O_DIRECTORY)
             for part in folders:

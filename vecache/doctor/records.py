@@ -91,7 +91,8 @@ def _check_layers(store: Store) -> tuple[set[str], list[Finding]]:
     wait_seconds = store.lock_wait_seconds
     with contextlib.ExitStack() as held:
         for lock in layer_locks(store.root, store.image_store):
-            held.enter_context(read_lock(lock, wait_seconds=wait_seconds))
+            beneath = lock.parent.parent
+            held.enter_context(read_lock(lock, beneath=beneath, wait_seconds=wait_seconds))
         layers = store.layers()
         incomplete = [
             record.text("id", "")
@@ -120,7 +121,7 @@ def _check_images(store: Store) -> tuple[tuple[ImageRecord, ...], list[Finding]]
     findings: list[Finding] = []
     for root in filter(None, (store.image_store, store.root)):
         lock = root / IMAGES / "images.lock"
-        with read_lock(lock, wait_seconds=store.lock_wait_seconds):
+        with read_lock(lock, beneath=root, wait_seconds=store.lock_wait_seconds):
             images = store.images()
             folder = _scan(root / IMAGES)
         findings += folder.unreadable

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import xxhash
 
 from vecache.cache.reader import CacheFile
-from vecache.errors import FormatError, StoreError, VecacheError, VersionError
+from vecache.errors import FormatError, LayerNotFoundError, StoreError, VecacheError, VersionError
 from vecache.files import (
     allow_open_files,
     cache_folder,
@@ -66,6 +66,7 @@ __all__ = [
     "LayerSource",
     "LayerState",
     "find_present",
+    "open_cache",
 ]
 
 Build: TypeAlias = Literal["memory", "store", "never"]
@@ -216,7 +217,9 @@ class LayerSource:
             reason = "in an additional store: a pull never uses its cache or its files"
             return ExcludedLayer(record, reason)
         try:
-            return CachedLayer(record, CacheFile.open(_cache_path(record)), CacheSource.MAPPED)
+            cache = open_cache(record)
+            self._list_cache(record)
+            return CachedLayer(record, cache, CacheSource.MAPPED)
         except (FormatError, VersionError, StoreError) as error:
             is_missing = not _is_listed(record) and isinstance(error.__cause__, _MISSING)
             problem = "" if is_missing else self._reason(error)
@@ -226,6 +229,15 @@ class LayerSource:
             reason = self._reason(error)
             reason = f"{reason}; {problem}" if problem else reason
             return ExcludedLayer(record, reason, is_unread=True)
+
+    def _list_cache(self, record: LayerRecord) -> None:
+        """List a cache file that a crash has left unlisted, so that Podman removes it one day."""
+        if self.build != "store" or record.items is not None or CACHE_KEY in record.big_data_names:
+            return
+        from vecache.store.write import list_big_data  # noqa: PLC0415 - 3 ms, for few
+
+        with contextlib.suppress(StoreError, LayerNotFoundError):  # it is there all the same
+            list_big_data(self.store, record, CACHE_KEY)
 
     def _reason(self, error: VecacheError) -> str:
         snapshot = self.store.snapshot
@@ -248,7 +260,7 @@ class LayerSource:
 
             packed = _pack(_parse_entries(toc_data), layout)
             write_big_data(self.store, record, CACHE_KEY, packed)
-            cache = CacheFile.open(_cache_path(record))
+            cache = open_cache(record)
             return CachedLayer(record, cache, CacheSource.MAPPED, problem)
         found = self.build_cache.find(toc_data, layout) if self.build_cache else None
         if found is not None:
@@ -276,6 +288,13 @@ def _cache_path(record: LayerRecord) -> str:
     if record.items is not None:
         return str(record.big_data_path(CACHE_KEY))
     return f"{record.store_root}/{LAYERS}/{record.id}/{CACHE_FILE_NAME}"
+
+
+def open_cache(record: LayerRecord) -> CacheFile:
+    """Map the cache file of a layer, of whose path no part below the store is a symbolic link."""
+    # What a fleet has is not in a folder of the layer.
+    beneath = None if record.items is not None else record.store_root
+    return CacheFile.open(_cache_path(record), beneath=beneath)
 
 
 def _is_listed(record: LayerRecord) -> bool:

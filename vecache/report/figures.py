@@ -15,11 +15,10 @@ import numpy as np
 import pyarrow as pa
 
 from vecache.cache.bloom import random_hashes
-from vecache.cache.reader import CacheFile
 from vecache.cache.validate import validate
 from vecache.cache.writer import pack_cache
 from vecache.errors import VecacheError
-from vecache.store.bigdata import CACHE_KEY
+from vecache.index.load import open_cache
 from vecache.toc.entries import ChunkKind, EntryKind
 from vecache.toc.layout import Layout
 
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from vecache.arrays import U32
+    from vecache.cache.reader import CacheFile
     from vecache.index.layers_cache import LayersCache
     from vecache.toc.parse import Toc
 
@@ -148,7 +148,7 @@ def layers_table(cache: LayersCache) -> Any:
             row |= {"cache": str(layer.source), "reason": layer.problem or None}
         elif cache.store is not None and record.store_root != cache.store.root:
             with contextlib.suppress(VecacheError):  # no cache, or a damaged one: never used either
-                row |= cache_figures(CacheFile.open(record.big_data_path(CACHE_KEY)))
+                row |= cache_figures(open_cache(record))
                 row["cache"] = "unused"
         rows.append(row)
     return pa.Table.from_pylist(rows, schema=pa.schema(_SCHEMA))

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from vecache.errors import StoreError
 from vecache.files import read_bounded, store_error
 from vecache.json_fields import load_json, parse_fields
-from vecache.toc.layout import Layout
+from vecache.toc.layout import MAX_TOC_BYTES, Layout
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,7 +46,7 @@ LAYER_DATA_KEY: Final = "zstd-chunked-layer-data"
 """Key of the item that holds the layout (upstream: chunkedLayerDataKey)."""
 
 MAX_BIG_DATA_BYTES: Final = 1 << 30
-"""More than containers/storage itself would accept of a cache file or a TOC."""
+"""More than containers/storage itself would accept of a cache file."""
 
 MAX_LAYER_DATA_BYTES: Final = 1 << 16
 _LAYOUTS: Final = {0: Layout.DIR, 1: Layout.FLAT}  # upstream: DifferOutputFormat
@@ -58,6 +58,11 @@ class BigDataOwner(Protocol):
     @property
     def unreadable(self) -> str:
         """Why a snapshot lacks some of its big data; empty where it has all."""
+        ...
+
+    @property
+    def store_root(self) -> Path:
+        """Graph root that holds its big data."""
         ...
 
     @property
@@ -91,17 +96,20 @@ CACHE_FILE_NAME: Final = big_data_file_name(CACHE_KEY)
 """Name of the file of a layer's cache."""
 
 
-def read_big_data(
-    owner: BigDataOwner, key: str, max_bytes: int = MAX_BIG_DATA_BYTES
-) -> bytes | None:
-    """Read a whole big-data item; None where it is missing, or its layer was removed."""
+def read_big_data(owner: BigDataOwner, key: str, max_bytes: int | None = None) -> bytes | None:
+    """Read a whole big-data item; None where it is missing, or its layer was removed.
+
+    One of more than `max_bytes`, by default what its key allows, is not read.
+    """
+    if max_bytes is None:
+        max_bytes = MAX_TOC_BYTES if key == TOC_KEY else MAX_BIG_DATA_BYTES
     path = owner.big_data_path(key)
     if owner.items is not None and key in owner.items:
         from vecache.store.objects import read_object  # noqa: PLC0415 - only fleets have them
 
         return read_object(path, max_bytes)
     try:
-        return read_bounded(path, max_bytes)
+        return read_bounded(path, max_bytes, beneath=owner.store_root)
     except (FileNotFoundError, NotADirectoryError):
         if owner.unreadable:
             raise StoreError(f"when the snapshot was made: {owner.unreadable}") from None

@@ -16,13 +16,14 @@ import contextlib
 import errno
 import fcntl
 import os
+import stat
 import struct
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from vecache.errors import StoreError, StoreLockedError
-from vecache.files import store_error
+from vecache.files import open_beneath, store_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,11 +41,15 @@ _LONGEST_PAUSE_SECONDS: Final = 0.1
 
 
 @contextlib.contextmanager
-def read_lock(path: Path, *, wait_seconds: float = LOCK_WAIT_SECONDS) -> Iterator[bool]:
+def read_lock(
+    path: Path, *, beneath: Path | None = None, wait_seconds: float = LOCK_WAIT_SECONDS
+) -> Iterator[bool]:
     """Hold a store's lock as a reader; yield False where there is no lock to hold."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError:  # a store on read-only media, or that Podman has not used yet
+        descriptor = open_beneath(path, os.O_RDONLY, beneath=beneath)
+    except OSError as error:  # a store on read-only media, or that Podman has not used yet
+        if error.errno == errno.ELOOP:
+            raise store_error(error, path, "the store cannot be locked for reading") from error
         yield False
         return
     try:
@@ -54,15 +59,19 @@ def read_lock(path: Path, *, wait_seconds: float = LOCK_WAIT_SECONDS) -> Iterato
 
 
 @contextlib.contextmanager
-def write_lock(path: Path, *, wait_seconds: float = LOCK_WAIT_SECONDS) -> Iterator[int]:
+def write_lock(
+    path: Path, *, beneath: Path | None = None, wait_seconds: float = LOCK_WAIT_SECONDS
+) -> Iterator[int]:
     """Hold a store's lock as the only writer; yield the descriptor of its file."""
     try:
         # O_NOFOLLOW: root may write into a store whose owner could point the lock at another file.
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-        descriptor = os.open(path, flags, 0o644)
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+        descriptor = open_beneath(path, flags, beneath=beneath, mode=0o644)
     except OSError as error:
         raise store_error(error, path, "the store cannot be locked for writing") from error
     try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise StoreError(f"{path}: not a regular file; nothing was written")
         if not _acquire(descriptor, fcntl.F_WRLCK, path, wait_seconds):
             raise StoreError(f"{path}: this file system has no locks; nothing was written")
         yield descriptor

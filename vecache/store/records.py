@@ -142,14 +142,15 @@ def read_layer_lists(
     """Read a store's lists of layers, each with its path and the graph root of their files."""
     with contextlib.ExitStack() as held:
         for lock in layer_locks(root, image_store):
-            held.enter_context(read_lock(lock, wait_seconds=wait_seconds))
+            beneath = lock.parent.parent
+            held.enter_context(read_lock(lock, beneath=beneath, wait_seconds=wait_seconds))
         return [(read_text(path), path, files) for path, files in layer_lists(root, image_store)]
 
 
 def read_image_list(root: Path, *, wait_seconds: float) -> tuple[str, Path]:
     """Read a store's list of images, with its path."""
     path = root / IMAGES / "images.json"
-    with read_lock(root / IMAGES / "images.lock", wait_seconds=wait_seconds):
+    with read_lock(root / IMAGES / "images.lock", beneath=root, wait_seconds=wait_seconds):
         return read_text(path), path
 
 
@@ -169,7 +170,7 @@ def layer_locks(root: Path, image_store: Path | None) -> list[Path]:
 def read_text(path: Path) -> str:
     """Read the text of a list; a missing list is empty, as for Podman."""
     try:
-        return read_bounded(path, MAX_LIST_BYTES).decode()
+        return read_bounded(path, MAX_LIST_BYTES, beneath=path.parent.parent).decode()
     except FileNotFoundError:
         return ""
     except OSError as error:

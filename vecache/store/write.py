@@ -9,7 +9,9 @@ This happens only on request, and never in a read-only store. Under the write lo
    known fields or not, stays the same.
 
 All that can fail for lack of space is done before the first rename. After a failure the store is as
-it was; a crash leaves at worst an item that no list names.
+it was; a crash leaves at worst an item that no list names, which `list_big_data` lists, and
+temporary files, which the next writer removes. Folders are opened once, beneath the graph root and
+never through a symbolic link, and all names are relative to them.
 
 Source: containers/storage layers.go setBigData, saveLayers; pkg/lockfile newLastWriterID.
 """
@@ -24,10 +26,16 @@ import re
 import secrets
 import struct
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from vecache.errors import LayerNotFoundError, StoreError
-from vecache.files import staged_file, store_error, sync_file, sync_folder
+from vecache.files import (
+    open_beneath,
+    remove_leftovers,
+    staged_file,
+    store_error,
+    sync_file,
+)
 from vecache.store.lock import write_lock
 from vecache.store.records import (
     is_incomplete,
@@ -38,13 +46,13 @@ from vecache.store.records import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from vecache.store.graphroot import Store
     from vecache.store.records import LayerRecord
 
-__all__ = ["insert_key", "write_big_data"]
+__all__ = ["insert_key", "list_big_data", "write_big_data"]
 
 _LAST_WRITER: Final = struct.Struct("<QQI44s")
 _SPACE: Final = re.compile(r"[ \t\r\n]*")
@@ -52,53 +60,113 @@ _SPACE: Final = re.compile(r"[ \t\r\n]*")
 
 def write_big_data(store: Store, layer: LayerRecord, key: str, data: bytes | memoryview) -> None:
     """Write or replace one big-data item of a layer."""
+    path = layer.big_data_path(key)
+    with _locked(store, layer, key) as (folder, locks, held):
+        records, text = _find_list(store, layer.id)
+        new_text = insert_key(text, layer.id, key)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(layer.id, 0o700, dir_fd=folder)
+        item_folder = held.enter_context(_open_folder(path.parent, store.root))
+        remove_leftovers(item_folder)
+        with staged_file("", mode=0o600, dir_fd=item_folder, owner=folder) as item:
+            item.write(data)
+            sync_file(item)
+            if new_text == text:
+                _rename(item, path, item_folder)
+                os.fsync(item_folder)
+                return
+            with _staged_list(records, new_text, held) as new_records:
+                was_there = _is_there(path.name, item_folder)
+                _rename(item, path, item_folder)
+                try:
+                    os.fsync(item_folder)
+                    new_records(locks)
+                except BaseException:
+                    if not was_there:
+                        os.unlink(path.name, dir_fd=item_folder)
+                    raise
+
+
+def list_big_data(store: Store, layer: LayerRecord, key: str) -> None:
+    """List an item that is there, and that a crash between two renames has left unlisted."""
+    path = layer.big_data_path(key)
+    with _locked(store, layer, key) as (_, locks, held):
+        records, text = _find_list(store, layer.id)
+        new_text = insert_key(text, layer.id, key)
+        item_folder = held.enter_context(_open_folder(path.parent, store.root))
+        if new_text != text and _is_there(path.name, item_folder):
+            with _staged_list(records, new_text, held) as new_records:
+                new_records(locks)
+
+
+@contextlib.contextmanager
+def _locked(
+    store: Store, layer: LayerRecord, key: str
+) -> Iterator[tuple[int, list[int], contextlib.ExitStack]]:
+    """Lock a store for writing; yield the open folder of its layers, the locks, what is held.
+
+    What earlier writers left there when they were killed is removed: now nobody else writes.
+    """
     if layer.is_read_only or layer.store_root != store.root:
         raise StoreError(f"{layer.store_root}: a read-only store; nothing was written")
     path = layer.big_data_path(key)
-    if path.parent.is_symlink():  # the store's owner could make root write somewhere else
-        raise StoreError(
-            f"{path.parent}: found a symbolic link, wanted a folder; nothing was written"
-        )
     with contextlib.ExitStack() as held:
         locks = [
-            held.enter_context(write_lock(lock, wait_seconds=store.lock_wait_seconds))
+            held.enter_context(
+                write_lock(lock, beneath=lock.parent.parent, wait_seconds=store.lock_wait_seconds)
+            )
             for lock in layer_locks(store.root, store.image_store)
         ]
-        records, text = _find_list(store, layer.id)
-        new_text = insert_key(text, layer.id, key)
         try:
-            path.parent.mkdir(mode=0o700, exist_ok=True)
-            with staged_file(path.parent, mode=0o600, owner=path.parent.parent) as item:
-                item.write(data)
-                sync_file(item)
-                if new_text == text:
-                    os.replace(item.name, path)
-                    sync_folder(path.parent)
-                else:
-                    _write_listed(item.name, path, records, new_text, locks)
+            folder = held.enter_context(_open_folder(path.parent.parent, store.root))
+            remove_leftovers(folder)
+            yield folder, locks, held
         except StoreError:
             raise
         except OSError as error:
             raise store_error(error, path, f"{key} cannot be written") from error
 
 
-def _write_listed(item: str, path: Path, records: Path, text: str, locks: list[int]) -> None:
-    """Rename the item, then the list that names it; both or none."""
-    with staged_file(records.parent, mode=0o600, owner=records) as new_records:
-        new_records.write(text.encode())
-        sync_file(new_records)
-        was_there = path.exists()
-        os.replace(item, path)
-        try:
-            sync_folder(path.parent)
+@contextlib.contextmanager
+def _open_folder(path: Path, root: Path) -> Iterator[int]:
+    """Open a folder of a store, which must not be a symbolic link; yield its descriptor."""
+    descriptor = open_beneath(path, os.O_RDONLY | os.O_DIRECTORY, beneath=root)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _staged_list(
+    records: Path, text: str, held: contextlib.ExitStack
+) -> Iterator[Callable[[list[int]], None]]:
+    """Write a list of layers to a temporary file; yield what signs the locks and replaces it."""
+    folder = held.enter_context(_open_folder(records.parent, records.parent.parent))
+    with staged_file("", mode=0o600, dir_fd=folder, owner=folder) as file:
+        file.write(text.encode())
+        sync_file(file)
+
+        def replace(locks: list[int]) -> None:
             for count, lock in enumerate(locks, 1):
                 _sign(lock, count)
-            os.replace(new_records.name, records)
-        except BaseException:
-            if not was_there:
-                path.unlink(missing_ok=True)
-            raise
-        sync_folder(records.parent)
+            _rename(file, records, folder)
+
+        yield replace
+        os.fsync(folder)
+
+
+def _rename(file: BinaryIO, path: Path, folder: int) -> None:
+    """Give a staged file its name in the open folder."""
+    os.replace(file.name, path.name, src_dir_fd=folder, dst_dir_fd=folder)
+
+
+def _is_there(name: str, folder: int) -> bool:
+    try:
+        os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _sign(lock: int, count: int) -> None:

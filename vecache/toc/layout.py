@@ -28,7 +28,10 @@ if TYPE_CHECKING:
     from vecache.arrays import I64, BinaryColumn
     from vecache.toc.entries import Entries
 
-__all__ = ["Layout", "RetainedEntries", "find_flat_rows", "select_retained"]
+__all__ = ["MAX_TOC_BYTES", "Layout", "RetainedEntries", "find_flat_rows", "select_retained"]
+
+MAX_TOC_BYTES = 150 << 20
+"""The largest TOC that is read (upstream: maxTocSize)."""
 
 _SPLIT = PREFIX_BYTES + 2
 

@@ -20,6 +20,7 @@ from vecache.text import html_table
 from vecache.toc.columns import build_entries
 from vecache.toc.exact import parse_exact
 from vecache.toc.fast import parse_fast
+from vecache.toc.layout import MAX_TOC_BYTES
 
 if TYPE_CHECKING:
     import os
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
     from vecache.toc.entries import Entries
 
 __all__ = ["MAX_TOC_BYTES", "Toc"]
-
-MAX_TOC_BYTES = 150 << 20
-"""The largest TOC that is read (upstream: maxTocSize)."""
 
 # A few kilobytes may be decompressed to a document of nothing but small values, each of which takes
 # far more time and memory than its bytes. In a real TOC there are some 30 bytes a value, 300 an
