@@ -43,6 +43,11 @@ def leave_trace(folder: Path, number: int) -> int:
     return number
 
 
+def leave_trace_slowly(folder: Path, number: int) -> int:
+    time.sleep(0.2)
+    return leave_trace(folder, number)
+
+
 def leave_trace_and_total(shared: tuple[Path, np.ndarray], number: int) -> tuple[int, int]:
     folder, column = shared
     return leave_trace(folder, number), int(column.sum())

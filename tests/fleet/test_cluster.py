@@ -95,13 +95,11 @@ def test_an_error_of_ours_is_raised_as_it_was(run: Run) -> None:
 
 
 def test_tasks_that_wait_are_cancelled_when_the_results_are_closed(run: Run, trace: Path) -> None:
-    results = run(tasks.leave_trace, range(100), shared=trace)
+    results = run(tasks.leave_trace_slowly, range(100), shared=trace)
     next(results)
     results.close()
-    time.sleep(0.2)  # what runs on a cluster runs to its end
-    n_run = len(list(trace.iterdir()))
-    time.sleep(0.3)
-    assert n_run == len(list(trace.iterdir())) <= 2 * TASKS_PER_WORKER
+    time.sleep(1)  # what runs on a cluster runs to its end
+    assert len(list(trace.iterdir())) < 2 * TASKS_PER_WORKER
 
 
 def test_errors_survive_a_pickle() -> None:

@@ -76,7 +76,8 @@ class Scheduler:
             ) from None
         found = self._client.run(metadata.version, "vecache", on_error="return")
         for worker, version in sorted(found.items()):
-            if version != self._version:
+            is_gone = isinstance(version, OSError)
+            if version != self._version and not is_gone:
                 raise self._other_version(worker, version)
         self._shared_there = (
             None
