@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.ticker import EngFormatter
 
 from vecache.draw.picture import (
     FONT_SIZE,
@@ -74,8 +73,8 @@ def byte_grid(
     scale = picture.add_axes(left, full_height - 0.5, 2.0, 0.13)
     bar = picture.figure.colorbar(image, cax=scale, orientation="horizontal")
     bar.outline.set_visible(False)
-    bar.set_ticks([0, _largest(values)])
-    bar.ax.xaxis.set_major_formatter(EngFormatter("B"))
+    ends = [0, _largest(values)]
+    bar.set_ticks(ends, labels=[bytes_text(end) for end in ends])
     scale.tick_params(length=0, labelsize=FONT_SIZE)
     return picture
 
