@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from vecache.arrays import U8
 
 __all__ = [
+    "COPIED_BYTES",
     "OWNER_ADVICE",
     "OWN_TEMPORARY",
     "RESIDENT_BYTES",
@@ -49,6 +50,7 @@ __all__ = [
     "release_pages",
     "remove_leftovers",
     "replace_file",
+    "require_whole",
     "staged_file",
     "store_error",
     "sweep_folder",
@@ -58,6 +60,9 @@ __all__ = [
 
 RESIDENT_BYTES = 512 << 20
 """Most that the process holds in memory of mapped cache files while many rows are read."""
+
+COPIED_BYTES: Final = 1 << 16
+"""Largest cache file that is read instead of mapped: up to four times that, reading is faster."""
 
 OWN_TEMPORARY: Final = ".tmp-vecache-"
 """How the names of temporary files of this package begin."""
@@ -169,7 +174,7 @@ def open_mapped(
     ----------
     path : str or os.PathLike
         A regular file. Cache files are replaced by renaming, never written in place, so a mapped
-        one does not shrink.
+        one does not shrink; see `require_whole`. One of up to `COPIED_BYTES` is read.
     beneath : str or os.PathLike, optional
         No part of the path below this folder may be a symbolic link.
 
@@ -198,8 +203,11 @@ def open_mapped(
             status = _regular_status(descriptor, path)
             if not status.st_size:
                 raise TruncatedError("the file is empty", section="header", offset=0, path=path)
-            with open(descriptor, "rb", buffering=0, closefd=False) as file:
-                data = np.memmap(file, np.uint8, mode="r").view(np.ndarray)
+            if status.st_size <= COPIED_BYTES:
+                data = np.frombuffer(os.pread(descriptor, status.st_size, 0), np.uint8)
+            else:
+                with open(descriptor, "rb", buffering=0, closefd=False) as file:
+                    data = np.memmap(file, np.uint8, mode="r").view(np.ndarray)
             yield descriptor, data, FileState.of(status)
         finally:
             os.close(descriptor)
@@ -233,11 +241,34 @@ def release_pages(data: U8) -> None:
     data : (n_bytes,) uint8
         A view of the file. Nothing happens for bytes that are not mapped.
     """
+    owner = _owner_of(data)
+    if isinstance(owner, mmap.mmap):
+        owner.madvise(mmap.MADV_DONTNEED)  # safe: the map is read-only and backed by a file
+
+
+def require_whole(data: U8, path: str | os.PathLike[str] | None) -> None:
+    """Check that nobody has cut a mapped file since: to read what is gone would end the process.
+
+    Raises TruncatedError. Nothing is checked for bytes that are not mapped. Whoever cuts it between
+    this check and the reading still ends the process; Podman never cuts a file.
+    """
+    owner = _owner_of(data)
+    if isinstance(owner, mmap.mmap) and owner.size() < len(owner):
+        raise TruncatedError(
+            f"found {owner.size():,} bytes, {len(owner):,} when it was opened: another process has "
+            "cut the file; load the store again",
+            section="header",
+            offset=0,
+            path=path,
+        )
+
+
+def _owner_of(data: U8) -> Any:
+    """Return what holds the bytes of an array."""
     owner: Any = data
     while (base := getattr(owner, "base", None)) is not None:
         owner = base
-    if isinstance(owner, mmap.mmap):
-        owner.madvise(mmap.MADV_DONTNEED)  # safe: the map is read-only and backed by a file
+    return owner
 
 
 @contextlib.contextmanager

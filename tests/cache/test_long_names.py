@@ -12,6 +12,7 @@ import pytest
 from tests.oracle import OracleCache, build_bloom, n_words_for
 from tests.stores import copy_store
 from vecache.errors import LocationError
+from vecache.files import COPIED_BYTES
 from vecache.index.layers_cache import LayersCache
 from vecache.index.result import LookupResult, LookupState
 from vecache.store.bigdata import CACHE_FILE_NAME
@@ -84,7 +85,7 @@ def test_names_that_overlap_are_refused(tmp_path: Path) -> None:
 def test_names_that_are_rewritten_in_place_are_our_error(tmp_path: Path) -> None:
     """Podman replaces cache files by renaming; whoever writes into one gets no nonsense back."""
     fnames = struct.pack("<I", 3) + b"abc"
-    cache = cache_of(fnames, [0])
+    cache = cache_of(bytes(COPIED_BYTES) + fnames, [COPIED_BYTES])  # a smaller one is not mapped
     result = look_up(tmp_path, cache, 1)
     assert result.is_found.all()
     (path,) = tmp_path.glob(f"dir/overlay-layers/{result._layers[0].id}/{CACHE_FILE_NAME}")

@@ -26,7 +26,7 @@ from vecache.cache.format import LOCATION_BYTES, NAME_HEAD_BYTES, parse_header, 
 from vecache.cache.locations import Locations, Section, name_lengths, parse_locations
 from vecache.cache.search import find_first, is_ascending
 from vecache.digest import PREFIX_BYTES, RAW_BYTES, Algorithm
-from vecache.files import open_mapped
+from vecache.files import open_mapped, require_whole
 from vecache.text import html_table
 
 if TYPE_CHECKING:
@@ -237,6 +237,7 @@ class CacheFile:
             bloom filter admits all of them. Checked once, about 75 ns a tag.
         """
         if self._is_sound is None:
+            self.require_whole()
             self._is_sound = (
                 self.n_tags == 0
                 or (
@@ -248,6 +249,16 @@ class CacheFile:
                 )
             )
         return self._is_sound
+
+    def require_whole(self) -> None:
+        """Check that the mapped file was not cut since.
+
+        Raises
+        ------
+        TruncatedError
+            If another process has cut it.
+        """
+        require_whole(self.data, self.path)
 
     def find_tags(self, packed: U8) -> I64:
         """Find the tag of each digest.
@@ -273,6 +284,7 @@ class CacheFile:
                 f"packed digests: found {packed.dtype} of shape {packed.shape}, wanted uint8 of "
                 "shape (m, digest_len)"
             )
+        self.require_whole()
         tag_row = np.full(len(packed), -1, np.int64)
         if self.n_tags and packed.shape[1] == self.digest_len and self.algorithm in RAW_BYTES:
             admitted = np.flatnonzero(self.bloom.may_contain(packed))
@@ -297,6 +309,7 @@ class CacheFile:
         IndexError
             If a row is not in `tags`.
         """
+        self.require_whole()
         present = np.flatnonzero(tag_row >= 0)
         start = self._n_digest_bytes
         # Offset and length as one item: a gather then fetches each tag from memory once.
@@ -333,6 +346,7 @@ class CacheFile:
         ColumnSizeError
             If the names together exceed what one Arrow column holds, 2 GiB.
         """
+        self.require_whole()
         n_bytes = name_lengths(self.data, self._section("fnames"), name_offset)
         is_null = name_offset == -1
         if ((n_bytes < 0) & ~is_null).any():
