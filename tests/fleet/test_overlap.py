@@ -22,7 +22,8 @@ from vecache.fleet.overlap import overlap_fleet
 from vecache.sharing.contents import GRAINS
 from vecache.store.fleet import open_fleet
 from vecache.store.graphroot import open_store
-from vecache.store.write_fleet import add_store, remove_nodes
+from vecache.store.sweep_fleet import remove_nodes
+from vecache.store.write_fleet import add_store
 
 if TYPE_CHECKING:
     from vecache.arrays import I64

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 from vecache.errors import StoreError
 from vecache.store.bigdata import CACHE_KEY, TOC_KEY, read_big_data
 from vecache.store.fleet import open_fleet
-from vecache.store.write_fleet import add_snapshot, remove_nodes, sweep
+from vecache.store.sweep_fleet import remove_nodes, sweep
+from vecache.store.write_fleet import add_snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable

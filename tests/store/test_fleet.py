@@ -19,7 +19,8 @@ from vecache.store import lock
 from vecache.store.bigdata import CACHE_KEY, LAYER_DATA_KEY, TOC_KEY, read_big_data
 from vecache.store.fleet import open_fleet
 from vecache.store.graphroot import Store, open_store
-from vecache.store.write_fleet import AddedNode, add_snapshot, add_store, remove_nodes
+from vecache.store.sweep_fleet import remove_nodes
+from vecache.store.write_fleet import AddedNode, add_snapshot, add_store
 from vecache.store.write_snapshot import write_snapshot
 
 if TYPE_CHECKING:

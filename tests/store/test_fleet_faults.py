@@ -25,7 +25,8 @@ from vecache.sharing.sources import read_contents
 from vecache.store.bigdata import CACHE_KEY, LAYER_DATA_KEY, TOC_KEY, read_big_data
 from vecache.store.fleet import open_fleet, pack_node, read_node
 from vecache.store.graphroot import Store, open_store
-from vecache.store.write_fleet import add_snapshot, add_store, sweep
+from vecache.store.sweep_fleet import sweep
+from vecache.store.write_fleet import add_snapshot, add_store
 from vecache.store.write_snapshot import write_snapshot
 
 if TYPE_CHECKING:

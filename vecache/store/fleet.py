@@ -1,6 +1,6 @@
 """Open a fleet: many stores in one folder, each of them a snapshot whose content is stored once.
 
-`write_fleet.py` adds nodes and removes them; this is the format.
+`write_fleet.py` adds nodes, `sweep_fleet.py` removes them; this is the format.
 
 ==========================  ========================================================================
 `fleet.json`                `{"schema": "vecache.fleet/1"}`

@@ -1,4 +1,4 @@
-"""Add nodes to a fleet, replace and remove them; `fleet.py` has the format.
+"""Add nodes to a fleet and replace them; `fleet.py` has the format.
 
 A node is added in these steps, so that a reader finds it as it was before or as it is after, and so
 does one who comes after a crash:
@@ -8,20 +8,17 @@ does one who comes after a crash:
 3. Check the node as a reader does, and replace its file by renaming.
 
 A snapshot that is older than the node's changes nothing. Many processes may add at the same time:
-objects are written under a name of their own and renamed, and never change. `sweep` removes those
-that no node has, and what a crash has left behind, when nobody reads or adds: both hold a shared
-lock. On a file system without locks nothing is added, and nothing removed. One item of the snapshot
-is in memory at a time.
+objects are written under a name of their own and renamed, and never change. A shared lock keeps
+`sweep_fleet.py` from removing them meanwhile; on a file system without locks nothing is added. One
+item of the snapshot is in memory at a time.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
 import platform
-import re
 import stat
 import tempfile
 from dataclasses import dataclass
@@ -40,9 +37,7 @@ from vecache.store.fleet import (
     NODE_SCHEMA,
     NODES,
     SCHEMA,
-    Fleet,
     check_node_name,
-    find_node,
     node_path,
     open_fleet,
     pack_node,
@@ -57,25 +52,23 @@ from vecache.store.objects import (
     is_object_name,
     object_name,
     object_path,
-    required_name,
 )
 from vecache.store.packed import max_unpacked_bytes, pack
 from vecache.store.records import LAYERS, LayerRecord
 from vecache.store.snapshot import HEADER, Snapshot, parse_header
+from vecache.store.sweep_fleet import object_names, writing_fleet
 from vecache.store.write_snapshot import write_snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable
 
     from vecache.store.archive import Archive
     from vecache.store.graphroot import Store
 
-__all__ = ["AddedNode", "Sweep", "add_snapshot", "add_store", "make_fleet", "remove_nodes", "sweep"]
+__all__ = ["AddedNode", "add_snapshot", "add_store", "make_fleet"]
 
 _NODES_LOCK: Final = "nodes.lock"
 _LEVEL: Final = 3
-_SWEEP_WAIT_SECONDS: Final = 1.0
-_FOLDER_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,19 +84,10 @@ class AddedNode:
     leaves_objects: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Sweep:
-    """What was removed of the objects that no node has."""
-
-    n_files: int = 0
-    n_bytes: int = 0
-    problem: str = ""  # why nothing was removed
-
-
 def make_fleet(path: str | os.PathLike[str]) -> Path:
     """Make an empty fleet, unless there is one, and return its folder."""
     folder = Path(os.path.abspath(path))
-    with _writing(folder):
+    with writing_fleet(folder):
         folder.mkdir(parents=True, exist_ok=True)
         if not os.path.lexists(folder / FLEET_FILE):
             others = [each for each in os.listdir(folder) if not each.startswith(OWN_TEMPORARY)]
@@ -116,7 +100,7 @@ def make_fleet(path: str | os.PathLike[str]) -> Path:
                 file.write(json.dumps({"schema": SCHEMA}).encode() + b"\n")
     open_fleet(folder)  # of this version
     _check_writable(folder)
-    with _writing(folder):
+    with writing_fleet(folder):
         for name in (NODES, OBJECTS):
             (folder / name).mkdir(exist_ok=True)
         for name in (FLEET_LOCK, _NODES_LOCK):  # for all who may write here, whoever is first
@@ -206,34 +190,6 @@ def add_snapshot(
             return _replace_node(folder, name, _json(node, path), objects)
 
 
-def remove_nodes(path: Path, names: Iterable[str]) -> Sweep:
-    """Remove nodes from a fleet, and the objects that no other node has."""
-    fleet = open_fleet(path)
-    paths = [find_node(fleet, name) for name in names]
-    folder = fleet.path
-    with _writing(folder):
-        for file in paths:
-            file.unlink(missing_ok=True)  # another process may be doing the same
-        sync_folder(folder / NODES)
-    del fleet  # and its lock
-    return sweep(folder)
-
-
-def sweep(folder: Path) -> Sweep:
-    """Remove the objects that no node has, and what was never completed."""
-    try:
-        with write_lock(folder / FLEET_LOCK, wait_seconds=_SWEEP_WAIT_SECONDS):
-            names = _referenced(folder)
-            names |= {name[:64] for name in names}
-            sizes = [*_sweep_folder(folder, names), *_sweep_folder(folder / NODES, names)]
-            for each in _listed(folder / OBJECTS):
-                if re.fullmatch("[0-9a-f]{2}", each):
-                    sizes += _sweep_folder(folder / OBJECTS / each, names)
-    except StoreError as error:
-        return Sweep(problem=str(error))
-    return Sweep(len(sizes), sum(sizes))
-
-
 class _Objects:
     """Writes objects, each once."""
 
@@ -267,7 +223,7 @@ class _Objects:
     def write(self, name: str, data: bytes) -> None:
         """Write an object."""
         path = object_path(self.fleet, name)
-        with _writing(path):
+        with writing_fleet(path):
             if path.parent not in self._folders:
                 path.parent.mkdir(exist_ok=True)
                 if path.parent.is_symlink():
@@ -280,7 +236,7 @@ class _Objects:
     def sync(self) -> None:
         """Make the names of all that was written last."""
         for folder in self._folders:
-            with _writing(folder):
+            with writing_fleet(folder):
                 sync_folder(folder)
 
 
@@ -367,11 +323,11 @@ def _replace_node(folder: Path, name: str, data: bytes, objects: _Objects) -> Ad
         if before == data:
             return AddedNode(name, "unchanged", snapshot, objects.n_new_bytes)
         is_new = not os.path.lexists(path)
-        with _writing(path):
+        with writing_fleet(path):
             with replace_file(path) as file:
                 file.write(packed)
             sync_folder(path.parent)
-    leaves = before is None or not _object_names(before, path) <= _object_names(data, path)
+    leaves = before is None or not object_names(before, path) <= object_names(data, path)
     return AddedNode(
         name,
         "added" if is_new else "replaced",
@@ -379,60 +335,3 @@ def _replace_node(folder: Path, name: str, data: bytes, objects: _Objects) -> Ad
         objects.n_new_bytes,
         leaves_objects=leaves and not is_new,
     )
-
-
-def _referenced(folder: Path) -> set[str]:
-    """Return the names of all objects of all nodes."""
-    paths = [node_path(folder, name) for name in Fleet(folder).nodes()]
-    return {name for path in paths for name in _object_names(read_node(path), path)}
-
-
-def _object_names(data: bytes, path: Path) -> set[str]:
-    """Return the names of all objects of a node, from its document."""
-    return {
-        name
-        for root in parse_fields(data, str(path), StoreError).objects("roots")
-        for items in (root.object("layer_items"), root.object("image_items"))
-        for record_id in items
-        for name in items.texts(record_id).values()
-    }
-
-
-def _listed(folder: Path) -> list[str]:
-    """Return the names in a folder, which is no link to another."""
-    with _writing(folder):
-        descriptor = os.open(folder, _FOLDER_FLAGS)
-        try:
-            return os.listdir(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def _sweep_folder(folder: Path, names: set[str]) -> Iterator[int]:
-    """Remove the files of objects that are not named; yield the size of each."""
-    with _writing(folder):
-        descriptor = os.open(folder, _FOLDER_FLAGS)
-        try:
-            for name in os.listdir(descriptor):
-                needed = required_name(name)
-                if name.startswith(OWN_TEMPORARY) or (needed is not None and needed not in names):
-                    status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
-                    os.unlink(name, dir_fd=descriptor)
-                    yield status.st_size
-        finally:
-            os.close(descriptor)
-
-
-@contextlib.contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    """Turn an error of the system into one that says what cannot be written."""
-    try:
-        yield
-    except OSError as error:
-        if isinstance(error, StoreError):
-            raise
-        where = error.filename or path
-        hint = ", and what is already there was not changed" if error.errno == errno.ENOSPC else ""
-        raise StoreError(
-            f"{os.fsdecode(where)}: the fleet cannot be written: {error.strerror or error}{hint}"
-        ) from error

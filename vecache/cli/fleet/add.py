@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb, print its result, and return the exit code."""
-    from vecache.store.write_fleet import sweep
+    from vecache.store.sweep_fleet import sweep
 
     sources = len(args.snapshot) + (args.store is not None)
     if not sources:

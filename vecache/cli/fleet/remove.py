@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb, print its result, and return the exit code."""
-    from vecache.store.write_fleet import remove_nodes
+    from vecache.store.sweep_fleet import remove_nodes
 
     swept = remove_nodes(Path(args.fleet), args.node)
     print(
