@@ -127,7 +127,8 @@ def plan_cells(
         if n_digests >= DIGESTS_PER_PASS:
             yield from _plan_pass(waiting, loaded, progress)
             waiting, planners, n_digests = [], _Planners(), 0
-    yield from _plan_pass(waiting, loaded, progress)
+    if waiting:
+        yield from _plan_pass(waiting, loaded, progress)
 
 
 def _plan_pass(
@@ -286,7 +287,7 @@ class _ImageOnClasses:
                     raise failure
                 figures[number] = self._plan_class(view, self._presence[number], matches, has_match)
             except OverflowError:
-                errors.append(CellError(number, "its TOCs state sizes that exceed 63 bits"))
+                errors.append(CellError(number, "the sizes that it states exceed 63 bits"))
             except VecacheError as error:
                 errors.append(CellError(number, str(error)))
         return ImageCells(self._image.reference, figures, tuple(errors))

@@ -179,7 +179,8 @@ class FleetPlan(ArrowExport):
         """
         found: I64 = getattr(self, figure)
         # Of Python's integers: a fleet may exceed 64 bits where a node does not.
-        return [sum(column[column >= 0].tolist()) for column in found.T]
+        columns = zip(found.T, self.is_planned.T, strict=True)
+        return [sum(column[is_planned].tolist()) for column, is_planned in columns]
 
     def to_arrow(self) -> Any:
         """Export one row for each node and image.

@@ -23,7 +23,7 @@ from vecache.text import printable, short_labels
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from vecache.arrays import I64
+    from vecache.arrays import I64, Bool
     from vecache.fleet.fleet_plan import FleetPlan
     from vecache.plan.options import PlanOptions
     from vecache.report.terminal import Cell, Screen
@@ -33,9 +33,8 @@ __all__ = ["fleet_plan_document", "fleet_plan_errors", "fleet_plan_text", "fleet
 _SCHEMA = "vecache.fleet-plan/1"
 _FIGURES = (
     *("total_bytes", "missing_bytes", "fetch_bytes", "toc_bytes", "requests"),
-    *("whole_layers", "whole_bytes", "reflink_missing_bytes"),
+    *("whole_layers", "whole_bytes", "missing_bounds", "fetch_bounds"),
 )
-_BOUNDS = ("missing_bounds", "fetch_bounds")
 _SUMS = ("missing_bytes", "fetch_bytes", "toc_bytes", "wire_bytes", "requests")
 _PIPE_WIDTH = 132
 _MAX_CLASSES = 30
@@ -56,7 +55,10 @@ def fleet_plan_document(
         "classes": plan.classes,
         "images": plan.images,
         "options": [_options_document(each) for each in plan.options],
-        **{name: _with_nulls(getattr(plan, name), plan) for name in (*_FIGURES, *_BOUNDS)},
+        **{name: _with_nulls(getattr(plan, name), plan.is_planned) for name in _FIGURES},
+        "reflink_missing_bytes": _with_nulls(
+            plan.reflink_missing_bytes, plan.is_planned & (plan.reflink_missing_bytes >= 0)
+        ),
         "sums": {name: plan.image_sums(name) for name in _SUMS},
         "cheapest": [None if node < 0 else node for node in plan.cheapest.tolist()],
         "dearest": None if plan.dearest < 0 else plan.dearest,
@@ -87,11 +89,8 @@ def _options_document(options: PlanOptions | None) -> dict[str, Any] | None:
     return {name: getattr(options, name) for name in names}
 
 
-def _with_nulls(figures: I64, plan: FleetPlan) -> list[list[Any]]:
+def _with_nulls(figures: I64, is_known: Bool) -> list[list[Any]]:
     """Return rows of figures, None where there is none."""
-    is_known = plan.is_planned
-    if figures.ndim == 2:
-        is_known = is_known & (figures >= 0)
     return [
         [each if known else None for each, known in zip(row, flags, strict=True)]
         for row, flags in zip(figures.tolist(), is_known.tolist(), strict=True)
@@ -113,15 +112,15 @@ def fleet_plan_text(where: str, plan: FleetPlan, screen: Screen) -> str:
 def _class_table(plan: FleetPlan, names: list[str], screen: Screen) -> str:
     """Lay out bytes over the wire, class by image, those that fetch most first."""
     first = [nodes[0] for nodes in plan.classes]
-    wire_bytes = plan.wire_bytes[first]
-    sums = [sum(n for n in row if n >= 0) for row in wire_bytes.tolist()]
+    wire_bytes = _with_nulls(plan.wire_bytes[first], plan.is_planned[first])
+    sums = [sum(n for n in row if n is not None) for row in wire_bytes]
     order = list(range(len(plan.classes)))
     if len(order) > _MAX_CLASSES:
         order = sorted(order, key=lambda number: -sums[number])[:_MAX_CLASSES]
     rows: list[list[Cell]] = []
     for number in order:
         nodes = plan.classes[number]
-        cells = [None if n < 0 else human_bytes(n) for n in wire_bytes[number].tolist()]
+        cells = [None if n is None else human_bytes(n) for n in wire_bytes[number]]
         rows.append([plan.class_name(number), len(nodes), *cells, human_bytes(sums[number])])
     totals = plan.image_sums("wire_bytes")
     last = [human_bytes(each) for each in (*totals, sum(totals))]
