@@ -65,7 +65,8 @@ def overlap_fleet(
     scheduler : str, optional
         Address of a Dask scheduler, `tcp://HOST:PORT`, whose workers see the same files.
     processes : int, optional
-        Number of local processes; by default all is done in this one.
+        Number of local processes; by default all is done in this one. They start anew, so a script
+        has to guard its main part by ``if __name__ == "__main__"``.
     max_rows : int
         Bounds the memory of a task, which is up to 160 bytes a row.
     progress : callable, optional
