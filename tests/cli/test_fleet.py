@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,15 @@ from pyarrow import parquet
 
 from tests.golden import GOLDEN_SMALL, STORES, debian_layers, layer_ids
 from tests.recorded import RecordedPulls
-from tests.stores import copy_store, debian_store, edit_layers, nobody, readable_folder, toc_path
+from tests.stores import (
+    copy_store,
+    debian_store,
+    edit_images,
+    edit_layers,
+    nobody,
+    readable_folder,
+    toc_path,
+)
 from vecache.cli.main import main
 from vecache.store.fleet import pack_node, read_node
 
@@ -205,6 +214,28 @@ def test_the_list_has_ages_bytes_and_what_is_shared(shell: Shell, tmp_path: Path
     document = shell.document("fleet", "list", shell.fleet, code=3)
     assert document["errors"][0]["node"] == "a"
     assert document["nodes"][0]["shared_bytes"] == 0
+
+
+def test_a_layer_that_a_node_has_twice_counts_twice_and_is_one_distinct_layer(
+    shell: Shell, tmp_path: Path
+) -> None:
+    root = copy_store("dir", tmp_path)
+    folder = root / "overlay-layers"
+    first = json.loads((folder / "layers.json").read_text())[0]
+    again = "e" * 64
+
+    def repeat(records: list[dict[str, Any]]) -> None:
+        records[:] = [first, {**first, "id": again}]
+
+    edit_layers(root, repeat)
+    edit_images(root, list.clear)
+    shutil.copytree(folder / first["id"], folder / again)
+    n_bytes = first["diff-size"]
+    shell.add(root, "a")
+    document = shell.document("fleet", "list", shell.fleet)
+    assert document["nodes"][0]["layer_bytes"] == document["layer_bytes"] == 2 * n_bytes
+    assert document["nodes"][0]["shared_bytes"] == 0
+    assert (document["distinct_layers"], document["distinct_bytes"]) == (1, n_bytes)
 
 
 def test_an_empty_fleet_has_a_list_too(shell: Shell) -> None:

@@ -150,7 +150,7 @@ def test_where_a_plan_of_the_node_fails_the_cell_is_null(
     (error,) = found["errors"]
     assert (error["node"], error["image"]) == ("bad", image)
     assert main(["plan", image, "--store", f"{fleet}#bad"]) == 3
-    assert error["reason"] in capsys.readouterr().err
+    assert error["error"] in capsys.readouterr().err
     assert main(["fleet", "plan", image, "--fleet", str(fleet)]) == 3
     out, err = capsys.readouterr()
     assert "Not planned:     1 of 2 pulls" in out

@@ -4,7 +4,7 @@ A layer is the same on two nodes if its tar is: by its digest, or where the stor
 that, by the one of the image's config, or of the TOC. The bytes of a layer are those of its tar, as
 the store has them; a layer of which it has none counts as 0.
 
-Nodes are read one after another; about 200 bytes of memory for each distinct layer.
+Nodes are read one after another; about 200 bytes of memory for each layer of a node.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def list_fleet(fleet: Fleet, progress: Callable[[], object] | None = None) -> Fl
     """Read all nodes of a fleet; `progress` is called after each."""
     rows: list[dict[str, Any]] = []
     errors: list[dict[str, str]] = []
-    layers_of: list[dict[str, int]] = []  # the layers of each node: key -> bytes
+    layers_of: list[list[tuple[str, int]]] = []  # key and bytes of the layers of each node
     for name in fleet.nodes():
         try:
             store = fleet.open_node(name)
@@ -81,15 +81,15 @@ def list_fleet(fleet: Fleet, progress: Callable[[], object] | None = None) -> Fl
             errors.append({"node": name, "error": str(error)})
         else:
             rows.append(_row(name, store))
-            layers_of.append({_key(each): max(each.diff_size, 0) for each in store.layers()})
+            layers_of.append([(_key(each), max(each.diff_size, 0)) for each in store.layers()])
         if progress is not None:
             progress()
-    n_nodes = Counter(key for layers in layers_of for key in layers)
+    n_nodes = Counter(key for layers in layers_of for key in dict(layers))
     for row, layers in zip(rows, layers_of, strict=True):
-        shared = sum(size for key, size in layers.items() if n_nodes[key] > 1)
-        row["layer_bytes"] = min(sum(layers.values()), _MAX_BYTES)
+        shared = sum(size for key, size in layers if n_nodes[key] > 1)
+        row["layer_bytes"] = min(sum(size for _, size in layers), _MAX_BYTES)
         row["shared_bytes"] = min(shared, _MAX_BYTES)
-    distinct = {key: size for layers in layers_of for key, size in layers.items()}
+    distinct = {key: size for layers in layers_of for key, size in layers}
     stored = sum(folder_bytes(fleet.path / each) for each in (NODES, OBJECTS))
     return FleetList(fleet, rows, errors, len(distinct), sum(distinct.values()), stored)
 

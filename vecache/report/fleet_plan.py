@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from vecache.report.documents import options_document
 from vecache.report.terminal import Column, count, display_width, human_bytes, render_table
 from vecache.text import printable, short_labels
 
@@ -67,7 +68,7 @@ def fleet_plan_document(
             for each in plan.unread
         ],
         "errors": [
-            *({"node": None, "image": e["image"], "reason": e["error"]} for e in errors),
+            *({"node": None, **each} for each in errors),
             *_error_documents(plan),
         ],
     }
@@ -79,14 +80,13 @@ def _error_documents(plan: FleetPlan) -> Iterator[dict[str, str | None]]:
         if each.class_no >= 0:  # others are images
             image = None if each.image_no < 0 else plan.images[each.image_no]
             for node in plan.classes[each.class_no]:
-                yield {"node": plan.nodes[node], "image": image, "reason": each.reason}
+                yield {"node": plan.nodes[node], "image": image, "error": each.reason}
 
 
 def _options_document(options: PlanOptions | None) -> dict[str, Any] | None:
     if options is None:
         return None
-    names = ("reflink", "hard_links", "layout", "parallel", "partial")
-    return {name: getattr(options, name) for name in names}
+    return {**options_document(options), "partial": options.partial}
 
 
 def _with_nulls(figures: I64, is_known: Bool) -> list[list[Any]]:
@@ -100,8 +100,8 @@ def _with_nulls(figures: I64, is_known: Bool) -> list[list[Any]]:
 def fleet_plan_text(where: str, plan: FleetPlan, screen: Screen) -> str:
     """Write all parts."""
     n_nodes, n_images = count(len(plan.nodes), "node"), count(len(plan.images), "image")
-    n_classes = f", {count(len(plan.classes), 'class')}".replace("classs", "classes")
-    head = f"Pulls of {n_images}, each by itself, on {n_nodes}{n_classes}\nof {printable(where)}"
+    n_classes = f"{len(plan.classes):,} class{'es' * (len(plan.classes) != 1)}"
+    head = f"Pulls of {n_images}, each by itself, on {n_nodes}, {n_classes}\nof {printable(where)}"
     if not plan.nodes:
         return f"{head}\n\nThe fleet has no nodes."
     names = short_labels([image.removesuffix(":latest") for image in plan.images])
@@ -209,7 +209,7 @@ def _summary(plan: FleetPlan, names: list[str]) -> Iterator[str]:
     least, most = (sum(plan.fetch_bounds[plan.is_planned][:, end].tolist()) for end in (0, 1))
     if least != most:
         text = f"{human_bytes(least)} to {human_bytes(most)} of data"
-        yield f"By timing:       {text}, or as unread layers hold more."
+        yield f"Bounds:          {text}: by timing, and by unknown content."
     n_lost = int((~plan.is_planned).sum())
     if n_lost:
         yield f"Not planned:     {n_lost:,} of {plan.is_planned.size:,} pulls; they are in no sum."
