@@ -52,7 +52,7 @@ class Shell:
         return document
 
     def add(self, root: Path, name: str, *more: str, code: int = 0) -> tuple[str, str]:
-        words = ["--store", str(root), "--name", name, *more]
+        words = ["--store", str(root), f"--name={name}", *more]
         return self.run("fleet", "add", self.fleet, *words, code=code)
 
 
@@ -236,6 +236,13 @@ def test_a_layer_that_a_node_has_twice_counts_twice_and_is_one_distinct_layer(
     assert document["nodes"][0]["layer_bytes"] == document["layer_bytes"] == 2 * n_bytes
     assert document["nodes"][0]["shared_bytes"] == 0
     assert (document["distinct_layers"], document["distinct_bytes"]) == (1, n_bytes)
+
+
+def test_a_name_that_no_node_can_have_is_wrong_usage(shell: Shell, tmp_path: Path) -> None:
+    for name in ("two words", "../up", "", "-"):
+        _, err = shell.add(golden("dir"), name, code=2)
+        assert f"--name: node {name!r}: wanted letters" in err
+    assert not Path(shell.fleet).exists()
 
 
 def test_an_empty_fleet_has_a_list_too(shell: Shell) -> None:

@@ -6,8 +6,8 @@ older one changes nothing. `vecache VERB --store FLEET#NODE` gives the figures o
 
 Several processes may add to one folder at the same time, also on a shared disk.
 
-Exit code: 0 all was added, 3 a snapshot was not; or, unless --incomplete-ok, some of a store could
-not be read when its snapshot was made.
+Exit code: 0 all was added, 2 wrong usage, 3 a snapshot was not added; or, unless --incomplete-ok,
+some of a store could not be read when its snapshot was made.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from vecache.cli.options import (
     note,
     warn_of_unread_records,
 )
-from vecache.errors import VecacheError
+from vecache.errors import StoreError, VecacheError
 from vecache.report.terminal import Progress, count, human_bytes
 from vecache.text import printable
 
@@ -52,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb, print its result, and return the exit code."""
+    from vecache.store.fleet import check_node_name
     from vecache.store.sweep_fleet import sweep
 
     sources = len(args.snapshot) + (args.store is not None)
@@ -59,6 +60,11 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("name a SNAPSHOT that `vecache snapshot -o FILE` wrote, or --store PATH")
     if args.name is not None and sources > 1:
         raise UsageError(f"--name names one node, found {sources} to add")
+    if args.name is not None:
+        try:
+            check_node_name(args.name)
+        except StoreError as error:
+            raise UsageError(f"--name: {error}") from None
     code, leaves_objects = 0, False
     for source in [*args.snapshot, *filter(None, [args.store])]:
         try:
