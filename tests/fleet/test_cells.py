@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.plan.sparse import open_sparse
-from tests.plan.strategies import OPTIONS, StoredLayer, make_record, stored_layers, tocs
+from tests.plan.strategies import CONTENTS, OPTIONS, StoredLayer, make_record, stored_layers, tocs
 from vecache.cache.reader import CacheFile
 from vecache.errors import VecacheError
 from vecache.fleet import cells as cells_module
@@ -18,6 +19,7 @@ from vecache.fleet.cells import FIGURES, ImageCells, plan_cells
 from vecache.fleet.classes import ClassLayers, LoadedClasses
 from vecache.index.layers_cache import LayersCache
 from vecache.index.load import CachedLayer, CacheSource, ExcludedLayer
+from vecache.plan.options import PlanOptions
 from vecache.plan.presence import layer_id
 from vecache.plan.pull import Planner
 from vecache.store.blob_info import BlobInfo
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
 
     from vecache.image.model import Image
     from vecache.plan.image_plan import ImagePlan
-    from vecache.plan.options import PlanOptions
     from vecache.store.records import LayerRecord
 
 IMAGE_OPTIONS = st.builds(
@@ -164,3 +165,18 @@ def test_each_cell_is_the_plan_of_the_node_by_itself(data: st.DataObject) -> Non
 def test_images_of_several_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cells_module, "DIGESTS_PER_PASS", 1)
     test_each_cell_is_the_plan_of_the_node_by_itself()
+
+
+def test_bounds_are_those_of_each_class_where_only_one_has_an_unread_layer() -> None:
+    entry = {"type": "reg", "name": "a", "size": 9, "digest": CONTENTS[0], "endOffset": 9}
+    toc = json.dumps({"version": 1, "entries": [entry]}).encode()
+    image = open_sparse((toc, 100))
+    chosen: dict[str, Any] = {"order": [], "others": [make_record(7)], "options": PlanOptions()}
+    chosen["blob_info"] = BlobInfo()
+    classes = tuple(
+        make_class({**chosen, "is_unread": is_unread}, [], ()) for is_unread in (False, True, False)
+    )
+    loaded = LoadedClasses(classes, ())
+    (cells,) = plan_cells([image], loaded)
+    check([cells], [image], loaded)
+    assert cells.figures[:, FIGURES.index("missing_least")].tolist() == [9, 0, 9]
