@@ -35,9 +35,7 @@ BLOB_INFO = "var/lib/containers/cache"
 class Chroot:
     root: Path
 
-    def run(
-        self, *command: str, check: bool = True, **environ: str
-    ) -> subprocess.CompletedProcess[str]:
+    def run(self, *command: str, check: bool = True, **environ: str) -> Done:
         """Run a command in the chroot; an error has the end of its output."""
         done = subprocess.run(
             ["chroot", str(self.root), *command],
@@ -81,7 +79,9 @@ class Chroot:
         if compression is None:
             options, name = ["--preserve-digests"], layout.name
         else:
-            options, name = ["--dest-compress-format", compression], compression.replace(":", "-")
+            # Forced: else Skopeo takes a blob that the registry has, in another compression.
+            options = ["--dest-compress-format", compression, "--dest-force-compress-format"]
+            name = compression.replace(":", "-")
         target = f"docker://{address}/{name}:{tag}"
         self.run("skopeo", "copy", "-q", "--dest-tls-verify=false", *options, source, target)
 

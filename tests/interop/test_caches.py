@@ -59,7 +59,7 @@ def test_podman_reuses_from_caches_of_vecache_and_does_not_rewrite_them(
     }
     assert sorted(cached_layers(store.root)) == sorted(written)
     wrong = [each for image in _NEXT for each in compare(store, registry, image, tally)]
-    assert wrong == []
+    assert not wrong, "\n".join(wrong)
     after = store.cache_files()
     assert {layer: after.get(layer) for layer in written} == written
     assert len(after) > len(written)

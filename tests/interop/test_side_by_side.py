@@ -52,7 +52,7 @@ def test_podman_pulls_and_removes_beside_loads_and_writes(
             stop.set()
         podman.result()
     wrong = [each for image in _IMAGES for each in compare(store, registry, image, tally)]
-    assert wrong == []
+    assert not wrong, "\n".join(wrong)
     store.podman("system", "check", "--quick")
     LayersCache.load(open_store(), build="store")
     assert diagnose(open_store(), tmp_path / "cache").wrong == []
