@@ -45,7 +45,7 @@ def chroot() -> Iterator[Chroot]:
     if os.geteuid() != 0:
         pytest.skip("only root can run Podman in a chroot")
     root = Path(os.environ[FOLDER]).resolve()
-    if not (root / "usr/bin/podman").exists():
+    if not (root / "interop.lock").exists():  # refuses a folder that holds anything else
         subprocess.run([Path(__file__).with_name("make_chroot.sh"), root], check=True)
     with (root / "interop.lock").open("w") as lock, mounted(root) as found:
         try:
