@@ -91,6 +91,8 @@ def test_tables_and_pictures(
     assert "Pulls of 2 images, each by itself, on 6 nodes, 4 classes" in text
     assert "copy1, copy2, node0 " in text
     assert "Dearest image:" in text
+    all_nodes = text[text.index("All nodes together") :]
+    assert max(map(len, all_nodes.splitlines())) <= 80
     assert main([*words, "-o", str(tmp_path / "plan.parquet")]) == 0
     rows = pyarrow.parquet.read_table(tmp_path / "plan.parquet").to_pylist()
     found = plan_json(capsys, *words)

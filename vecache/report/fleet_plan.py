@@ -151,7 +151,7 @@ _IMAGE_COLUMNS = (
     Column("FETCH", "right"),
     Column("REQUESTS", "right"),
     Column("LEAST", "right"),
-    Column("CHEAPEST NODE", truncate="end"),
+    Column("CHEAPEST", truncate="end"),
     Column("MOST", "right"),
     Column("REFLINKS SAVE", "right"),
 )
@@ -177,9 +177,12 @@ def _image_table(plan: FleetPlan, names: list[str], screen: Screen) -> str:
     if len(rows) > 1:
         sums = (sum(missing), sum(wire), sum(requests))
         rows.append(("in all", None, *_sums(*sums), None, None, None, human_bytes(sum(saved))))
+    columns = _IMAGE_COLUMNS
+    if is_planned.all():  # then NODES says nothing, and 80 characters are few
+        columns, rows = (*columns[:1], *columns[2:]), [(*row[:1], *row[2:]) for row in rows]
     title = screen.paint("All nodes together", "bold")
     text = f"{title}; LEAST and MOST for one node, FETCH with TOCs:"
-    return f"{text}\n{render_table(_IMAGE_COLUMNS, rows, screen)}"
+    return f"{text}\n{render_table(columns, rows, screen)}"
 
 
 def _sums(missing: int, wire: int, requests: int) -> tuple[Cell, Cell, Cell]:
@@ -202,10 +205,8 @@ def _summary(plan: FleetPlan, names: list[str]) -> Iterator[str]:
     saved = sum(_saved_by_reflinks(plan))
     missing = sum(plan.image_sums("missing_bytes"))
     if saved > 0:
-        yield (
-            f"With reflinks:   {human_bytes(saved)} of {human_bytes(missing)} less would be "
-            "missing, if all nodes had them (xfs, btrfs)."
-        )
+        less = f"{human_bytes(saved)} of {human_bytes(missing)} less"
+        yield f"With reflinks:   {less} would be missing (xfs, btrfs)."
     least, most = (sum(plan.fetch_bounds[plan.is_planned][:, end].tolist()) for end in (0, 1))
     if least != most:
         text = f"{human_bytes(least)} to {human_bytes(most)} of data"
