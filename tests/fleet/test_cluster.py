@@ -82,6 +82,18 @@ def test_what_all_tasks_need_is_passed_first(run: Run) -> None:
     assert list(run(tasks.add, [], shared=shared)) == []
 
 
+def test_tasks_may_depend_on_the_number_of_workers(run: Run) -> None:
+    asked: list[int] = []
+
+    def cut(n_workers: int) -> list[int]:
+        asked.append(n_workers)
+        return [10] * n_workers
+
+    found = list(run(tasks.add, cut, shared=np.ones(1)))
+    assert found == [11] * asked[0]
+    assert len(asked) == 1
+
+
 def test_an_error_of_ours_is_raised_as_it_was(run: Run) -> None:
     results = run(tasks.fail, range(9))
     assert [next(results) for _ in range(3)] == [0, 1, 2]

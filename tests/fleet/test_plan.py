@@ -13,7 +13,7 @@ from tests.layouts import SparseLayer, write_layout
 from tests.recorded import RecordedPulls
 from tests.stores import copy_store, edit_layers
 from vecache.fleet import cells
-from vecache.fleet.plan import plan_fleet
+from vecache.fleet.plan import cut_work, plan_fleet
 from vecache.image.model import Image, ImageLayer
 from vecache.image.open import open_image
 from vecache.index.layers_cache import LayersCache
@@ -154,6 +154,19 @@ def toc_of(number: int) -> bytes:
     digest = "sha256:" + f"{number:064x}"
     entry = {"type": "reg", "name": "a", "size": 9, "digest": digest, "endOffset": 9}
     return json.dumps({"version": 1, "entries": [entry]}).encode()
+
+
+@pytest.mark.parametrize("n_classes", [0, 1, 5, 513, 5000])
+@pytest.mark.parametrize("n_images", [0, 1, 3, 4, 5, 20])
+@pytest.mark.parametrize("n_workers", [1, 2, 16])
+def test_work_is_cut_for_all_workers(n_classes: int, n_images: int, n_workers: int) -> None:
+    class_blocks, image_blocks = cut_work(n_classes, n_images, n_workers)
+    for blocks, n_rows, most in ((class_blocks, n_classes, 512), (image_blocks, n_images, 4)):
+        rows = [row for block in blocks for row in range(n_rows)[block]]
+        assert rows == list(range(n_rows))
+        sizes = [block.stop - block.start for block in blocks]
+        assert max(sizes) <= min(most, min(sizes) + 1)
+    assert len(class_blocks) * len(image_blocks) >= min(n_workers, n_classes * n_images)
 
 
 def test_stores_cannot_be_read_by_other_processes(tmp_path: Path) -> None:

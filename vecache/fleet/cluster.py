@@ -23,7 +23,9 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
-    from typing import Self
+    from typing import Self, TypeAlias
+
+    _Tasks: TypeAlias = Iterable[Any] | Callable[[int], Iterable[Any]]
 
 __all__ = ["TASKS_PER_WORKER", "check_scheduler", "run_tasks"]
 
@@ -37,7 +39,7 @@ _Result = TypeVar("_Result")
 
 def run_tasks(
     function: Callable[..., _Result],
-    tasks: Iterable[Any],
+    tasks: _Tasks,
     *,
     shared: Any = None,
     scheduler: str | None = None,
@@ -51,8 +53,9 @@ def run_tasks(
     function : callable
         Called as `function(task)`, or `function(shared, task)` where `shared` is given. For other
         processes it has to be a function of a module, with arguments and results that pickle.
-    tasks : iterable
-        Taken one by one, as there is room for them.
+    tasks : iterable, or callable
+        Taken one by one, as there is room for them. A callable is given the number of workers, and
+        returns the tasks.
     shared : object, optional
         What all tasks need; sent once to each worker.
     scheduler : str, optional
@@ -137,9 +140,9 @@ class _Workers(Protocol):
 
 
 def _one_by_one(
-    call: _Call, shared: Any, tasks: Iterable[Any], progress: Callable[[], object] | None
+    call: _Call, shared: Any, tasks: _Tasks, progress: Callable[[], object] | None
 ) -> Generator[Any, None, None]:
-    for task in tasks:
+    for task in _for_workers(tasks, 1):
         result = call(shared, task)
         if progress is not None:
             progress()
@@ -147,7 +150,7 @@ def _one_by_one(
 
 
 def _in_order(
-    workers: _Workers, tasks: Iterable[Any], progress: Callable[[], object] | None
+    workers: _Workers, tasks: _Tasks, progress: Callable[[], object] | None
 ) -> Generator[Any, None, None]:
     pending: deque[Any] = deque()
 
@@ -158,9 +161,13 @@ def _in_order(
         return result
 
     with workers:
-        for task in tasks:
+        for task in _for_workers(tasks, workers.count()):
             pending.append(workers.submit(task))
             while len(pending) >= TASKS_PER_WORKER * workers.count():
                 yield oldest()
         while pending:
             yield oldest()
+
+
+def _for_workers(tasks: _Tasks, n_workers: int) -> Iterable[Any]:
+    return tasks(n_workers) if callable(tasks) else tasks

@@ -15,7 +15,8 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+from itertools import pairwise, product
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -169,14 +170,37 @@ def plan_on_nodes(
     planned = [number for number, each in enumerate(classes) if each.options is not None]
     table = _Table(names, classes, tuple(image.reference for image in images))
     work = _Work(opened, choices, open_options, BuildCache.of_user(os.environ).folder)
-    starts = range(0, max(len(planned), 1), _CLASSES_PER_TASK)
-    for low in starts:
-        block = planned[low : low + _CLASSES_PER_TASK]
-        nodes = tuple(names[classes[number].nodes[0]] for number in block)
-        taken = images if low == starts[-1] else deque(images)
-        for image_no, cells, summaries in work.cells(taken, nodes, run):
-            table.add(block, image_no, cells, summaries)
+    first_nodes = [names[classes[number].nodes[0]] for number in planned]
+    cells = work.cells_here if run.is_here else work.cells_of_tasks
+    for rows, image_no, found, summaries in cells(first_nodes, images, run):
+        table.add(planned[rows], image_no, found, summaries)
     return table.plan(), table.failures
+
+
+def cut_work(n_classes: int, n_images: int, n_workers: int) -> tuple[list[slice], list[slice]]:
+    """Cut classes and images into blocks of even size; each pair of blocks is a task.
+
+    There are tasks for all workers, where that is possible: of fewer images first, because each
+    task reads all layers of its classes.
+
+    Examples
+    --------
+    >>> [len(blocks) for blocks in cut_work(n_classes=500, n_images=20, n_workers=2)]
+    [1, 5]
+    >>> [len(blocks) for blocks in cut_work(n_classes=500, n_images=3, n_workers=8)]
+    [3, 3]
+    """
+    n_class_blocks = max(-(-n_classes // _CLASSES_PER_TASK), 1)
+    n_image_blocks = max(-(-n_images // _IMAGES_PER_TASK), 1)
+    if n_class_blocks * n_image_blocks < n_workers:
+        n_image_blocks = max(min(n_images, -(-n_workers // n_class_blocks)), 1)
+        n_class_blocks = max(min(n_classes, -(-n_workers // n_image_blocks)), n_class_blocks)
+    return _even_slices(n_classes, n_class_blocks), _even_slices(n_images, n_image_blocks)
+
+
+def _even_slices(n_rows: int, n_blocks: int) -> list[slice]:
+    edges = [n_rows * number // n_blocks for number in range(n_blocks + 1)]
+    return [slice(*pair) for pair in pairwise(edges)]
 
 
 class _Table:
@@ -248,37 +272,51 @@ class _Table:
         )
 
 
+_Cells: TypeAlias = "tuple[slice, int, ImageCells, list[ClassSummary]]"
+"""A block of classes, the index of an image, its cells there, and what the classes have."""
+
+
 class _Work(NamedTuple):
-    """Plans images on some classes of nodes, here or elsewhere."""
+    """Plans images on classes of nodes, here or elsewhere."""
 
     nodes: Nodes
     choices: PullChoices
     open_options: OpenOptions
     build_cache: Path
 
-    def cells(
-        self, images: deque[Image], nodes: tuple[str, ...], run: Run
-    ) -> Iterator[tuple[int, ImageCells, list[ClassSummary]]]:
-        """Take the images; yield the index of each, its cells, and what the classes have."""
-        if run.is_here:
-            loaded = load_classes(self.nodes, nodes, self.choices, self.build_cache)
-            summary = _summarize(loaded)
-            taken = (images.popleft() for _ in range(len(images)))
-            for number, cells in enumerate(plan_cells(taken, loaded, run.progress)):
-                yield number, cells, summary
-            return
+    def cells_here(self, nodes: Sequence[str], images: deque[Image], run: Run) -> Iterator[_Cells]:
+        """Take the images; yield the cells of each on each block of classes."""
+        blocks, _ = cut_work(len(nodes), len(images), 1)
+        for rows in blocks:
+            loaded = load_classes(self.nodes, nodes[rows], self.choices, self.build_cache)
+            summaries = _summarize(loaded)
+            left = images if rows is blocks[-1] else deque(images)
+            taken = (left.popleft() for _ in range(len(left)))
+            for image_no, cells in enumerate(plan_cells(taken, loaded, run.progress)):
+                yield rows, image_no, cells, summaries
+
+    def cells_of_tasks(
+        self, nodes: Sequence[str], images: Sequence[Image], run: Run
+    ) -> Iterator[_Cells]:
+        """Yield the cells of each image on each block of classes, from other processes."""
         if not isinstance(self.nodes, Fleet):
             raise TypeError("fleet: found stores, wanted a fleet folder: other processes open it")
         job = Job(self.nodes.path, self.choices, self.open_options, self.build_cache)
-        names = tuple(image.reference for image in images)
-        starts = range(0, len(names), _IMAGES_PER_TASK)
-        tasks = (Task(names[low : low + _IMAGES_PER_TASK], nodes) for low in starts)
+        references = tuple(image.reference for image in images)
+        parts: list[tuple[slice, slice]] = []
+
+        def tasks(n_workers: int) -> Iterator[Task]:
+            class_blocks, image_blocks = cut_work(len(nodes), len(references), n_workers)
+            parts.extend(product(class_blocks, image_blocks))
+            return (Task(references[part], tuple(nodes[rows])) for rows, part in parts)
+
         results = run_tasks(
             plan_task, tasks, shared=job, scheduler=run.scheduler, processes=run.processes
         )
-        for low, (found, summary) in zip(starts, results, strict=True):
-            for number, cells in enumerate(found, low):
-                yield number, cells, summary
+        for number, (found, summaries) in enumerate(results):
+            rows, part = parts[number]
+            for image_no, cells in enumerate(found, part.start):
+                yield rows, image_no, cells, summaries
                 if run.progress is not None:
                     run.progress()
 

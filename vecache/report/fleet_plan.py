@@ -177,7 +177,7 @@ def _image_table(plan: FleetPlan, names: list[str], screen: Screen) -> str:
     if len(rows) > 1:
         sums = (sum(missing), sum(wire), sum(requests))
         rows.append(("in all", None, *_sums(*sums), None, None, None, human_bytes(sum(saved))))
-    columns = _IMAGE_COLUMNS
+    columns: tuple[Column, ...] = _IMAGE_COLUMNS
     if is_planned.all():  # then NODES says nothing, and 80 characters are few
         columns, rows = (*columns[:1], *columns[2:]), [(*row[:1], *row[2:]) for row in rows]
     title = screen.paint("All nodes together", "bold")
