@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,7 +23,7 @@ from tests.fleet.dask import DaskCluster
 from tests.golden import GOLDEN_SMALL, STORES
 from vecache import errors
 from vecache.cli.options import add_tasks
-from vecache.errors import LocationError, WorkerError
+from vecache.errors import ImageError, LocationError, WorkerError
 from vecache.fleet.cluster import TASKS_PER_WORKER, run_tasks
 from vecache.fleet.overlap import overlap_fleet
 from vecache.fleet.plan import plan_fleet
@@ -225,6 +227,24 @@ def test_images_are_planned_as_here_even_while_a_worker_is_killed(
     found = plan_fleet(images * n_times, fleet, **run)
     assert found.figures.tolist() == np.tile(wanted.figures, (1, n_times, 1)).tolist()
     assert (found.classes, found.unread) == (wanted.classes, wanted.unread)
+
+
+def test_an_image_that_is_another_one_elsewhere_is_refused(tmp_path: Path) -> None:
+    fleet = golden_fleet(tmp_path)
+    layout = tmp_path / "oci"
+    shutil.copytree(GOLDEN_SMALL / "oci", layout)
+    image = open_image(f"oci:{layout}:app1")
+    index = json.loads((layout / "index.json").read_text())
+    tag = "org.opencontainers.image.ref.name"
+    others = {"app1": "app2", "app2": "app1"}
+    for each in index["manifests"]:
+        name = each["annotations"][tag]
+        each["annotations"][tag] = others.get(name, name)
+    (layout / "index.json").chmod(0o644)
+    (layout / "index.json").write_text(json.dumps(index))
+    with pytest.raises(ImageError, match=f"where a task runs, wanted {image.digest}"):
+        plan_fleet([image, image], fleet, processes=2)
+    assert plan_fleet([image], fleet).is_planned.all()  # here it is the one that was opened
 
 
 def golden_fleet(folder: Path) -> Path:

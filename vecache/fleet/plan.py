@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 import numpy as np
 
 from vecache.arrays import frozen
+from vecache.errors import ImageError
 from vecache.fleet.cells import FIGURES, plan_cells
 from vecache.fleet.classes import PullChoices, group_nodes, load_classes
 from vecache.fleet.cluster import run_tasks
@@ -78,7 +79,8 @@ def plan_fleet(
     scheduler : str, optional
         Address of a Dask scheduler, `tcp://HOST:PORT`, whose workers see the same files.
     processes : int, optional
-        Number of local processes; by default all is done in this one.
+        Number of local processes; by default all is done in this one. Other processes open each
+        image again by its reference, which must give the same manifest there.
     progress : callable, optional
         Called after each task: some images on some classes of nodes.
 
@@ -140,9 +142,9 @@ class Job(NamedTuple):
 
 
 class Task(NamedTuple):
-    """Some images on some classes, each by its first node."""
+    """Some images, with the digests of their manifests, on some classes, each by a node."""
 
-    images: tuple[str, ...]
+    images: tuple[tuple[str, str], ...]
     nodes: tuple[str, ...]
 
 
@@ -302,13 +304,13 @@ class _Work(NamedTuple):
         if not isinstance(self.nodes, Fleet):
             raise TypeError("fleet: found stores, wanted a fleet folder: other processes open it")
         job = Job(self.nodes.path, self.choices, self.open_options, self.build_cache)
-        references = tuple(image.reference for image in images)
+        named = tuple((image.reference, image.digest) for image in images)
         parts: list[tuple[slice, slice]] = []
 
         def tasks(n_workers: int) -> Iterator[Task]:
-            class_blocks, image_blocks = cut_work(len(nodes), len(references), n_workers)
+            class_blocks, image_blocks = cut_work(len(nodes), len(named), n_workers)
             parts.extend(product(class_blocks, image_blocks))
-            return (Task(references[part], tuple(nodes[rows])) for rows, part in parts)
+            return (Task(named[part], tuple(nodes[rows])) for rows, part in parts)
 
         results = run_tasks(
             plan_task, tasks, shared=job, scheduler=run.scheduler, processes=run.processes
@@ -324,9 +326,20 @@ class _Work(NamedTuple):
 def plan_task(job: Job, task: Task) -> tuple[list[ImageCells], list[ClassSummary]]:
     """Plan some images on some classes: the task, which other processes run."""
     loaded = load_classes(open_fleet(job.fleet), task.nodes, job.choices, job.build_cache)
-    opening = job.open_options._asdict()
-    images = (open_image(reference, **opening) for reference in task.images)
+    images = (_open_again(*named, job.open_options) for named in task.images)
     return list(plan_cells(images, loaded)), _summarize(loaded)
+
+
+def _open_again(reference: str, digest: str, options: OpenOptions) -> Image:
+    """Open an image in another process; an error where its name stands for another one there."""
+    image = open_image(reference, **options._asdict())
+    if image.digest != digest:
+        raise ImageError(
+            f"{reference}: found the manifest {image.digest} where a task runs, wanted {digest}: "
+            "the image was changed meanwhile, or it is another one on that machine or with other "
+            "options; name it by a digest or a shared folder, or plan in this process"
+        )
+    return image
 
 
 def _summarize(loaded: LoadedClasses) -> list[ClassSummary]:
