@@ -206,7 +206,8 @@ def _import_distributed() -> ModuleType:
     try:
         import dask  # noqa: PLC0415
 
-        quiet = {"distributed": "critical", "distributed.client": "critical"}
+        names = ("distributed", "distributed.client", "tornado.application")
+        quiet = dict.fromkeys(names, "critical")  # the last one fails when a call is interrupted
         with dask.config.set({"logging": quiet}):
             import distributed  # noqa: PLC0415
     except ImportError as error:
