@@ -14,7 +14,7 @@ import pytest
 from tests.golden import GOLDEN_SMALL
 from tests.recorded import RecordedPulls
 from vecache.cli.main import main
-from vecache.cli.options import parse_size
+from vecache.cli.values import parse_size
 
 if TYPE_CHECKING:
     from pathlib import Path

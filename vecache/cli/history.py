@@ -28,10 +28,10 @@ from vecache.cli.options import (
     add_images,
     add_output,
     note,
-    parse_count_from_one,
     show,
     sort_out_images,
 )
+from vecache.cli.values import parse_count_from_one
 from vecache.report.output import PICTURE_ENDINGS, TABLE_ENDINGS, Report
 from vecache.report.terminal import Progress, count
 from vecache.text import printable

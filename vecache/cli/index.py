@@ -20,10 +20,10 @@ from vecache.cli.options import (
     add_output,
     add_store,
     load_layers,
-    parse_size,
     show,
     warn_of_unread,
 )
+from vecache.cli.values import parse_size
 from vecache.report.output import Report
 from vecache.report.terminal import Column, count, human_bytes, render_table
 from vecache.text import printable

@@ -7,18 +7,24 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vecache.cli.values import (
+    check_platform,
+    parse_bool,
+    parse_count_from_one,
+    parse_scheduler,
+    path_ending_in,
+)
 from vecache.errors import VecacheError
 from vecache.report.output import PICTURE_ENDINGS, TABLE_ENDINGS, json_text, write_report
 from vecache.report.terminal import Progress, Screen
 from vecache.text import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from vecache.index.layers_cache import LayersCache
     from vecache.index.load import ExcludedLayer
@@ -45,9 +51,6 @@ __all__ = [
     "load_layers",
     "note",
     "open_named_store",
-    "parse_count",
-    "parse_count_from_one",
-    "parse_size",
     "pull_options",
     "pull_sharing",
     "read_input",
@@ -67,10 +70,6 @@ _DATASET_HELP = (
     "of TOCs; "
     "default: this machine's store, as storage.conf says"
 )
-
-
-_SIZE = re.compile(r"([0-9]+)(?:\.([0-9]+))? ?([kmgtp]i?b|b)?", re.ASCII | re.IGNORECASE)
-_MAX_SIZE_LENGTH = 30
 
 
 class UsageError(Exception):
@@ -139,7 +138,7 @@ def add_output(parser: argparse.ArgumentParser, endings: Sequence[str] = TABLE_E
         "-o",
         "--output",
         metavar="FILE",
-        type=_path_ending_in(endings),
+        type=path_ending_in(endings),
         help=f"write a file; its ending chooses the format: {' '.join(endings)}",
     )
 
@@ -157,14 +156,14 @@ def add_images(parser: argparse.ArgumentParser) -> None:
     where.add_argument(
         "--platform",
         metavar="OS/ARCH",
-        type=_check_platform,
+        type=check_platform,
         help="what images must be for; default: this machine's, from a list of images",
     )
     where.add_argument("--authfile", metavar="FILE", help="credentials for registries")
     where.add_argument(
         "--tls-verify",
         metavar="true|false",
-        type=_parse_bool,
+        type=parse_bool,
         default=True,
         help="verify the registry's certificate; false also allows plain http",
     )
@@ -217,7 +216,7 @@ def add_tasks(parser: argparse.ArgumentParser) -> None:
     either.add_argument(
         "--scheduler",
         metavar="tcp://HOST:PORT",
-        type=_scheduler,
+        type=parse_scheduler,
         help="by the workers of this Dask scheduler, which is trusted: it can run any code here; "
         "they need this version of vecache, and the same paths",
     )
@@ -405,78 +404,6 @@ def warn_of_unread_records(
 def note(text: str) -> None:
     """Say on stderr what a reader of the result should know."""
     print(f"vecache: note: {text}", file=sys.stderr)
-
-
-def _path_ending_in(endings: Sequence[str]) -> Callable[[str], str]:
-    def path(text: str) -> str:
-        if os.path.splitext(text)[1].lower() not in endings:
-            raise argparse.ArgumentTypeError(
-                f"the ending of the file name chooses the format; wanted {' '.join(endings)}"
-            )
-        return text
-
-    return path
-
-
-def _scheduler(text: str) -> str:
-    from vecache.fleet.cluster import check_scheduler
-
-    try:
-        return check_scheduler(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-
-
-def parse_count_from_one(text: str) -> int:
-    """Read a whole number from 1."""
-    if not (number := parse_count(text)):
-        raise argparse.ArgumentTypeError("found 0, wanted a number from 1")
-    return number
-
-
-def parse_count(text: str) -> int:
-    """Read a whole number."""
-    if not (text.isascii() and text.isdecimal() and len(text) < 19):
-        raise argparse.ArgumentTypeError(f"found {text[:40]!r}, wanted a whole number")
-    return int(text)
-
-
-def parse_size(text: str) -> int:
-    """Read a number of bytes: `1500000`, `200MB` (decimal), `1.5GiB` (binary).
-
-    The number is exact: a fraction of a byte is refused, not rounded.
-    """
-    match = _SIZE.fullmatch(text)
-    if match is None or len(text) > _MAX_SIZE_LENGTH:
-        raise argparse.ArgumentTypeError(
-            f"found {text[:40]!r}, wanted bytes, such as 1500000, 200MB or 1.5GiB"
-        )
-    whole, fraction, unit = match[1], match[2] or "", (match[3] or "B").lower()
-    base, power = (1024 if "i" in unit else 1000), "bkmgtp".index(unit[0])
-    factor: int = base**power
-    divisor: int = 10 ** len(fraction)
-    n_bytes, rest = divmod(int(whole + fraction) * factor, divisor)
-    if rest:
-        raise argparse.ArgumentTypeError(f"found {text!r}, which is not a whole number of bytes")
-    return n_bytes
-
-
-def _parse_bool(text: str) -> bool:
-    """Read the value of `--tls-verify`, as Podman takes it."""
-    words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-    if text.lower() not in words:
-        raise argparse.ArgumentTypeError(f"found {text!r}, wanted true or false")
-    return words[text.lower()]
-
-
-def _check_platform(text: str) -> str:
-    from vecache.image.manifest import parse_platform
-
-    try:
-        parse_platform(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-    return text
 
 
 def _is_image(word: str) -> bool:

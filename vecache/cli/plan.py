@@ -29,14 +29,12 @@ from vecache.cli.options import (
     add_pull,
     is_picture,
     load_layers,
-    parse_count,
-    parse_count_from_one,
-    parse_size,
     pull_options,
     show,
     sort_out_images,
     warn_of_unread,
 )
+from vecache.cli.values import parse_count, parse_count_from_one, parse_size
 from vecache.report.output import PICTURE_ENDINGS, TABLE_ENDINGS
 
 if TYPE_CHECKING:

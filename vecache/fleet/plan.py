@@ -68,7 +68,8 @@ def plan_fleet(
     fleet : Fleet, mapping of str to Store, or path
         The nodes: from `open_fleet`, or its folder; or stores by name.
     reflink : bool or "auto", optional
-        Whether the nodes' file systems can reflink; "auto" tests those of this machine.
+        Whether the nodes' file systems can reflink; "auto" is what each snapshot says, and tests
+        the file system of a store of this machine.
     hard_links : bool, optional
         Whether files are reused by hard link.
     layout : {"dir", "flat"}, optional
