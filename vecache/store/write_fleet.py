@@ -295,13 +295,20 @@ def _build_caches(snapshot: Snapshot, roots: list[dict[str, Any]], objects: _Obj
                 continue
             paths = {key: object_path(objects.fleet, name) for key, name in items.items()}
             layer = LayerRecord(layer_id, items=paths)
-            with contextlib.suppress(VecacheError):  # loading the layer finds the same, and says so
+            try:
                 layout = layer_layout(layer)
                 name = built_name(items[TOC_KEY], layout)
-                if not objects.has(name):
-                    toc_data = read_big_data(layer, TOC_KEY) or b""
-                    objects.write(name, build_cache(toc_data, layout))
-                items[CACHE_KEY] = name
+                is_there = objects.has(name)
+                packed = b"" if is_there else build_cache(_read_toc(layer), layout)
+            except VecacheError:
+                continue  # loading the layer finds the same, and says so
+            if not is_there:  # a write that fails is no fault of the layer
+                objects.write(name, packed)
+            items[CACHE_KEY] = name
+
+
+def _read_toc(layer: LayerRecord) -> bytes:
+    return read_big_data(layer, TOC_KEY) or b""
 
 
 def _json(node: dict[str, Any], path: Path) -> bytes:
