@@ -88,7 +88,7 @@ def _run_guided(options: argparse.Namespace, folder: Path) -> int:
         from tests.fuzz.bar import Bar
         from tests.fuzz.targets import make_targets
 
-    from tests.fuzz.mutate import MAX_BYTES
+    from tests.fuzz.mutate import MAX_BYTES, mutate_json
 
     bar = Bar(make_targets(folder / "files")[options.target])
     bar.run_seeds()
@@ -108,11 +108,20 @@ def _run_guided(options: argparse.Namespace, folder: Path) -> int:
             _report(bar, "atheris", time.monotonic() - start)
             _leave(folder, 1)
 
+    def change(data: bytes, max_bytes: int, seed: int) -> bytes:
+        numbers = random.Random(seed)
+        changed = mutate_json(numbers, data) if numbers.randrange(2) else None
+        if changed is None or len(changed) > max_bytes:
+            return bytes(atheris.Mutate(data, max_bytes))
+        return changed
+
     longest = max(MAX_BYTES, *map(len, bar.target.seeds))
     flags = [f"-max_len={longest}", f"-seed={options.seed + 1}", "-rss_limit_mb=0", "-verbosity=0"]
     options.crashers.mkdir(parents=True, exist_ok=True)
     prefix = f"-artifact_prefix={options.crashers}/{options.target}-"
-    atheris.Setup([sys.argv[0], *flags, "-timeout=120", prefix, str(corpus)], run)
+    atheris.Setup(
+        [sys.argv[0], *flags, "-timeout=120", prefix, str(corpus)], run, custom_mutator=change
+    )
     atheris.Fuzz()
     return 0
 

@@ -18,6 +18,8 @@ from vecache.image.manifest import (
 from vecache.image.toc import MANIFEST_CHECKSUM, find_toc_digest, parse_position
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from vecache.image.manifest import Descriptor
 
 
@@ -33,13 +35,17 @@ def manifests() -> list[bytes]:
 
 def read_manifest(data: bytes) -> None:
     """Parse a document as a manifest and all that it says of TOCs, then as a config."""
-    refused: list[Exception] = []
     platform = parse_platform("linux/amd64")
-    steps = (
+    run_each(
         lambda: _read_image(parse_manifest(data, "", "here")),
         lambda: parse_config(data, 3, "here"),
         lambda: require_platform(data, platform, "here"),
     )
+
+
+def run_each(*steps: Callable[[], object]) -> None:
+    """Run all steps, whatever is refused; an error of ours only if each of them is."""
+    refused: list[Exception] = []
     for step in steps:
         try:
             step()

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import xxhash
 
+from tests.fuzz.documents import run_each
 from tests.image import samples
 from tests.index.disk_store import StoreOfLayers, check_answers
 from vecache.image.blob import FileBlob
@@ -102,8 +103,10 @@ class Records:
     def read(self, data: bytes) -> None:
         for path in self.paths:
             path.write_bytes(data)
-        list_layers(self.root, None, is_read_only=True, wait_seconds=1)
-        list_images(self.root, is_read_only=True, wait_seconds=1)
+        run_each(
+            lambda: list_layers(self.root, None, is_read_only=True, wait_seconds=1),
+            lambda: list_images(self.root, is_read_only=True, wait_seconds=1),
+        )
 
 
 class Snapshots:

@@ -1,8 +1,9 @@
-"""Change sound inputs at random: bits, numbers, runs, and pieces of other inputs."""
+"""Change inputs at random: bits, numbers, runs, pieces of other inputs, and values in JSON."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import random
@@ -15,13 +16,72 @@ _WORDS = (
     *(b",", b":", b"\\u0000", b"\\ud800", b"../", b"/", b"\0", b"\n", b"\xff", b"sha256:", b"="),
 )
 
+_VALUES: tuple[Any, ...] = (
+    *(None, True, False, 0, 1, -1, 0.5, 1e300, 2**31, 2**63 - 1, 2**63, -(2**63), 10**30),
+    *(
+        "",
+        "a",
+        "/",
+        "..",
+        "../a",
+        "\0",
+        "\ud800",
+        "\xe9",
+        "a" * 300,
+        "sha256:" + "0" * 64,
+        "1:2:3:1",
+    ),
+    *("2026-01-31T12:00:00Z", "0001-01-01T00:00:00+23:59", [], {}, [None], {"": ""}),
+)
+
 
 def mutate(random: random.Random, seeds: Sequence[bytes]) -> bytes:
     """Return one of the seeds with one to eight changes."""
-    data = bytearray(random.choice(seeds))
+    seed = random.choice(seeds)
+    if random.randrange(2) and (changed := mutate_json(random, seed)) is not None:
+        return changed
+    data = bytearray(seed)
     for _ in range(random.choice((1, 1, 1, 2, 4, 8))):
         _change(random, data, seeds)
     return bytes(data[: max(MAX_BYTES, *map(len, seeds))])
+
+
+def mutate_json(random: random.Random, data: bytes) -> bytes | None:
+    """Change one to three values of a JSON document, alone or after a line; None if it is none."""
+    head, end, body = data.partition(b"\n")
+    for before, text in ((b"", data), (head + end, body)):
+        try:
+            document = json.loads(text)
+        except (ValueError, RecursionError):
+            continue
+        for _ in range(random.choice((1, 1, 2, 3))):
+            _change_value(random, document)
+        return before + json.dumps(document).encode()
+    return None
+
+
+def _change_value(random: random.Random, document: Any) -> None:
+    slots: list[tuple[Any, Any]] = []
+    rest = [document]
+    while rest:
+        found = rest.pop()
+        if isinstance(found, dict | list):
+            keys = found if isinstance(found, dict) else range(len(found))
+            slots += [(found, key) for key in keys]
+            rest += found.values() if isinstance(found, dict) else found
+    if not slots:
+        return
+    container, key = random.choice(slots)
+    match random.randrange(4):
+        case 0:
+            del container[key]
+        case 1:
+            other, other_key = random.choice(slots)
+            container[key] = json.loads(json.dumps(other[other_key]))
+        case 2 if isinstance(container, list):
+            container.append(container[key])
+        case _:
+            container[key] = random.choice(_VALUES)
 
 
 def _change(random: random.Random, data: bytearray, seeds: Sequence[bytes]) -> None:
