@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import importlib
 import os
 import random
 import shutil
@@ -30,6 +31,11 @@ from vecache.store import blob_info
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+_IMPORTED: Final = (
+    *("pyarrow.csv", "pyarrow.ipc", "pyarrow.parquet", "vecache.cli.build", "vecache.cli.doctor"),
+    *("vecache.doctor.check", "vecache.doctor.mend", "vecache.fleet.contents"),
+    *("vecache.sharing.export", "vecache.report.output", "vecache.cli.fleet.overlap"),
+)
 _OLD_SECONDS: Final = 7200
 _TEMPORARY: Final = (".tmp-", ".vecache-")
 
@@ -169,7 +175,9 @@ def main(n_rounds: int, seed: int, only: str | None) -> int:
 
 
 def _own_environment(folder: Path) -> None:
-    """Keep away from the files of the user, as tests/conftest.py does."""
+    """Keep away from the files of the user, as tests/conftest.py does; import what takes long."""
+    for name in _IMPORTED:
+        importlib.import_module(name)
     os.environ.update(
         HOME=str(folder), CONTAINERS_CONF="/dev/null", CONTAINERS_STORAGE_CONF="/dev/null"
     )

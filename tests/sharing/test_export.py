@@ -17,6 +17,7 @@ from tests.image.samples import TOC
 from tests.sharing.build import contents_of
 from tests.stores import copy_store, toc_path
 from vecache.errors import DatasetError, TocError
+from vecache.sharing import export
 from vecache.sharing.dataset import open_dataset, part_path
 from vecache.sharing.export import _has_version, _write_part, export_dataset, tag_tables, write_tags
 from vecache.sharing.occurrences import TAG_SCHEMA, TAG_TYPES
@@ -140,11 +141,28 @@ def test_an_interrupted_rename_leaves_the_old_data_set(
             raise error
         return rename(path, to)
 
+    monkeypatch.setattr(export, "_exchange", lambda target, draft: False)
     monkeypatch.setattr(type(target), "rename", fail)
     with pytest.raises((KeyboardInterrupt, OSError)) as caught:
         export_dataset(contents_of([]), target)
     assert getattr(caught.value, "filename", str(target)) == str(target)
     assert len(open_dataset(target).layers) == 5
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".vecache")] == []
+
+
+def test_a_data_set_has_its_name_at_every_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that was killed between two renames once left nothing under the name."""
+    target = tmp_path / "set"
+    export_dataset(GOLDEN_SMALL / "stores" / "dir", target)
+
+    def refuse(path: Path, to: Path) -> Path:
+        raise AssertionError(f"{path} is renamed to {to}")
+
+    monkeypatch.setattr(type(target), "rename", refuse)
+    export_dataset(contents_of([]), target)
+    assert len(open_dataset(target).layers) == 0
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".vecache")] == []
 
 
