@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -81,7 +82,7 @@ def _change_value(random: random.Random, document: Any) -> None:
         case 2 if isinstance(container, list):
             container.append(container[key])
         case _:
-            container[key] = random.choice(_VALUES)
+            container[key] = copy.deepcopy(random.choice(_VALUES))  # or the next change is in it
 
 
 def _change(random: random.Random, data: bytearray, seeds: Sequence[bytes]) -> None:

@@ -10,7 +10,7 @@ import pytest
 from tests.fuzz import NAMES
 from tests.fuzz import bar as bars
 from tests.fuzz.bar import Bar, BarError
-from tests.fuzz.mutate import mutate
+from tests.fuzz.mutate import mutate, mutate_json
 from tests.fuzz.targets import Target, make_targets
 from vecache.errors import TocError
 
@@ -31,6 +31,12 @@ def test_any_input_is_answered_or_refused_within_the_bar(name: str, tmp_path: Pa
     for _ in range(N_INPUTS.get(name, 200)):
         bar.run(mutate(numbers, bar.target.seeds))
     assert bar.n_refused
+
+
+def test_changes_of_json_leave_nothing_behind() -> None:
+    numbers = random.Random(0)
+    for _ in range(3_000):  # a shared value would come to hold itself
+        mutate_json(numbers, b'{"a": [{}, {"b": [[]]}], "c": {"d": 1}}')
 
 
 def test_the_bar_lets_our_own_errors_pass_and_no_others() -> None:
