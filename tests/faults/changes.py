@@ -30,7 +30,8 @@ class Change:
 
     `by_file` says that each of its files, not all of them at once, is as before or as after, and
     `is_optional` that the exit code does not depend on it. `leaves` is what a kill may leave: the
-    beginning of the names of temporary files beside a file of the user, which nothing removes.
+    beginning of the names of temporary files beside a file of the user, which nothing
+    removes, or in a fleet, which `fleet remove` does (tests/store/test_fleet_faults.py).
     """
 
     prepare: Callable[[Path], object]
@@ -146,7 +147,7 @@ CHANGES: dict[str, Change] = {
         with_snapshot, vecache("layers", "--store", "@one"), is_optional=True
     ),
     "fleet add": Change(
-        with_fleet, vecache("fleet", "add", "@fleet", "@two", "--name", "node"), True
+        with_fleet, vecache("fleet", "add", "@fleet", "@two", "--name", "node"), True, leaves=FILE
     ),
     "contents": Change(
         with_fleet,
