@@ -249,8 +249,8 @@ def release_pages(data: U8) -> None:
 def require_whole(data: U8, path: str | os.PathLike[str] | None) -> None:
     """Check that nobody has cut a mapped file since: to read what is gone would end the process.
 
-    Raises TruncatedError. Nothing is checked for bytes that are not mapped. Whoever cuts it between
-    this check and the reading still ends the process; Podman never cuts a file.
+    Raises TruncatedError. Nothing is checked for bytes that are not mapped. A file that is cut
+    between this check and the reading still ends the process; Podman never cuts one.
     """
     owner = _owner_of(data)
     if isinstance(owner, mmap.mmap) and owner.size() < len(owner):

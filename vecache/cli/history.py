@@ -144,5 +144,5 @@ def _note_choice(series: Series) -> None:
         named = f"{', '.join(tags[: _MAX_NAMED - 1])}, ..., {tags[-1]}"
     note(printable(f"{len(tags):,} of {count(series.n_listed, 'tag')} taken: {named}"))
     if skipped:
-        left_out = f"{count(len(skipped), 'tag')} of another form between them left out"
-        note(printable(f"{left_out}, such as {skipped[0]}; --tags takes them by name"))
+        what = f"{count(len(skipped), 'tag')} of another form between them left out"
+        note(printable(f"{what}, such as {skipped[0]}; --tags takes them by name"))

@@ -103,7 +103,7 @@ def make_fleet(path: str | os.PathLike[str]) -> Path:
     with writing_fleet(folder):
         for name in (NODES, OBJECTS):
             (folder / name).mkdir(exist_ok=True)
-        for name in (FLEET_LOCK, _NODES_LOCK):  # for all who may write here, whoever is first
+        for name in (FLEET_LOCK, _NODES_LOCK):  # the first who writes here makes them
             with contextlib.suppress(FileExistsError):
                 os.close(os.open(folder / name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     return folder
