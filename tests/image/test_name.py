@@ -32,7 +32,13 @@ SMALL = GOLDEN_SMALL.resolve()
         ("oci-archive:/tmp/x.tar", PathName(Transport.OCI_ARCHIVE, Path("/tmp/x.tar"))),
         ("dir:/srv/a:b", PathName(Transport.DIR, Path("/srv/a:b"))),
         ("docker://quay.io/a/b:1", RegistryName("quay.io", "a/b", "1")),
+        ("quay.io/a/b:1", RegistryName("quay.io", "a/b", "1")),
+        ("docker.io/debian", RegistryName("docker.io", "library/debian", "latest")),
+        ("localhost/a", RegistryName("localhost", "a", "latest")),
+        ("mirror:5000/a:1", RegistryName("mirror:5000", "a", "1")),
+        (f"[::1]:5000/a@{DIGEST}", RegistryName("[::1]:5000", "a", DIGEST)),
         ("containers-storage:[overlay@/x]app", StoreName(Path("/x"), "app")),
+        ("dir:5000/a", PathName(Transport.DIR, Path("5000/a"))),  # as Skopeo takes it
     ],
 )
 def test_each_transport_has_its_own_kind_of_name(
@@ -44,12 +50,15 @@ def test_each_transport_has_its_own_kind_of_name(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "no transport"),
-        ("debian", "put docker:// before"),
-        ("debian:12", "put docker:// before"),
-        ("quay.io/a/b:1", "put docker:// before"),
-        ("docker-daemon:app", "unknown transport 'docker-daemon'"),
-        ("ostree:x", r"wanted one of oci:DIR.*containers-storage:NAME"),
+        ("", "no transport, and no host"),
+        ("./a", "no transport, and no host"),
+        ("../a/b:1", "no transport, and no host"),
+        ("/missing.d/a", "no transport, and no host"),
+        ("quay.io/A", "not a repository"),
+        ("docker-daemon:app", "cannot be pulled in part; .*skopeo copy .*docker-daemon:app oci:"),
+        ("docker-archive:a.tar", "docker-archive has whole layers without a table of contents"),
+        ("ostree:x", r"unsupported transport 'ostree'; wanted.* oci:DIR.*containers-storage:NAME"),
+        ("https://quay.io/a", "unknown transport 'https'"),
         ("docker:quay.io/a", "two slashes"),
         ("docker://", "no name after docker:"),
         ("oci:", "no name after oci:"),

@@ -150,7 +150,7 @@ def add_images(parser: argparse.ArgumentParser) -> None:
         metavar="IMAGE",
         nargs="*",
         help="oci:DIR[:TAG], oci-archive:FILE[:TAG], dir:DIR, "
-        "docker://HOST[:PORT]/NAME[:TAG|@DIGEST] or containers-storage:NAME",
+        "[docker://]HOST[:PORT]/NAME[:TAG|@DIGEST] or containers-storage:NAME",
     )
     where = parser.add_argument_group("where images are")
     where.add_argument(
@@ -299,7 +299,7 @@ def pull_sharing(args: argparse.Namespace, store: Store | None) -> tuple[Grain, 
 
 def sort_out_images(args: argparse.Namespace, *, most: int | None = None) -> None:
     """Move images that argparse took for ids of `--present` back; check number and form."""
-    from vecache.image.name import parse_image_name
+    from vecache.image.name import RegistryName, parse_image_name
 
     ids: Sequence[str] = args.present or ()
     args.image = [*args.image, *filter(_is_image, ids)]
@@ -309,9 +309,8 @@ def sort_out_images(args: argparse.Namespace, *, most: int | None = None) -> Non
         raise UsageError("name an IMAGE, such as oci:DIR:TAG; `--help` lists the ways")
     if most is not None and len(args.image) > most:
         raise UsageError(f"found {len(args.image)} images, wanted {most} at most")
-    for reference in args.image:
-        parse_image_name(reference)  # wrong usage, whatever the store is
-    if not any(image.startswith("docker://") for image in args.image):
+    names = [parse_image_name(image) for image in args.image]  # wrong usage, whatever the store is
+    if not any(isinstance(name, RegistryName) for name in names):
         for option, is_given in (
             ("--authfile", args.authfile is not None),
             ("--tls-verify", not args.tls_verify),

@@ -4,6 +4,7 @@
     oci-archive:FILE[:TAG]                       the same in a tar archive
     dir:DIR                                      a folder that `skopeo copy` wrote
     docker://HOST[:PORT]/NAME[:TAG|@DIGEST]      a registry
+    HOST[:PORT]/NAME[:TAG|@DIGEST]               the same
     containers-storage:[[DRIVER@]GRAPHROOT]NAME  a store; the part in square brackets is optional
 
 A name in a registry is completed: `debian` means `docker.io/library/debian:latest`. The first part
@@ -40,9 +41,11 @@ DOCKER_HUB = "docker.io"
 _DOCKER_HUB_HOST = "registry-1.docker.io"  # what answers for it
 
 _FORMS = (
-    "oci:DIR[:TAG], oci-archive:FILE[:TAG], dir:DIR, docker://HOST[:PORT]/NAME[:TAG|@DIGEST], "
+    "oci:DIR[:TAG], oci-archive:FILE[:TAG], dir:DIR, [docker://]HOST[:PORT]/NAME[:TAG|@DIGEST], "
     "containers-storage:NAME"
 )
+_WHOLE = ("docker-archive", "docker-daemon")  # these transports have whole layers, and no TOC
+_UNSUPPORTED = ("atomic", "ostree", "sif", "tarball")  # Skopeo's others
 _LABEL = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
 _DOMAIN = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[a-fA-F0-9:]+\])(?::[0-9]{{1,5}})?")
 _PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
@@ -126,15 +129,9 @@ def parse_image_name(text: str) -> PathName | RegistryName | StoreName:
     """
     shown = repr(text[:200])
     name, colon, rest = text.partition(":")
-    try:
-        transport = Transport(name)
-    except ValueError:
-        problem = f"unknown transport {name[:50]!r}"
-        if not colon or "/" in name or "." in name or rest[:1].isdigit():
-            problem = "no transport; for an image in a registry, put docker:// before the name"
-            if os.path.exists(text):
-                problem = f"a path without a transport; {_suggest_name(text)}"
-        raise ImageNameError(f"{shown}: {problem}; wanted one of {_FORMS}") from None
+    if not colon or name not in list(Transport):
+        return _parse_without_transport(text)
+    transport = Transport(name)
     if transport is Transport.DOCKER:
         if not rest.startswith("//"):
             raise ImageNameError(f"{shown}: docker needs two slashes, as in docker://{rest[:200]}")
@@ -150,6 +147,38 @@ def parse_image_name(text: str) -> PathName | RegistryName | StoreName:
             return PathName(transport, Path(rest))
         case Transport.OCI | Transport.OCI_ARCHIVE:
             return PathName(transport, *_split_tag(rest))
+
+
+def _parse_without_transport(text: str) -> RegistryName:
+    """Parse a name in a registry; for anything else, say how to name it."""
+    shown = repr(text[:200])
+    if os.path.exists(text):
+        raise ImageNameError(f"{shown}: a path without a transport; {_suggest_name(text)}")
+    name, colon, rest = text.partition(":")
+    if colon and name in _WHOLE:
+        raise ImageNameError(
+            f"{shown}: {name} has whole layers without a table of contents, which cannot be pulled "
+            f"in part; copy it first: skopeo copy --dest-compress-format zstd:chunked {text[:200]} "
+            "oci:DIR:TAG, and name oci:DIR:TAG"
+        )
+    if colon and (name in _UNSUPPORTED or rest.startswith("//")):
+        problem = "unsupported" if name in _UNSUPPORTED else "unknown"
+        raise ImageNameError(f"{shown}: {problem} transport {name[:50]!r}; wanted one of {_FORMS}")
+    first, slash, _ = text.partition("/")
+    if not slash or first in ("", ".", "..") or not _is_host(first):
+        raise ImageNameError(f"{shown}: no transport, and no host; wanted one of {_FORMS}")
+    return parse_registry_name(text)
+
+
+def _is_host(text: str) -> bool:
+    """Return whether the first part of a name is a host, and not part of a repository.
+
+    Examples
+    --------
+    >>> [_is_host(text) for text in ("quay.io", "mirror:5000", "localhost", "library")]
+    [True, True, True, False]
+    """
+    return "." in text or ":" in text or text == "localhost"
 
 
 def is_tag(text: str) -> bool:
@@ -191,8 +220,8 @@ def parse_registry_name(text: str) -> RegistryName:
 def _split_domain(name: str) -> tuple[str, str]:
     """Split a name into domain and repository, and complete both."""
     first, slash, rest = name.partition("/")
-    is_host = "." in first or ":" in first or first == "localhost" or first != first.lower()
-    domain, repository = (first, rest) if slash and is_host else (DOCKER_HUB, name)
+    has_host = slash and (_is_host(first) or first != first.lower())
+    domain, repository = (first, rest) if has_host else (DOCKER_HUB, name)
     if domain == "index.docker.io":
         domain = DOCKER_HUB
     if domain == DOCKER_HUB and "/" not in repository:

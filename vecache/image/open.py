@@ -36,7 +36,7 @@ def open_image(
     ----------
     reference : str
         `oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]`, `dir:DIR`,
-        `docker://HOST[:PORT]/NAME[:TAG|@DIGEST]` or `containers-storage:NAME`.
+        `[docker://]HOST[:PORT]/NAME[:TAG|@DIGEST]` or `containers-storage:NAME`.
     platform : str, optional
         `OS/ARCHITECTURE[/VARIANT]` that the image must be for; by default this machine's is chosen
         from a list of images, and an image that is in no list may be for any.

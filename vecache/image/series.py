@@ -46,7 +46,7 @@ def open_series(
     Parameters
     ----------
     reference : str
-        `docker://HOST[:PORT]/NAME`, `oci:DIR` or `oci-archive:FILE`, without a tag.
+        `[docker://]HOST[:PORT]/NAME`, `oci:DIR` or `oci-archive:FILE`, without a tag.
     tags : str
         Tags and ranges, as in `1.20..1.30,latest`. A range takes the tags from the first to the
         last in version order that have the form of one of these two.

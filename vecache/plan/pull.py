@@ -351,7 +351,8 @@ def check_image(image: object) -> None:
     """Raise TypeError for what is not an image."""
     if not isinstance(image, Image):
         found = type(image).__name__
-        raise TypeError(f"image: found {found}, wanted an Image, from vecache.open_image(NAME)")
+        name = repr(image[:200]) if isinstance(image, str) else "NAME"
+        raise TypeError(f"image: found {found}, wanted an Image, from vecache.open_image({name})")
 
 
 def _check_types(image: object, cache: object) -> None:

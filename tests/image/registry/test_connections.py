@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import shutil
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,7 +19,6 @@ from tests.image.registry.cases import (
 from tests.image.registry.server import Registry, Reply, serve
 from vecache.errors import (
     ConfigError,
-    ImageError,
     RegistryError,
 )
 from vecache.image.open import open_image
@@ -102,16 +100,6 @@ def test_plain_http_is_not_tried_where_verification_is_on(
     with pytest.raises(RegistryError, match="turn tls_verify off"):
         open_image(registry.reference, retry=time.policy())
     assert registry.requests == []
-
-
-def test_without_urllib3_it_says_what_to_install(
-    time: FakeTime, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "urllib3", None)
-    for name in ("client", "login", "http", "urls", "connections"):
-        monkeypatch.delitem(sys.modules, f"vecache.image.registry.{name}", raising=False)
-    with pytest.raises(ImageError, match=r"pip install 'vecache\[registry\]'"):
-        open_image("docker://127.0.0.1:1/x", retry=time.policy())
 
 
 @pytest.mark.parametrize(

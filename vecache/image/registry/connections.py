@@ -20,18 +20,15 @@ from threading import Lock, Timer
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from vecache.errors import ConfigError, ImageError, RegistryError
+import urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
 
-try:
-    import urllib3
-    from urllib3.connection import HTTPConnection, HTTPSConnection
-except ImportError:
-    raise ImageError("registries need urllib3: pip install 'vecache[registry]'") from None
+from vecache.errors import ConfigError, RegistryError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Watch", "open_manager", "urllib3", "watching"]
+__all__ = ["Watch", "open_manager", "watching"]
 
 _MAX_CONNECTIONS = 8  # to one host; urllib3 logs a warning for each connection beyond
 

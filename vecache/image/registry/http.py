@@ -20,8 +20,10 @@ from threading import Lock
 from typing import TYPE_CHECKING, Self, TypeVar
 from urllib.parse import urljoin
 
+import urllib3
+
 from vecache.errors import ImageNotFoundError, RegistryError, VecacheError
-from vecache.image.registry.connections import Watch, open_manager, urllib3, watching
+from vecache.image.registry.connections import Watch, open_manager, watching
 from vecache.image.registry.urls import find_proxy, parse_origin, show_url
 from vecache.json_fields import parse_fields
 

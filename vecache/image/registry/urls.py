@@ -6,8 +6,9 @@ from contextlib import suppress
 from ipaddress import ip_address
 from urllib.request import getproxies, proxy_bypass
 
+import urllib3
+
 from vecache.errors import ConfigError
-from vecache.image.registry.connections import urllib3
 
 __all__ = ["find_proxy", "parse_origin", "show_url"]
 
