@@ -141,7 +141,7 @@ def test_tables_and_pictures_go_to_files(
         ([*IMAGES, "--reflink", "auto"], 2, "invalid choice"),
         ([*IMAGES, "--parallel", "0"], 2, "wanted a number from 1"),
         ([*IMAGES, "--store", "x"], 2, "unrecognized arguments"),
-        (["what:ever", "oci:x"], 2, "unknown transport"),
+        (["sif:ever", "oci:x"], 2, "unsupported transport"),
         (["oci:/nowhere", IMAGES[0]], 1, "there is no such file"),
     ],
 )

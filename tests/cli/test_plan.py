@@ -219,7 +219,7 @@ def test_a_path_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
         ([f"oci:{GOLDEN_SMALL / 'oci'}:none"], 1, "no image 'none'"),
         (["oci:/nowhere"], 1, "there is no such file"),
         (["-"], 2, "`--images -` reads images from standard input"),
-        (["what:ever"], 2, "unknown transport"),
+        (["sif:ever"], 2, "unsupported transport"),
         ([APP1, "--platform", "linux"], 2, "wanted OS/ARCHITECTURE"),
         ([APP1, "--platform", "linux/arm64"], 1, "for linux/amd64 only, wanted linux/arm64"),
         ([APP1, "--hard-links", "--no-hard-links"], 2, "found both, wanted one of them"),
