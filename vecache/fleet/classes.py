@@ -41,6 +41,7 @@ __all__ = [
     "NodeClass",
     "Nodes",
     "PullChoices",
+    "class_label",
     "group_nodes",
     "load_classes",
 ]
@@ -283,3 +284,14 @@ def _load_class(
         choices.options(store),
         frozenset(record.id for record in records),
     )
+
+
+def class_label(names: Sequence[str]) -> str:
+    """Name a class of nodes by the first of them, and how many others there are.
+
+    Examples
+    --------
+    >>> class_label(["web1"]), class_label(["web1", "web2", "db"])
+    ('web1', 'web1 +2')
+    """
+    return names[0] + (f" +{len(names) - 1}" if len(names) > 1 else "")

@@ -123,17 +123,6 @@ class FleetContents:
         return n_copies
 
 
-def class_label(names: Sequence[str]) -> str:
-    """Name a class of nodes by the first of them, and how many others there are.
-
-    Examples
-    --------
-    >>> class_label(["web1"]), class_label(["web1", "web2", "db"])
-    ('web1', 'web1 +2')
-    """
-    return names[0] + (f" +{len(names) - 1}" if len(names) > 1 else "")
-
-
 def open_nodes(fleet: Nodes) -> Fleet | Iterable[tuple[str, Store]]:
     """Return a fleet, opened where it is a path; while it lives, nothing of it is removed."""
     return open_fleet(fleet) if isinstance(fleet, str | os.PathLike) else fleet

@@ -10,6 +10,7 @@ import numpy as np
 
 from vecache.arrays import ArrowExport, frozen, masked_column
 from vecache.fleet.cells import FIGURES
+from vecache.fleet.classes import class_label
 from vecache.text import html_table
 
 if TYPE_CHECKING:
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from vecache.plan.options import PlanOptions
 
 __all__ = ["CellReason", "FleetPlan", "UnreadLayer"]
-
-_MOST_NAMED = 3
 
 
 class CellReason(NamedTuple):
@@ -81,6 +80,11 @@ class FleetPlan(ArrowExport):
         for number, nodes in enumerate(self.classes):
             class_of[list(nodes)] = number
         return frozen(class_of)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The first node of each class, and how many others there are."""
+        return tuple(class_label([self.nodes[node] for node in each]) for each in self.classes)
 
     @property
     def class_sizes(self) -> I64:
@@ -252,29 +256,11 @@ class FleetPlan(ArrowExport):
         n_images, n_nodes = len(self.images), len(self.nodes)
         return byte_grid(
             np.where(self.is_planned, getattr(self, shown), -1)[first],
-            [self.class_name(number) for number in range(len(first))],
+            self.labels,
             self.images,
             title=f"What {n_images:,} images cost {n_nodes:,} nodes",
             note=f"{notes[shown]}; nodes that are equal are one row.",
         )
-
-    def class_name(self, class_no: int) -> str:
-        """Name a class by its first nodes.
-
-        Parameters
-        ----------
-        class_no : int
-            Index in `classes`.
-
-        Returns
-        -------
-        str
-            Up to three names, and how many more there are.
-        """
-        nodes = self.classes[class_no]
-        shown = ", ".join(self.nodes[node] for node in nodes[:_MOST_NAMED])
-        n_more = len(nodes) - _MOST_NAMED
-        return f"{shown} and {n_more:,} more" if n_more > 0 else shown
 
     def _column(self, name: str) -> I64:
         """(n_nodes, n_images) int64: one of the figures."""

@@ -20,8 +20,9 @@ import numpy as np
 
 from vecache.arrays import frozen
 from vecache.fleet.class_sets import ClassSets, pack_bits
+from vecache.fleet.classes import class_label
 from vecache.fleet.cluster import run_tasks
-from vecache.fleet.contents import class_label, open_nodes, read_fleet_contents
+from vecache.fleet.contents import open_nodes, read_fleet_contents
 from vecache.fleet.partitions import MAX_ROWS, cut_partitions, merge_partition
 from vecache.fleet.repeated import LargestFiles, find_largest, name_largest
 from vecache.sharing.contents import GRAINS, check_grain

@@ -117,11 +117,12 @@ def _class_table(plan: FleetPlan, names: list[str], screen: Screen) -> str:
     order = list(range(len(plan.classes)))
     if len(order) > _MAX_CLASSES:
         order = sorted(order, key=lambda number: -sums[number])[:_MAX_CLASSES]
+    labels = plan.labels
     rows: list[list[Cell]] = []
     for number in order:
         nodes = plan.classes[number]
         cells = [None if n is None else human_bytes(n) for n in wire_bytes[number]]
-        rows.append([plan.class_name(number), len(nodes), *cells, human_bytes(sums[number])])
+        rows.append([labels[number], len(nodes), *cells, human_bytes(sums[number])])
     totals = plan.image_sums("wire_bytes")
     last = [human_bytes(each) for each in (*totals, sum(totals))]
     rows.append(["in all", len(plan.nodes), *last])
@@ -210,7 +211,8 @@ def _summary(plan: FleetPlan, names: list[str]) -> Iterator[str]:
     least, most = (sum(plan.fetch_bounds[plan.is_planned][:, end].tolist()) for end in (0, 1))
     if least != most:
         text = f"{human_bytes(least)} to {human_bytes(most)} of data"
-        yield f"Bounds:          {text}: by timing, and by unknown content."
+        unread = ", and by layers that could not be read" if plan.unread else ""
+        yield f"Bounds:          {text}: by timing{unread}."
     n_lost = int((~plan.is_planned).sum())
     if n_lost:
         yield f"Not planned:     {n_lost:,} of {plan.is_planned.size:,} pulls; they are in no sum."
@@ -218,11 +220,11 @@ def _summary(plan: FleetPlan, names: list[str]) -> Iterator[str]:
 
 def fleet_plan_errors(plan: FleetPlan) -> list[str]:
     """Return lines that say what could not be planned, and why."""
-    lines = []
+    labels, lines = plan.labels, []
     for each in plan.errors:
         if each.class_no < 0:  # an image, which is listed with those that cannot be opened
             continue
-        names = printable(plan.class_name(each.class_no))
+        names = printable(labels[each.class_no])
         what = names if each.image_no < 0 else f"{names}: {plan.images[each.image_no]}"
         lines.append(f"{what}: {each.reason}")
     n_more = len(lines) - _MOST_LINES
@@ -239,10 +241,10 @@ def fleet_plan_unread(plan: FleetPlan, effect: str) -> list[str]:
     sizes = plan.class_sizes.tolist()
     n_unread = sum(sizes[each.class_no] for each in plan.unread)
     n_layers = sum(n * size for n, size in zip(plan.n_layers, sizes, strict=True))
+    labels = plan.labels
     head = f"{n_unread:,} of {count(n_layers, 'layer')} of nodes could not be read: {effect}"
     lines = [
-        f"layer {each.layer[:12]} of {plan.class_name(each.class_no)}: {each.reason}"
-        for each in plan.unread
+        f"layer {each.layer[:12]} of {labels[each.class_no]}: {each.reason}" for each in plan.unread
     ]
     n_more = len(lines) - _MOST_LINES
     more = [f"and {n_more:,} more"] if n_more > 0 else []

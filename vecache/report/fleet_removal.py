@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from vecache.fleet.contents import class_label
+from vecache.fleet.classes import class_label
 from vecache.report.fleet_excluded import unread_fleet_documents
 from vecache.report.terminal import Column, count, human_bytes, render_facts, render_table
 from vecache.text import printable

@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb, print its result, and return the exit code."""
-    from vecache.fleet.contents import class_label
+    from vecache.fleet.classes import class_label
     from vecache.fleet.removal import what_if_fleet
     from vecache.report.fleet_excluded import unread_fleet_warning
     from vecache.report.fleet_removal import fleet_removal_document, fleet_removal_text
