@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
-from typing import TYPE_CHECKING
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from jsonschema import Draft202012Validator
 
+from vecache.cli import options
+from vecache.report import output
+from vecache.report.schema import SCHEMAS
 from vecache.store import blob_info
 
 if TYPE_CHECKING:
@@ -46,3 +52,29 @@ def own_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "STORAGE_DRIVER",
     ):
         monkeypatch.delenv(variable, raising=False)
+
+
+@cache
+def validator(name: str) -> Any:
+    return Draft202012Validator(SCHEMAS[name], format_checker=Draft202012Validator.FORMAT_CHECKER)
+
+
+@pytest.fixture(autouse=True)
+def described_documents(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compare every document that a verb prints or writes in a test with its JSON Schema."""
+    write = output.json_text
+
+    def check(document: Any, *, indent: int | None = None) -> str:
+        text = write(document, indent=indent)
+        if "schema" in document:
+            name, _, version = document["schema"].removeprefix("vecache.").partition("/")
+            assert version == "1"
+            validator(name).validate(json.loads(text))
+        return text
+
+    def check_named(document: Any, *, indent: int | None = None) -> str:
+        assert "schema" in document
+        return check(document, indent=indent)
+
+    monkeypatch.setattr(output, "json_text", check)
+    monkeypatch.setattr(options, "json_text", check_named)

@@ -51,7 +51,7 @@ def test_what_is_wrong_is_shown_by_rule(tmp_path: Path, capsys: pytest.CaptureFi
     (first, *_) = document["findings"]
     assert (first["rule"], first["severity"], first["layer"]) == (7, "wrong", LAYER)
     assert set(first) == {
-        *("rule", "name", "severity", "layer", "image", "path"),
+        *("rule", "name", "severity", "layer", "image_id", "path"),
         *("found", "wanted", "advice", "remedy"),
     }
     assert main(["doctor", "--store", str(root)]) == 3

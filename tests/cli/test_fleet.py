@@ -203,7 +203,7 @@ def test_the_list_has_ages_bytes_and_what_is_shared(shell: Shell, tmp_path: Path
         sum(sizes) + sum(sizes[:4]),
         sum(sizes),
     )
-    assert document["distinct_layers"] == 5
+    assert document["n_distinct_layers"] == 5
     files = [each.stat().st_size for each in Path(shell.fleet).rglob("*.*") if each.is_file()]
     assert abs(document["stored_bytes"] - sum(files)) < 10_000
     shell.run("fleet", "list", shell.fleet, "-o", str(tmp_path / "t.parquet"))
@@ -235,7 +235,7 @@ def test_a_layer_that_a_node_has_twice_counts_twice_and_is_one_distinct_layer(
     document = shell.document("fleet", "list", shell.fleet)
     assert document["nodes"][0]["layer_bytes"] == document["layer_bytes"] == 2 * n_bytes
     assert document["nodes"][0]["shared_bytes"] == 0
-    assert (document["distinct_layers"], document["distinct_bytes"]) == (1, n_bytes)
+    assert (document["n_distinct_layers"], document["distinct_bytes"]) == (1, n_bytes)
 
 
 def test_a_name_that_no_node_can_have_is_wrong_usage(shell: Shell, tmp_path: Path) -> None:
@@ -252,7 +252,7 @@ def test_an_empty_fleet_has_a_list_too(shell: Shell) -> None:
     assert err == ""
     assert "0 nodes" in shell.run("fleet", "list", shell.fleet)[0]
     assert "it has no nodes yet" in shell.run("fleet", "remove", shell.fleet, "a", code=1)[1]
-    assert shell.document("fleet", "list", shell.fleet)["distinct_layers"] == 0
+    assert shell.document("fleet", "list", shell.fleet)["n_distinct_layers"] == 0
 
 
 def test_a_fleet_or_a_node_that_is_not_there_is_named(shell: Shell, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from pyarrow import parquet
 from tests.golden import GOLDEN_SMALL, STORES, golden_cache, layer_ids
 from tests.stores import copy_store, toc_path
 from vecache.cli.main import main
+from vecache.report.output import json_rows
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,11 +41,11 @@ def layers(store: Path, capsys: pytest.CaptureFixture[str]) -> list[dict[str, An
 @pytest.mark.parametrize("name", STORES)
 def test_every_layer_stands_in_store_order(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     rows = layers(GOLDEN_SMALL / "stores" / name, capsys)
-    assert [row["layer_id"] for row in rows] == layer_ids(name)
-    assert [row["layer"] for row in rows] == list(range(len(rows)))
+    assert [row["layer"] for row in rows] == layer_ids(name)
+    assert [row["index"] for row in rows] == list(range(len(rows)))
     assert [row["cache"] for row in rows] == ["mapped"] * (len(rows) - 1) + ["built"]
     for row in rows:
-        assert row["cache_bytes"] == len(golden_cache(name, row["layer_id"]))
+        assert row["cache_bytes"] == len(golden_cache(name, row["layer"]))
         assert 0 <= row["false_positive_rate"] <= 1
 
 
@@ -63,7 +64,7 @@ def test_what_was_built_is_kept_for_the_next_time(
 
 def test_a_layer_without_a_cache_says_why(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     row = layers(store, capsys)[-1]
-    assert row["layer"] is None
+    assert row["index"] is None
     assert row["n_tags"] is None
     assert "no TOC" in row["reason"]
     assert main(["layers", "--store", str(store)]) == 0
@@ -82,7 +83,8 @@ def test_jsonl_and_parquet_hold_the_same_rows(
     assert main(["layers", "--store", str(store), "--jsonl"]) == 0
     assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == rows
     assert main(["layers", "--store", str(store), "-o", str(tmp_path / "a.parquet")]) == 0
-    assert parquet.read_table(tmp_path / "a.parquet").to_pylist() == rows
+    table = json_rows(parquet.read_table(tmp_path / "a.parquet"))
+    assert table.to_pylist() == rows
     assert capsys.readouterr().out == ""
 
 

@@ -38,8 +38,8 @@ def test_a_digest_is_found_where_it_is(capsys: pytest.CaptureFixture[str]) -> No
         {
             "digest": ENTRY["digest"],
             "state": "found",
-            "layer": 0,
-            "layer_id": LAYER,
+            "index": 0,
+            "layer": LAYER,
             "target": str(STORE / "overlay" / LAYER / "diff"),
             "path": ENTRY["name"],
             "offset": 0,
@@ -54,7 +54,7 @@ def test_an_absent_digest_is_1(capsys: pytest.CaptureFixture[str]) -> None:
     assert absent == {
         "digest": ABSENT,
         "state": "absent",
-        **dict.fromkeys(("layer", "layer_id", "target", "path", "offset", "length")),
+        **dict.fromkeys(("index", "layer", "target", "path", "offset", "length")),
     }
 
 

@@ -141,9 +141,8 @@ def test_gather_documents_hold_the_steps(capsys: pytest.CaptureFixture[str]) -> 
     found = gather(read_contents(STORE), STORE)
     assert document["grain"] == "file"
     assert document["uncovered_bytes"] == 0
-    assert [row["layer_id"] for row in document["layers"]] == [
-        layer for layer in found.layer_ids if layer in {x["layer_id"] for x in document["layers"]}
-    ]
+    layers = [row["layer"] for row in document["layers"]]
+    assert layers == [layer for layer in found.layer_ids if layer in layers]
 
 
 def test_rm_prints_what_goes_what_remains_and_what_it_costs(

@@ -86,7 +86,7 @@ def test_documents_list_unread_layers(
 ) -> None:
     assert main(command(verb, damaged, "--json")) == 3
     (excluded,) = json.loads(capsys.readouterr().out)["excluded"]
-    assert list(excluded) == ["layer", "reason"]
+    assert list(excluded)[:2] == ["layer", "reason"]
     assert excluded["layer"] == BASE
     assert "not JSON" in excluded["reason"]
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["show_explanations"]
 
+_SCHEMA = {"schema": "vecache.plan-explain/1"}
+
 
 def show_explanations(plans: Sequence[ImagePlan], bad: BadImages, args: argparse.Namespace) -> bool:
     """Explain a path of each image, print which images do not have it, and return whether all do.
@@ -42,12 +44,13 @@ def show_explanations(plans: Sequence[ImagePlan], bad: BadImages, args: argparse
     if missing and len(args.image) == 1:
         raise PathNotFoundError(missing[0]["error"])
     errors = [*bad.errors, *missing]
+    named = [{**_SCHEMA, **row} for row in rows]
     is_single = len(args.image) == len(rows) == 1
     report = Report(
         text=lambda _: "\n".join(_lines(rows, with_name=len(args.image) > 1)),
-        document=lambda: rows[0] if is_single else {"images": rows, "errors": errors},
-        table=lambda: pa.Table.from_pylist(rows, _schema()),
-        lines=lambda: [*rows, *errors],
+        document=lambda: named[0] if is_single else {**_SCHEMA, "images": named, "errors": errors},
+        table=lambda: pa.Table.from_pylist(rows, _columns()),
+        lines=lambda: [*named, *({**_SCHEMA, **error} for error in errors)],
     )
     show(report, args)
     for each in missing:
@@ -62,7 +65,7 @@ def _lines(rows: Sequence[dict[str, Any]], *, with_name: bool) -> Iterator[str]:
         yield from map(printable, row["explanation"])
 
 
-def _schema() -> Any:
+def _columns() -> Any:
     import pyarrow as pa
 
     fields = {"image": pa.string(), "path": pa.string(), "explanation": pa.list_(pa.string())}

@@ -29,7 +29,7 @@ from vecache.cli.options import (
     warn_of_unread,
 )
 from vecache.report.excluded import excluded_notes, unread_documents
-from vecache.report.output import Report
+from vecache.report.output import Report, json_rows
 from vecache.report.terminal import (
     Column,
     count,
@@ -88,6 +88,7 @@ def run(args: argparse.Namespace) -> int:
         Report(
             text=lambda screen: _text(name, cover, contents, screen),
             document=lambda: {
+                "schema": "vecache.gather/1",
                 "image": name,
                 "store": str(args.store if store is None else store.path),
                 **_document(cover),
@@ -112,7 +113,7 @@ def _document(cover: Cover) -> dict[str, Any]:
         "uncovered_bytes": cover.uncovered_bytes,
         "n_at_least": cover.n_at_least,
         "n_excluded_layers": cover.n_excluded_layers,
-        "layers": cover.to_arrow().to_pylist(),
+        "layers": json_rows(cover.to_arrow()).to_pylist(),
     }
 
 

@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     show(
         Report(
             text=lambda screen: _text(document, screen),
-            document=lambda: document,
+            document=lambda: {"schema": "vecache.inspect/1", **document},
             table=lambda: _table(document),
         ),
         args,

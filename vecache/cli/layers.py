@@ -58,6 +58,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the verb, print its result, and return the exit code."""
     from vecache.report.excluded import unread_documents
     from vecache.report.figures import layers_table
+    from vecache.report.output import json_rows
 
     store, cache = load_layers(args.store)
     table = layers_table(cache)
@@ -65,9 +66,10 @@ def run(args: argparse.Namespace) -> int:
         Report(
             text=lambda screen: _text(_title(store), table.to_pylist(), screen),
             document=lambda: {
+                "schema": "vecache.layers/1",
                 "store": str(store.path),
                 "snapshot": _snapshot_document(store),
-                "layers": table.to_pylist(),
+                "layers": json_rows(table).to_pylist(),
                 "excluded": unread_documents(cache.excluded),
             },
             table=lambda: table,

@@ -23,7 +23,7 @@ from vecache.cli.options import (
     warn_of_unread,
 )
 from vecache.errors import VecacheError
-from vecache.report.output import Report
+from vecache.report.output import Report, json_rows
 from vecache.report.terminal import Column, render_table
 
 if TYPE_CHECKING:
@@ -76,8 +76,9 @@ def run(args: argparse.Namespace) -> int:
         Report(
             text=lambda screen: _text(table, screen),
             document=lambda: {
+                "schema": "vecache.lookup/1",
                 "store": str(store.path),
-                "digests": _rows(table),
+                "digests": _rows(json_rows(table)),
                 "excluded": unread_documents(cache.excluded),
             },
             table=lambda: table,

@@ -72,6 +72,9 @@ VERBS: dict[str, dict[str, str]] = {
         "build": "the cache file of a TOC, byte for byte as Podman writes it",
         "inspect": "what a cache file or a TOC holds, and what is wrong with it",
     },
+    "For programs": {
+        "schema": "the JSON Schema of what a verb prints with --json",
+    },
 }
 """Title of a group -> verb -> summary: the first screen, in this order."""
 

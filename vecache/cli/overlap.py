@@ -110,6 +110,7 @@ def _picture(over: Overlap, member_shares: Shares, args: argparse.Namespace) -> 
 
 def _document(where: str, over: Overlap, member_shares: Shares) -> dict[str, Any]:
     return {
+        "schema": "vecache.overlap/1",
         "store": where,
         "by": over.by,
         "grain": over.grain,
@@ -132,6 +133,7 @@ def _document(where: str, over: Overlap, member_shares: Shares) -> dict[str, Any
             layer.id for layer in over.contents.layers if layer.id in over.contents.additional_ids
         ],
         "excluded": [
-            {"layer": layer.id, "reason": layer.reason} for layer in over.contents.excluded
+            {"layer": each.id, "reason": each.reason, "is_unread": each.is_unread}
+            for each in over.contents.excluded
         ],
     }

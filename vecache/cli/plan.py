@@ -318,6 +318,7 @@ def _curve_report(plan: ImagePlan, args: argparse.Namespace) -> Report:
     return Report(
         text=lambda screen: curve_text(plan, by_ranges, screen),
         document=lambda: {
+            "schema": "vecache.plan-curve/1",
             "image": plan.image.reference,
             "by_ranges": by_ranges.to_pylist(),
             "by_gap": by_gap.to_pylist(),

@@ -81,6 +81,8 @@ def run(args: argparse.Namespace) -> int:
         Report(
             text=lambda screen: _text(removal, fetch, shares=shares, screen=screen),
             document=lambda: {
+                "schema": "vecache.rm/1",
+                "store": str(args.store if store is None else store.path),
                 **_document(removal, fetch, shares=shares),
                 "excluded": unread_documents(unread.values()),
             },

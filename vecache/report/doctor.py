@@ -55,7 +55,7 @@ def _finding_document(finding: Finding) -> dict[str, Any]:
         "name": finding.rule.name.lower(),
         "severity": "hint" if finding.rule.is_hint else "wrong",
         "layer": finding.layer,
-        "image": finding.image,
+        "image_id": finding.image,
         "path": finding.path,
         "found": finding.found,
         "wanted": finding.rule.wanted,
@@ -68,10 +68,20 @@ def doctor_table(result: Diagnosis) -> Any:
     """Return one row for each finding."""
     import pyarrow as pa  # noqa: PLC0415 - only `-o` and `--jsonl` need it
 
-    texts = ("name", "severity", "layer", "image", "path", "found", "wanted", "advice", "remedy")
+    texts = (
+        "name",
+        "severity",
+        "layer_id",
+        "image_id",
+        "path",
+        "found",
+        "wanted",
+        "advice",
+        "remedy",
+    )
     rows = []
     for finding in result.findings:  # names of files need not be UTF-8, text in Arrow must
-        document = _finding_document(finding)
+        document = {**_finding_document(finding), "layer_id": finding.layer}
         rows.append({key: _as_utf8(value) for key, value in document.items()})
     schema = pa.schema({"rule": pa.int64(), **{name: pa.string() for name in texts}})
     return pa.Table.from_pylist(rows, schema)

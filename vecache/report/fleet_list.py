@@ -122,7 +122,7 @@ def fleet_report(listed: FleetList) -> Report:
             "nodes": [{**node, "time": node["time"].isoformat()} for node in listed.nodes],
             "errors": listed.errors,
             "layer_bytes": listed.layer_bytes,
-            "distinct_layers": listed.n_distinct_layers,
+            "n_distinct_layers": listed.n_distinct_layers,
             "distinct_bytes": listed.distinct_bytes,
             "stored_bytes": listed.stored_bytes,
         },

@@ -25,7 +25,15 @@ if TYPE_CHECKING:
 
     from vecache.report.terminal import Screen
 
-__all__ = ["PICTURE_ENDINGS", "TABLE_ENDINGS", "Report", "json_text", "replacing", "write_report"]
+__all__ = [
+    "PICTURE_ENDINGS",
+    "TABLE_ENDINGS",
+    "Report",
+    "json_rows",
+    "json_text",
+    "replacing",
+    "write_report",
+]
 
 TABLE_ENDINGS = (".parquet", ".arrow", ".csv", ".json", ".jsonl")
 PICTURE_ENDINGS = (".svg", ".png")
@@ -48,7 +56,8 @@ class Report:
         if self.lines is not None:
             yield from map(json_text, self.lines())
             return
-        for batch in self.table().to_batches(max_chunksize=1 << 14):  # bounds the memory
+        table = json_rows(self.table())
+        for batch in table.to_batches(max_chunksize=1 << 14):  # bounds the memory
             yield from map(json_text, batch.to_pylist())
 
 
@@ -71,6 +80,14 @@ def write_report(path: str | os.PathLike[str], report: Report) -> None:
             _write_table(table, file, ending)
     else:
         raise ValueError(f"{os.fspath(path)}: found ending {ending!r}, wanted {TABLE_ENDINGS}")
+
+
+def json_rows(table: Any) -> Any:
+    """Name the columns of a table as JSON documents do: `layer` is an id there, not a place."""
+    if "layer_id" not in table.column_names:
+        return table
+    names = {"layer": "index", "layer_id": "layer"}
+    return table.rename_columns([names.get(name, name) for name in table.column_names])
 
 
 def json_text(document: Any, *, indent: int | None = None) -> str:
