@@ -15,6 +15,7 @@ import importlib
 import importlib.util
 import os
 import random
+import re
 import resource
 import shutil
 import subprocess
@@ -29,6 +30,8 @@ from tests.fuzz import NAMES
 if TYPE_CHECKING:
     from tests.fuzz.bar import Bar
 
+_REPORT = re.compile(r"^[a-z-]+: ([0-9,]+) inputs ", re.MULTILINE)
+_ENLARGE_EVERY = 50
 _ADDRESS_SPACE_BYTES = 16 << 30  # an input that takes all memory must not take the machine
 
 
@@ -41,14 +44,27 @@ def main() -> int:
     parser.add_argument("--plain", action="store_true", help="without atheris")
     options = parser.parse_args()
     if options.target is None:
-        command = [sys.executable, "-m", "tests.fuzz", *sys.argv[1:], "--target"]
-        codes = [subprocess.run([*command, name], check=False).returncode for name in NAMES]
-        return int(any(codes))
+        return _run_all()
     resource.setrlimit(resource.RLIMIT_AS, (_ADDRESS_SPACE_BYTES,) * 2)
     is_guided = not options.plain and importlib.util.find_spec("atheris") is not None
     with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
         _use_own_environment(Path(folder))
         return (_run_guided if is_guided else _run_plain)(options, Path(folder))
+
+
+def _run_all() -> int:
+    """Run each target in a process of its own, and print the sums of their reports."""
+    command = [sys.executable, "-m", "tests.fuzz", *sys.argv[1:], "--target"]
+    n_inputs = n_crashers = 0
+    start = time.monotonic()
+    for name in NAMES:
+        run = subprocess.run([*command, name], check=False, stdout=subprocess.PIPE, text=True)
+        print(run.stdout, end="", flush=True)
+        n_crashers += run.returncode != 0
+        n_inputs += sum(int(n.replace(",", "")) for n in _REPORT.findall(run.stdout))
+    seconds = time.monotonic() - start
+    print(f"total: {n_inputs:,} inputs in {seconds:,.0f} s, {n_crashers} crashers")
+    return int(n_crashers > 0)
 
 
 def _use_own_environment(folder: Path) -> None:
@@ -62,16 +78,18 @@ def _use_own_environment(folder: Path) -> None:
 
 def _run_plain(options: argparse.Namespace, folder: Path) -> int:
     from tests.fuzz.bar import Bar
-    from tests.fuzz.mutate import mutate
-    from tests.fuzz.targets import make_targets
+    from tests.fuzz.mutate import enlarge, mutate
+    from tests.fuzz.targets import make_target
 
-    bar = Bar(make_targets(folder / "files")[options.target])
+    bar = Bar(make_target(options.target, folder / "files"))
     bar.run_seeds()
     numbers, start = random.Random(options.seed), time.monotonic()
     data = b""
     try:
         while time.monotonic() < start + options.seconds:
-            data = mutate(numbers, bar.target.seeds)
+            data = mutate(numbers, bar.target.seeds, bar.target.json_share)
+            if bar.n_inputs % _ENLARGE_EVERY == 0:
+                data = enlarge(numbers, data)
             bar.run(data)
     except Exception as error:
         _write_crasher(options, data, error)
@@ -86,11 +104,11 @@ def _run_guided(options: argparse.Namespace, folder: Path) -> int:
 
     with atheris.instrument_imports(include=["vecache"], enable_loader_override=False):
         from tests.fuzz.bar import Bar
-        from tests.fuzz.targets import make_targets
+        from tests.fuzz.targets import make_target
 
-    from tests.fuzz.mutate import MAX_BYTES, mutate_json
+    from tests.fuzz.mutate import MAX_BYTES, enlarge, mutate_json
 
-    bar = Bar(make_targets(folder / "files")[options.target])
+    bar = Bar(make_target(options.target, folder / "files"))
     bar.run_seeds()
     corpus, start = folder / "corpus", time.monotonic()
     corpus.mkdir()
@@ -103,14 +121,19 @@ def _run_guided(options: argparse.Namespace, folder: Path) -> int:
             _leave(folder, 0)
         try:
             bar.run(data)
+            if bar.n_inputs % _ENLARGE_EVERY == 0:  # no seed of the next: they would be slow
+                data = enlarge(random.Random(data), data)
+                bar.run(data)
         except Exception as error:
             _write_crasher(options, data, error)
             _report(bar, "atheris", time.monotonic() - start)
             _leave(folder, 1)
 
+    share = bar.target.json_share
+
     def change(data: bytes, max_bytes: int, seed: int) -> bytes:
         numbers = random.Random(seed)
-        changed = mutate_json(numbers, data) if numbers.randrange(2) else None
+        changed = mutate_json(numbers, data) if numbers.random() < share else None
         if changed is None or len(changed) > max_bytes:
             return bytes(atheris.Mutate(data, max_bytes))
         return changed

@@ -1,9 +1,10 @@
-"""Change inputs at random: bits, numbers, runs, pieces of other inputs, and values in JSON."""
+"""Change inputs at random: bits, numbers, runs, pieces of others, values in JSON, and the size."""
 
 from __future__ import annotations
 
 import copy
 import json
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 MAX_BYTES = 1 << 16
+_NESTED = "the nested part"
 _NUMBERS = (0, 1, 0x7F, 0x80, 0xFF, 2**16 - 1, 2**31 - 1, 2**31, 2**32 - 1, 2**63 - 1, 2**63)
 _WORDS = (
     *(b"-1", b"9223372036854775807", b"1e999", b"null", b"true", b"{", b"}", b"[", b"]", b'"'),
@@ -36,10 +38,10 @@ _VALUES: tuple[Any, ...] = (
 )
 
 
-def mutate(random: random.Random, seeds: Sequence[bytes]) -> bytes:
-    """Return one of the seeds with one to eight changes."""
+def mutate(random: random.Random, seeds: Sequence[bytes], json_share: float = 0.5) -> bytes:
+    """Return one of the seeds with one to eight changes, of its JSON in a share of all cases."""
     seed = random.choice(seeds)
-    if random.randrange(2) and (changed := mutate_json(random, seed)) is not None:
+    if random.random() < json_share and (changed := mutate_json(random, seed)) is not None:
         return changed
     data = bytearray(seed)
     for _ in range(random.choice((1, 1, 1, 2, 4, 8))):
@@ -55,34 +57,86 @@ def mutate_json(random: random.Random, data: bytes) -> bytes | None:
             document = json.loads(text)
         except (ValueError, RecursionError):
             continue
-        for _ in range(random.choice((1, 1, 2, 3))):
-            _change_value(random, document)
-        return before + json.dumps(document).encode()
+        with suppress(TypeError):  # nothing is left in it
+            for _ in range(random.choice((1, 1, 2, 3))):
+                _change_value(random, document)
+        return before + _dump(random, document)
     return None
 
 
-def _change_value(random: random.Random, document: Any) -> None:
+def enlarge(random: random.Random, data: bytes) -> bytes:
+    """Repeat or nest a part of an input, up to some megabytes."""
+    n_bytes = 1 << random.randrange(16, 23)
+    try:
+        document = json.loads(data)
+        container, key = _choose(random, document)
+    except (ValueError, RecursionError, TypeError):
+        at = random.randrange(len(data) + 1)
+        part = data[at : at + random.choice((1, 2, 4, 8, 64, 1024))]
+        return data[:at] + part * (n_bytes // max(1, len(part))) + data[at:]
+    value = container[key]
+    n_times = n_bytes // (len(json.dumps(value)) + 12 + len(str(key)))
+    if random.randrange(4) == 0:
+        container[key] = _NESTED
+        opened, closed = random.choice(((b"[", b"]"), (b'{"a":', b"}")))
+        n_times = random.choice((100, 10_000, n_bytes // len(opened)))
+        nested = opened * n_times + b"0" + closed * n_times
+        return _dump(random, document).replace(f'"{_NESTED}"'.encode(), nested)
+    if isinstance(value, str | list):
+        container[key] = value * max(1, n_bytes // max(1, len(json.dumps(value))))
+    elif isinstance(container, list):
+        container[key:key] = [value] * n_times
+    else:
+        container |= {f"{key}{n}": value for n in range(n_times)}
+    return _dump(random, document)
+
+
+def _dump(random: random.Random, document: Any) -> bytes:
+    separators = random.choice((None, (",", ":")))  # the second as Go writes it
+    return json.dumps(document, separators=separators).encode()
+
+
+def _choose(random: random.Random, document: Any) -> tuple[Any, Any]:
+    """Choose a place in a document: anywhere, or down from the top, which finds small parts."""
     slots: list[tuple[Any, Any]] = []
     rest = [document]
-    while rest:
-        found = rest.pop()
-        if isinstance(found, dict | list):
-            keys = found if isinstance(found, dict) else range(len(found))
-            slots += [(found, key) for key in keys]
-            rest += found.values() if isinstance(found, dict) else found
+    if random.randrange(2):
+        while isinstance(rest[-1], dict | list) and rest[-1]:
+            found = rest[-1]
+            slots.append(
+                (
+                    found,
+                    random.choice(list(found) if isinstance(found, dict) else range(len(found))),
+                )
+            )
+            rest.append(found[slots[-1][1]])
+    else:
+        while rest:
+            found = rest.pop()
+            if isinstance(found, dict | list):
+                keys = found if isinstance(found, dict) else range(len(found))
+                slots += [(found, key) for key in keys]
+                rest += found.values() if isinstance(found, dict) else found
     if not slots:
-        return
-    container, key = random.choice(slots)
-    match random.randrange(4):
+        raise TypeError("nothing in it")
+    return random.choice(slots)
+
+
+def _change_value(random: random.Random, document: Any) -> None:
+    container, key = _choose(random, document)
+    match random.randrange(6):
         case 0:
             del container[key]
         case 1:
-            other, other_key = random.choice(slots)
+            other, other_key = _choose(random, document)
             container[key] = json.loads(json.dumps(other[other_key]))
         case 2 if isinstance(container, list):
             container.append(container[key])
-        case _:
+        case 3:
             container[key] = copy.deepcopy(random.choice(_VALUES))  # or the next change is in it
+        case _:
+            alike = [each for each in _VALUES if type(each) is type(container[key])]
+            container[key] = copy.deepcopy(random.choice(alike or _VALUES))
 
 
 def _change(random: random.Random, data: bytearray, seeds: Sequence[bytes]) -> None:
