@@ -81,6 +81,7 @@ def short_labels(
     r"""Shorten labels without making two of them equal.
 
     Ids and digests keep 12 digits, names lose the folders that all share and then their beginning.
+    A host before them, `HOST: `, stays.
 
     Examples
     --------
@@ -88,12 +89,16 @@ def short_labels(
     ['abababababab', 'a\\nb', '…mple.com/project/app:latest']
     >>> short_labels(["localhost:5000/team/base:1", "localhost:5000/team/app:2"])
     ['base:1', 'app:2']
+    >>> short_labels(["web1: " + "ab" * 32, "web2: " + "ab" * 32])
+    ['web1: abababababab', 'web2: abababababab']
     """
+    hosts = ["".join(label.rpartition(": ")[:2]) for label in labels]
+    labels = [label.removeprefix(host) for label, host in zip(labels, hosts, strict=True)]
     n_common = _common_folder(labels) if len(labels) > 1 else 0
     short: list[str] = []
     taken: set[str] = set()
-    for label in labels:  # labels, not rows
-        text = unique = _short(label[n_common:], max_characters)
+    for host, label in zip(hosts, labels, strict=True):  # labels, not rows
+        text = unique = printable(host) + _short(label[n_common:], max_characters)
         number = 1
         while unique in taken:
             number += 1

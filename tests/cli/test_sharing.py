@@ -301,3 +301,39 @@ def test_overlap_is_drawn(
     run(capsys, *words, str(tmp_path / "a.png"))
     assert f">{title}<" in (tmp_path / "a.svg").read_text()
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_several_stores_are_rows_of_their_hosts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Stores, and a data set of two of them, beside each other."""
+    web, db = copy_store("dir", tmp_path / "web"), copy_store("dir", tmp_path / "db")
+    toc_path(db, layer_ids("dir")[4]).unlink()
+    stores = ["--store", str(web), "--store", str(db)]
+    text = run(capsys, "overlap", *stores)
+    assert text.startswith("web, db: 9 layers and 1 not counted, 10 images")
+    assert "web: dd95d764c505" in text
+    assert "web   4.66 MB     886 kB  " in text
+    assert "Both have 3.77 MB of files in common, 81.0 % of the largest." in text
+    assert "db: 4008ba2865b7  not counted" in text
+    document = run_json(capsys, "overlap", *stores, "--by", "host", "--incomplete-ok")
+    assert document["stores"] == {"web": str(web), "db": str(db)}
+    assert document["labels"] == document["hosts"] == ["web", "db"]
+    assert [each["host"] for each in document["excluded"]] == ["db"]
+    assert "store" not in document
+    steps = run_json(capsys, "gather", APP2, *stores, "--incomplete-ok")["layers"]
+    assert [step["host"] for step in steps] == ["web", "web"]
+    folder = str(tmp_path / "set")
+    run(capsys, "export", *stores, "-o", folder, "--incomplete-ok")
+    words = ["overlap", "--store", folder, "--store", STORE, "--by", "host", "--incomplete-ok"]
+    assert run_json(capsys, *words)["labels"] == ["db", "web", "dir"]
+
+
+def test_options_for_several_stores_are_refused_for_one(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["overlap", "--by", "host", "--store", STORE]) == 2
+    assert "name several" in capsys.readouterr().err
+    words = ["gather", APP2, "--store", STORE, "--store", STORE, "--present", "dd9"]
+    assert main(words) == 2
+    assert "--present names layers of one store" in capsys.readouterr().err

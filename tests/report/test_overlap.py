@@ -23,7 +23,9 @@ from vecache.sharing.sources import read_contents
 
 def text_of(contents: Contents, metric: str = "bytes", by: By = "layer", **screen: Any) -> str:
     over, each = overlap(contents, by), shares(contents, by)
-    return overlap_text("here", over, each, repeated_files(contents), metric, Screen(**screen))
+    return overlap_text(
+        {"": "here"}, over, each, repeated_files(contents), metric, Screen(**screen)
+    )
 
 
 def toc(*values: int) -> bytes:

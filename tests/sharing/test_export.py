@@ -27,7 +27,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_parts_are_sorted_and_dictionary_encoded(tmp_path: Path) -> None:
+def test_parts_are_sorted_and_dictionary_encoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export_dataset(GOLDEN_SMALL / "stores" / "flat", tmp_path / "small")
+    monkeypatch.setattr(export, "SMALL_TAGS", 0)
     export_dataset(GOLDEN_SMALL / "stores" / "flat", tmp_path / "set")
     n_rows = 0
     for first_byte in range(256):
@@ -40,6 +44,11 @@ def test_parts_are_sorted_and_dictionary_encoded(tmp_path: Path) -> None:
             assert table.schema.equals(TAG_SCHEMA)
             n_rows += len(digests)
     assert parquet.read_table(tmp_path / "set" / "tags").num_rows == n_rows
+    (part,) = (tmp_path / "small" / "tags").rglob("*.parquet")  # up to a million tags
+    small = parquet.ParquetFile(part).read()
+    assert small.schema.equals(TAG_SCHEMA)
+    assert small["digest"].to_pylist() == sorted(small["digest"].to_pylist())
+    assert len(small) == n_rows
     assert sorted(path.name for path in (tmp_path / "set").iterdir()) == [
         "images.parquet",
         "layers.parquet",

@@ -183,7 +183,9 @@ def test_the_name_of_an_image_is_refused_with_what_to_pass(name: str) -> None:
 @pytest.mark.parametrize("toc", ["a.json", b"{}", None])
 def test_what_is_not_a_parsed_toc_is_refused(toc: object) -> None:
     with pytest.raises(TypeError, match=r"TOC of a: found \w+, wanted vecache.Toc.parse\(data\)"):
-        read_contents({"a": toc})
+        read_contents({"a": toc, "b": Toc.parse(b'{"version":1,"entries":[]}')})
+    with pytest.raises((TypeError, StoreError), match=r"Toc objects by layer id|no such file"):
+        read_contents({"a": toc})  # may be several stores, by name
 
 
 def test_layers_without_a_good_toc_are_excluded_with_the_reason(tmp_path: Path) -> None:

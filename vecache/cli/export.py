@@ -3,7 +3,11 @@
 One row a tag: digest, kind (file, chunk, hole, fingerprint), layer, path, offset and size;
 `in_files` and `in_chunks` mark what `vecache overlap` counts. The ending of FILE selects the
 format: .parquet, .arrow or .csv. A name without an ending is a folder: a data set for stores of any
-size, of Parquet files divided by the first byte of the digest, with the layers and images.
+size, with the layers and images. Up to a million tags are one Parquet file, more are divided by the
+first byte of the digest into 256.
+
+--store can be given several times: then the file has a column `host` and is no data set, and the
+folder has a folder host=NAME for each store.
 
 DuckDB, Polars, pandas and Spark read the folder and the .parquet file. So do the verbs `overlap`,
 `gather` and `rm` with --store, and `vecache.open_dataset`. In .csv a path that a spreadsheet would
@@ -17,7 +21,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from vecache.cli.options import UsageError, add_store, load_contents, warn_of_unread
+from vecache.cli.options import UsageError, add_store, warn_of_unread
+from vecache.cli.several import load_several
 from vecache.report.excluded import excluded_notes
 from vecache.report.output import replacing
 from vecache.report.terminal import Progress, Screen, count, render_facts
@@ -31,7 +36,7 @@ _ENDINGS = (".parquet", ".arrow", ".csv")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments to its parser."""
-    add_store(parser, can_be_dataset=True)
+    add_store(parser, can_be_several=True)
     parser.add_argument(
         "-o",
         "--output",
@@ -51,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
         )
     from vecache.sharing.export import export_dataset, write_tags
 
-    contents, _ = load_contents(args.store)
+    contents = load_several(args.store).contents
     if is_folder:
         with Progress("Writing tags") as progress:
             export_dataset(contents, args.output, progress=progress.advance_to)
@@ -59,7 +64,8 @@ def run(args: argparse.Namespace) -> int:
         with replacing(args.output) as file:
             write_tags(contents, file, ending)
     n_layers = count(len(contents.layers), "layer")
-    print(f"{printable(args.output)}: all tags of {n_layers}")
+    of_hosts = f" of {count(len(contents.hosts), 'host')}" if contents.hosts else ""
+    print(f"{printable(args.output)}: all tags of {n_layers}{of_hosts}")
     notes = excluded_notes(contents)
     if notes:
         print(render_facts(notes, Screen()))

@@ -8,6 +8,9 @@ Without reflinks a pull reuses whole files only, so files are counted; with refl
 --hard-links it reuses only files of equal owner, mode and attributes, which is not checked here.
 Layers of additional stores do not count: a pull reuses nothing of them.
 
+--store can be given several times: the layers are then the fewest of any of these stores, and each
+row has its host. An image of containers-storage: is looked up in the first.
+
 Exit code: 0 fine, 1 no such image, 3 some layers could not be read, unless --incomplete-ok.
 """
 
@@ -17,17 +20,18 @@ from typing import TYPE_CHECKING
 
 from vecache.cli.images import BadImages, open_images
 from vecache.cli.options import (
+    UsageError,
     add_images,
     add_output,
     add_pull,
     limit_to_present,
-    load_contents,
     note,
     pull_sharing,
     show,
     sort_out_images,
     warn_of_unread,
 )
+from vecache.cli.several import load_several
 from vecache.report.excluded import excluded_notes, unread_documents
 from vecache.report.output import Report, json_rows
 from vecache.report.terminal import (
@@ -45,7 +49,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from vecache.report.terminal import Screen
-    from vecache.sharing.contents import Contents
+    from vecache.sharing.contents import Contents, Grain
     from vecache.sharing.gather import Cover
 
 _COLUMNS = (
@@ -60,7 +64,7 @@ _COLUMNS = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments to its parser."""
     add_images(parser)
-    add_pull(parser)
+    add_pull(parser, can_be_several=True)
     add_output(parser)
 
 
@@ -78,11 +82,16 @@ def run(args: argparse.Namespace) -> int:
     ):
         if value is not None:
             note(f"{option} does nothing here: what is covered does not depend on it")
-    contents, store = load_contents(args.store)
-    contents = limit_to_present(contents, args).without_additional()
-    (image,) = open_images(args, store, BadImages(keep_going=False))
+    stores = load_several(args.store)
+    if stores.contents.hosts and args.present is not None:
+        raise UsageError("--present names layers of one store: found several")
+    contents = limit_to_present(stores.contents, args).without_additional()
+    (image,) = open_images(args, stores.opened[0], BadImages(keep_going=False))
     wanted = read_contents(image)
-    grain, _ = pull_sharing(args, store)
+    grains = {pull_sharing(args, store)[0] for store in stores.opened}
+    grain: Grain = "chunk" if grains == {"chunk"} else "file"
+    if len(grains) > 1:
+        note("files are counted: not all of these stores have reflinks")
     cover = gather(wanted, contents, grain)
     show(
         Report(
@@ -90,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
             document=lambda: {
                 "schema": "vecache.gather/1",
                 "image": name,
-                "store": str(args.store if store is None else store.path),
+                **stores.document(),
                 **_document(cover),
                 "excluded": unread_documents(contents.excluded),
                 "excluded_of_image": unread_documents(wanted.excluded),
@@ -122,7 +131,7 @@ def _text(image: str, cover: Cover, contents: Contents, screen: Screen) -> str:
     if len(cover):
         rows = (
             (
-                row["step"],
+                *((row["step"], printable(row["host"])) if cover.hosts else (row["step"],)),
                 row["layer_id"][:12] if len(row["layer_id"]) == 64 else row["layer_id"],
                 human_bytes(row["added_bytes"]),
                 human_share(row["added_bytes"] / cover.total_bytes),
@@ -130,7 +139,10 @@ def _text(image: str, cover: Cover, contents: Contents, screen: Screen) -> str:
             )
             for row in cover.to_arrow().to_pylist()
         )
-        parts += [render_table(_COLUMNS, rows, screen), _bound(cover)]
+        columns = list(_COLUMNS)
+        if cover.hosts:
+            columns.insert(1, Column("HOST", truncate="end"))
+        parts += [render_table(columns, rows, screen), _bound(cover)]
     notes = excluded_notes(contents)
     if notes:
         parts.append(render_facts(notes, screen))

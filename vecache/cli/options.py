@@ -96,13 +96,16 @@ def add_store(
     parser: argparse.ArgumentParser,
     *,
     can_be_dataset: bool = False,
+    can_be_several: bool = False,
     can_be_incomplete: bool = True,
 ) -> None:
     """Add `--store`, and `--incomplete-ok` for a store that cannot be read as a whole."""
     parser.add_argument(
         "--store",
         metavar="PATH",
-        help=_DATASET_HELP if can_be_dataset else _STORE_HELP,
+        action="append" if can_be_several else "store",
+        help=(_DATASET_HELP if can_be_dataset or can_be_several else _STORE_HELP)
+        + ("; may be given several times" if can_be_several else ""),
     )
     if can_be_incomplete:
         add_incomplete_ok(parser)
@@ -169,9 +172,9 @@ def add_images(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_pull(parser: argparse.ArgumentParser) -> None:
+def add_pull(parser: argparse.ArgumentParser, *, can_be_several: bool = False) -> None:
     """Add the options that describe the store that pulls."""
-    add_store(parser)
+    add_store(parser, can_be_several=can_be_several)
     pull = parser.add_argument_group("the pull; storage.conf decides by default")
     pull.add_argument(
         "--present",

@@ -4,6 +4,10 @@ SIZE is all that a layer holds, each content once; EXCLUSIVE is what no other la
 figures are what the row and the column have in common: bytes, files, chunks; or shares, by bytes:
 jaccard (in common, of what either has) and containment (in common, of what the row has).
 
+--store can be given several times: stores, snapshots, nodes of fleets, data sets. Each row then
+begins with its host, a layer that two stores have is a layer of each, and --by host compares the
+stores. `vecache fleet overlap` compares many.
+
 --grain file compares whole files, which is what a pull without reflinks can reuse; --grain chunk
 compares chunks. An image is the union of its layers. Layers of additional stores count, though a
 pull reuses nothing of them. Where there are too many for a matrix, the pairs that share most are
@@ -24,10 +28,11 @@ from vecache.cli.options import (
     add_output,
     add_store,
     is_picture,
-    load_contents,
     show,
     warn_of_unread,
 )
+from vecache.cli.several import load_several
+from vecache.report.excluded import excluded_document
 from vecache.report.output import PICTURE_ENDINGS, TABLE_ENDINGS, Report
 from vecache.report.overlap import overlap_text
 
@@ -44,10 +49,10 @@ _MAX_FILES = 5
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments to its parser."""
-    add_store(parser, can_be_dataset=True)
+    add_store(parser, can_be_several=True)
     parser.add_argument(
         "--by",
-        choices=("layer", "image"),
+        choices=("layer", "image", "host"),
         default="layer",
         help="what is compared (default: layer)",
     )
@@ -66,21 +71,27 @@ def run(args: argparse.Namespace) -> int:
     from vecache.sharing.matrix import overlap
 
     _check_options(args)
-    contents, store = load_contents(args.store)
-    where = str(args.store if store is None else store.path)
+    stores = load_several(args.store)
+    contents = stores.contents
+    if args.by == "host" and not contents.hosts:
+        raise UsageError("--by host compares stores: name several, each with --store")
     over = overlap(contents, args.by, args.grain)
     member_shares = shares(contents, args.by, args.grain)
     show(
         Report(
             text=lambda screen: overlap_text(
-                where,
+                stores.paths,
                 over,
                 member_shares,
                 member_shares.repeated_files(_MAX_FILES),
                 args.metric or "bytes",
                 screen,
             ),
-            document=lambda: _document(where, over, member_shares),
+            document=lambda: {
+                "schema": "vecache.overlap/1",
+                **stores.document(),
+                **_document(over, member_shares),
+            },
             table=over.to_arrow,
             picture=lambda file, form: _picture(over, member_shares, args).write(file, form),
         ),
@@ -108,13 +119,13 @@ def _picture(over: Overlap, member_shares: Shares, args: argparse.Namespace) -> 
     return over.plot(args.metric or "jaccard")
 
 
-def _document(where: str, over: Overlap, member_shares: Shares) -> dict[str, Any]:
+def _document(over: Overlap, member_shares: Shares) -> dict[str, Any]:
+    contents = over.contents
     return {
-        "schema": "vecache.overlap/1",
-        "store": where,
         "by": over.by,
         "grain": over.grain,
         "labels": over.labels,
+        **({"hosts": over.hosts} if over.hosts else {}),
         "files": over.files,
         "chunks": over.chunks,
         "bytes": over.bytes,
@@ -130,10 +141,11 @@ def _document(where: str, over: Overlap, member_shares: Shares) -> dict[str, Any
             for dedup in member_shares.dedup
         },
         "additional_layers": [
-            layer.id for layer in over.contents.layers if layer.id in over.contents.additional_ids
+            layer.record.key
+            for layer in contents.layers
+            if layer.record.key in contents.additional_ids
         ],
         "excluded": [
-            {"layer": each.id, "reason": each.reason, "is_unread": each.is_unread}
-            for each in over.contents.excluded
+            {**excluded_document(each), "is_unread": each.is_unread} for each in contents.excluded
         ],
     }

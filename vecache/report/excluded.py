@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "additional_notes",
+    "excluded_document",
     "excluded_notes",
     "reason_notes",
     "unread_documents",
@@ -39,19 +40,27 @@ def reason_notes(reasons: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
 
 def excluded_notes(contents: Contents) -> list[tuple[str, str]]:
     """Return a name and a reason for each excluded layer, or for many with one reason at once."""
-    return reason_notes((each.id, f"not counted: {each.reason}") for each in contents.excluded)
+    return reason_notes(
+        (each.record.key, f"not counted: {each.reason}") for each in contents.excluded
+    )
 
 
 def additional_notes(contents: Contents) -> list[tuple[str, str]]:
     """Return a name and a note for layers that are counted, but that no pull reuses."""
     note = "counted, but in an additional store: a pull never reuses its files"
-    ids = [layer.id for layer in contents.layers if layer.id in contents.additional_ids]
-    return reason_notes((each, note) for each in ids)
+    keys = [layer.record.key for layer in contents.layers]
+    return reason_notes((each, note) for each in keys if each in contents.additional_ids)
 
 
 def unread_documents(excluded: Iterable[ExcludedLayer]) -> list[dict[str, str]]:
     """Return the JSON documents of the layers that could not be read."""
-    return [{"layer": layer.id, "reason": layer.reason} for layer in excluded if layer.is_unread]
+    return [excluded_document(layer) for layer in excluded if layer.is_unread]
+
+
+def excluded_document(layer: ExcludedLayer) -> dict[str, str]:
+    """Return the JSON document of an excluded layer, with its host where there are several."""
+    host = {"host": layer.record.host} if layer.record.host else {}
+    return {**host, "layer": layer.id, "reason": layer.reason}
 
 
 def unread_warning(
@@ -66,7 +75,7 @@ def unread_warning(
         return []
     layers = count(n_layers, "image layer" if of_image else "local layer")
     lines = [f"{len(unread):,} of {layers} could not be read: {effect}"]
-    reasons = _ids_by_reason((layer.id, layer.reason) for layer in unread)
+    reasons = _ids_by_reason((layer.record.key, layer.reason) for layer in unread)
     for reason, ids in reasons.items():
         name = ", ".join(ids) if len(ids) <= _MOST_NAMED else count(len(ids), "layer")
         lines.append(f"{name}: {reason.replace(f'; {OWNER_ADVICE}', '')}")
@@ -78,14 +87,15 @@ def unread_warning(
 
 
 def _ids_by_reason(reasons: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
-    """Return the short ids of the layers with each reason, which does not repeat their paths."""
+    """Return the short keys of the layers with each reason, which does not repeat their paths."""
     from vecache.store import bigdata  # noqa: PLC0415 - imports numpy, and `--help` this module
 
     ids: dict[str, list[str]] = {}
-    for layer_id, reason in reasons:  # layers, not rows
+    for layer_key, reason in reasons:  # layers, not rows
+        host, mark, layer_id = layer_key.rpartition(": ")
         short = reason
         for key in (bigdata.CACHE_KEY, bigdata.TOC_KEY, bigdata.LAYER_DATA_KEY):
             file = re.escape(f"/{layer_id}/{bigdata.big_data_file_name(key)}")
             short = re.sub(rf"\S*{file}(: {key})?", key, short)
-        ids.setdefault(short, []).append(layer_id.removeprefix("sha256:")[:12])
+        ids.setdefault(short, []).append(f"{host}{mark}{layer_id.removeprefix('sha256:')[:12]}")
     return ids

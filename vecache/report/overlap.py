@@ -4,8 +4,9 @@
 2. The matrix, with all bytes and the exclusive bytes of each member. Where it does not fit: the
    members with most exclusive bytes, and the pairs that share most. Where the figures of a pair do
    not fit either, only the metric that was asked for.
-3. The files that are stored more than once.
-4. The layers that are in an additional store, and those that are excluded, with the reason.
+3. Of several stores: what each has, and what all of them have in common.
+4. The files that are stored more than once.
+5. The layers that are in an additional store, and those that are excluded, with the reason.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from vecache.report.terminal import (
 from vecache.text import printable, short_labels
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from vecache.arrays import I64
     from vecache.report.terminal import Cell
@@ -63,16 +64,23 @@ _MAX_MEMBERS = 10
 
 
 def overlap_text(
-    where: str,
+    paths: Mapping[str, str],
     over: Overlap,
     shares: Shares,
     repeated: RepeatedFiles,
     metric: str,
     screen: Screen,
 ) -> str:
-    """Write all parts; `shares` must be of the same contents, members and grain as `over`."""
+    """Write all parts; `shares` must be of the same contents, members and grain as `over`.
+
+    `paths` is where the stores are, by host.
+    """
+    hosts = over.contents.hosts
+    where = ", ".join(hosts) or paths[""]
     parts = ["\n".join(_summary(where, over, shares))]
     parts += matrix_texts(over, shares.exclusive_bytes, metric, screen)
+    if hosts:
+        parts.append(_hosts(paths, shares, screen))
     if len(repeated):
         title = screen.paint("Files stored more than once", "bold")
         parts.append(f"{title}; EXTRA is all copies but one:\n{_repeated(repeated, screen)}")
@@ -254,6 +262,39 @@ def _pair_rows(
             human_share(containment[i, j]),
             human_share(containment[j, i]),
         )
+
+
+def _hosts(paths: Mapping[str, str], shares: Shares, screen: Screen) -> str:
+    """Write what each host has, and what all have in common."""
+    from vecache.sharing.exclusive import shares as find_shares  # noqa: PLC0415 - as above
+
+    grain = shares.grain
+    by_host = shares if shares.by == "host" else find_shares(shares.contents, "host", grain)
+    columns = [
+        Column("HOST", truncate="end"),
+        Column("SIZE", "right"),
+        Column("EXCLUSIVE", "right"),
+        Column("STORE", truncate="start"),
+    ]
+    rows = [
+        (printable(host), human_bytes(size), human_bytes(exclusive), printable(paths.get(host, "")))
+        for host, size, exclusive in zip(
+            by_host.labels, by_host.bytes.tolist(), by_host.exclusive_bytes.tolist(), strict=True
+        )
+    ]
+    n_hosts = len(by_host)
+    common = int(by_host.by_others[0, -1])  # what the first has that all others have
+    largest = int(by_host.bytes.max())
+    share = human_share(common / largest if largest else 0.0)
+    which = "Both" if n_hosts == 2 else f"All {n_hosts:,}"
+    text = (
+        f"{which} have {human_bytes(common)} of {grain}s in common, {share} of the largest."
+        if n_hosts > 1
+        else ""
+    )
+    title = screen.paint("Hosts", "bold")
+    table = render_table(columns, rows, screen)
+    return f"{title}; EXCLUSIVE is what no other host has:\n{table}\n{text}".rstrip("\n")
 
 
 def _repeated(repeated: RepeatedFiles, screen: Screen) -> str:

@@ -43,6 +43,8 @@ def _named(name: str, document: Schema) -> Schema:
 
 
 _REASONS: Final = objects_of("layer reason")
+_HOST_REASONS: Final = objects_of("host? layer reason")
+_STORES: Final = {"stores?": {"type": "object", "additionalProperties": TEXT}}
 _ERRORS: Final = objects_of("image error")
 _OPTIONS: Final = object_of("reflink hard_links layout parallel")
 _GAP: Final = _counts("no_reflink flat_layout hard_links first_match repeated parallel")
@@ -131,11 +133,12 @@ _DOCUMENTS: Final[dict[str, list[Schema]]] = {
     ],
     "gather": [
         object_of(
-            "image store grain total_bytes covered_bytes uncovered_bytes n_at_least "
+            "image store? grain total_bytes covered_bytes uncovered_bytes n_at_least "
             "n_excluded_layers",
             {
-                "layers": objects_of("step index layer added_bytes left_bytes"),
-                "excluded": _REASONS,
+                **_STORES,
+                "layers": objects_of("step host? index layer added_bytes left_bytes"),
+                "excluded": _HOST_REASONS,
                 "excluded_of_image": _REASONS,
             },
         )
@@ -189,8 +192,9 @@ _DOCUMENTS: Final[dict[str, list[Schema]]] = {
     ],
     "overlap": [
         object_of(
-            "store by grain labels",
+            "store? by grain labels hosts?",
             {
+                **_STORES,
                 **_PAIRS,
                 **dict.fromkeys(
                     ("exclusive_bytes", "new_bytes", "cumulative_bytes"), array_of(COUNT)
@@ -200,7 +204,7 @@ _DOCUMENTS: Final[dict[str, list[Schema]]] = {
                     dict.fromkeys(("file", "chunk"), object_of("logical_bytes unique_bytes ratio")),
                 ),
                 "additional_layers": array_of(TEXT),
-                "excluded": objects_of("layer reason is_unread"),
+                "excluded": objects_of("host? layer reason is_unread"),
             },
         )
     ],

@@ -60,7 +60,7 @@ _KEYS: Final[dict[str, tuple[Schema, str]]] = {
     "store": (TEXT, "path of the store, snapshot or data set; FLEET#NODE for a node"),
     "fleet": (TEXT, "path of the fleet's folder"),
     "node": (TEXT, "name of a node"),
-    "host": (TEXT, "host name of the machine of a snapshot"),
+    "host": (TEXT, "name of a machine: of a snapshot's, or of one of several stores"),
     "time": (_TIME, "when it was written"),
     "image": (TEXT, "name of an image, as it was given or as the store has it"),
     "image_id": (TEXT, "full id of an image of the store"),
@@ -80,12 +80,13 @@ _KEYS: Final[dict[str, tuple[Schema, str]]] = {
     "folder": (TEXT, "the folder of the index"),
     "root": (TEXT, "graph root, on the machine of the snapshot"),
     "labels": (array_of(TEXT), "full ids of layers or names of images, one for each row"),
+    "hosts": (array_of(TEXT), "host of each row; where there are several stores"),
     "is_read_only": (_FLAG, "whether the layer is one that is only read"),
     "is_unread": (_FLAG, "whether it could not be read, though it should have a TOC"),
     "is_removed": (_FLAG, "whether the image would be removed"),
     "is_done": (_FLAG, "whether it was done"),
     # how it is asked
-    "by": (choice_of("layer image"), "what is compared"),
+    "by": (choice_of("layer image host"), "what is compared"),
     "grain": (choice_of("file chunk"), "whether whole files count, or chunks"),
     "reflink": (_FLAG, "whether the file system has reflinks"),
     "hard_links": (_FLAG, "whether files are reused by hard link"),
@@ -169,6 +170,7 @@ _KEYS: Final[dict[str, tuple[Schema, str]]] = {
 
 
 _HOLDERS: Final = {
+    "stores": "path of each store by its host, where there are several",
     "options": "how layers are pulled, by the store's settings and the command line",
     "settings": "how the machine of the snapshot pulls",
     "snapshot": "where the snapshot is from; null for a store of this machine",

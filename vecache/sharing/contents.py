@@ -4,7 +4,9 @@
 2. A layer without a TOC, or with a broken one, is excluded, with the reason.
 3. A layer of an additional store counts in `overlap` and `shares`, which show what is stored, but
    not in `gather` and `what_if`, since a pull reuses nothing of it.
-4. An image is the union of its layers.
+4. An image is the union of its layers, a host of all layers of its store.
+5. Of several stores (`hosts.py`) each layer and image has its host in its record, and before its
+   label. A layer that two stores have is one layer of each host.
 
 `occurrences.py` defines what counts as a file or a chunk; `sources.py` reads a `Contents` from a
 store, an image, a folder or a data set. 48 bytes for each distinct content of a layer.
@@ -19,6 +21,7 @@ import numpy as np
 
 from vecache.index.load import ExcludedLayer
 from vecache.sharing.intersections import Intersections
+from vecache.store.records import with_host
 from vecache.text import html_table
 
 if TYPE_CHECKING:
@@ -42,7 +45,7 @@ __all__ = [
     "check_grain",
 ]
 
-By: TypeAlias = Literal["layer", "image"]
+By: TypeAlias = Literal["layer", "image", "host"]
 """The members that are compared."""
 
 Grain: TypeAlias = Literal["file", "chunk"]
@@ -55,9 +58,9 @@ MAX_BYTES = 1 << 53
 
 
 def check_by(by: str) -> None:
-    """Raise ValueError unless `by` is "layer" or "image"."""
+    """Raise ValueError unless `by` is "layer", "image" or "host"."""
     if by not in get_args(By):
-        raise ValueError(f"by: found {by!r}, wanted 'layer' or 'image'")
+        raise ValueError(f"by: found {by!r}, wanted 'layer', 'image' or 'host'")
 
 
 def check_grain(grain: str) -> None:
@@ -114,8 +117,18 @@ class ContentImage:
 
     @property
     def label(self) -> str:
-        """The image's first name, or its id."""
-        return self.record.names[0] if self.record.names else self.record.id
+        """The image's first name, or its id, after its host where there are several stores."""
+        return with_host(self.record.host, self.record.names[0] if self.record.names else self.id)
+
+    @property
+    def id(self) -> str:
+        """The image's id."""
+        return self.record.id
+
+    @property
+    def layer_keys(self) -> tuple[str, ...]:
+        """The `key` of each layer's record."""
+        return tuple(with_host(self.record.host, layer_id) for layer_id in self.layer_ids)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -133,7 +146,9 @@ class Contents:
     source : TagSource or None
         What paths can be read from; None where there is nothing.
     additional_ids : frozenset of str
-        Ids of the layers and images that are in an additional store.
+        The `key` of the records of layers and images that are in an additional store.
+    hosts : tuple of str
+        Names of the stores, where there are several.
     """
 
     layers: tuple[ContentLayer, ...]
@@ -141,6 +156,7 @@ class Contents:
     images: tuple[ContentImage, ...] = ()
     source: TagSource | None = None
     additional_ids: frozenset[str] = frozenset()
+    hosts: tuple[str, ...] = ()
 
     @property
     def records(self) -> tuple[LayerRecord, ...]:
@@ -155,17 +171,38 @@ class Contents:
 
         Parameters
         ----------
-        by : {"layer", "image"}
+        by : {"layer", "image", "host"}
             The members.
 
         Returns
         -------
         tuple of str
-            Ids of layers, or names of images.
+            Ids of layers, or names of images; of several stores each begins with its host. Or the
+            names of hosts.
         """
         if by == "layer":
-            return tuple(layer.id for layer in self.layers)
-        return tuple(image.label for image in self.images)
+            return tuple(layer.record.key for layer in self.layers)
+        if by == "image":
+            return tuple(image.label for image in self.images)
+        return self.hosts
+
+    def member_hosts(self, by: By) -> tuple[str, ...]:
+        """Return the host of each member.
+
+        Parameters
+        ----------
+        by : {"layer", "image", "host"}
+            The members.
+
+        Returns
+        -------
+        tuple of str
+            As many as `labels`; none where all are of one store.
+        """
+        if not self.hosts or by == "host":
+            return self.hosts
+        members = self.layers if by == "layer" else self.images
+        return tuple(member.record.host for member in members)
 
     def content_tables(self, grain: Grain) -> list[ContentTable]:
         """Return the contents of each layer at one grain.
@@ -183,11 +220,11 @@ class Contents:
         return [layer.content_table(grain) for layer in self.layers]
 
     def intersections(self, by: By, grain: Grain) -> Intersections:
-        """Find the sets of layers or images that share contents.
+        """Find the sets of layers, images or hosts that share contents.
 
         Parameters
         ----------
-        by : {"layer", "image"}
+        by : {"layer", "image", "host"}
             The members.
         grain : {"file", "chunk"}
             The contents.
@@ -198,10 +235,30 @@ class Contents:
             Members are numbered as in `labels`.
         """
         sets = Intersections.from_tables(self.content_tables(grain))
+        groups = self.groups(by)
+        return sets if groups is None else sets.regroup(*groups)
+
+    def groups(self, by: By) -> tuple[I64, I64, int] | None:
+        """List the images or the hosts that have each layer, as `Intersections.regroup` takes them.
+
+        Parameters
+        ----------
+        by : {"layer", "image", "host"}
+            The members.
+
+        Returns
+        -------
+        (start, group, n_groups), or None
+            None for layers. The groups of layer i are the rows from `start[i]` up to
+            `start[i + 1]` of `group`, which are indices into `labels`.
+        """
         if by == "layer":
-            return sets
-        image_start, image = self.image_numbers()
-        return sets.regroup(image_start, image, len(self.images))
+            return None
+        if by == "image":
+            return *self.image_numbers(), len(self.images)
+        number = {host: n for n, host in enumerate(self.hosts)}
+        host = np.array([number[layer.record.host] for layer in self.layers], np.int64)
+        return np.arange(len(host) + 1), host, len(number)
 
     def limited_to(self, layer_ids: Collection[str]) -> Contents:
         """Return the contents of some of the layers.
@@ -233,12 +290,14 @@ class Contents:
             The same, with the layers of additional stores excluded.
         """
         reason = "in an additional store: a pull never reuses its files"
-        others = (record for record in self.records if record.id in self.additional_ids)
+        others = (record for record in self.records if record.key in self.additional_ids)
         return replace(
             self,
-            layers=tuple(each for each in self.layers if each.id not in self.additional_ids),
+            layers=tuple(
+                each for each in self.layers if each.record.key not in self.additional_ids
+            ),
             excluded=(
-                *(each for each in self.excluded if each.id not in self.additional_ids),
+                *(each for each in self.excluded if each.record.key not in self.additional_ids),
                 *(ExcludedLayer(record, reason) for record in others),
             ),
         )
@@ -253,12 +312,12 @@ class Contents:
         image : (n,) int64
             Indices into `images`.
         """
-        layer_no = {layer.id: number for number, layer in enumerate(self.layers)}
+        layer_no = {layer.record.key: number for number, layer in enumerate(self.layers)}
         pairs = [  # images and layers, not rows
-            (layer_no[layer_id], number)
+            (layer_no[key], number)
             for number, image in enumerate(self.images)
-            for layer_id in image.layer_ids
-            if layer_id in layer_no
+            for key in image.layer_keys
+            if key in layer_no
         ]
         layer, image = np.array(sorted(pairs), np.int64).reshape(-1, 2).T
         return np.searchsorted(layer, np.arange(len(self.layers) + 1)).astype(np.int64), image
@@ -266,9 +325,10 @@ class Contents:
     def __repr__(self) -> str:
         excluded = f", {len(self.excluded):,} excluded" if self.excluded else ""
         n_bytes = sum(layer.files.logical_bytes for layer in self.layers)
+        hosts = f" of {len(self.hosts):,} hosts" if self.hosts else ""
         return (
-            f"<Contents: {len(self.layers):,} layers{excluded}, {len(self.images):,} images, "
-            f"{n_bytes:,} bytes in files>"
+            f"<Contents: {len(self.layers):,} layers{hosts}{excluded}, {len(self.images):,} "
+            f"images, {n_bytes:,} bytes in files>"
         )
 
     def _repr_html_(self) -> str:
@@ -277,7 +337,7 @@ class Contents:
             ("layer", "files", "bytes in files", "chunks", "bytes in chunks"),
             (
                 (
-                    layer.id,
+                    layer.record.key,
                     len(layer.files),
                     layer.files.n_bytes,
                     len(layer.chunks),

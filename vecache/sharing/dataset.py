@@ -7,13 +7,17 @@ A data set is a folder::
     tags/first_byte=0/part-0.parquet   tags whose key (`keys.py`) begins with this byte, sorted by
     ...                                key; the layers in store order (`occurrences.TAG_SCHEMA`)
     tags/first_byte=255/part-0.parquet
+    tags/all/part-0.parquet            instead, up to a million tags (`SMALL_TAGS`): all of them
 
 A part without rows is missing. A small data set can be one Parquet file: the tags of one layer
 after another, each sorted by key, and the rows of layers and images as JSON in its metadata, under
 `vecache.layers` and `vecache.images`.
 
-DuckDB, Polars, pandas and Spark read `tags` as one table, with `first_byte` as a column. This in
-DuckDB gives what `overlap` does for whole files::
+The data set of several stores is a folder with one of these folders for each, `host=NAME`, its name
+quoted as in a URL.
+
+DuckDB, Polars, pandas and Spark read `tags` as one table, with `host` and `first_byte` as columns
+where the folders have them. This in DuckDB gives what `overlap` does for whole files::
 
     WITH held AS (
         SELECT layer, digest, min(min(size)) OVER (PARTITION BY digest) AS size
@@ -37,6 +41,7 @@ from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import unquote
 
 import numpy as np
 import pyarrow as pa
@@ -46,6 +51,7 @@ from vecache.errors import DatasetError
 from vecache.index.load import ExcludedLayer
 from vecache.sharing.content_table import ContentTable
 from vecache.sharing.contents import GRAINS, MAX_BYTES, ContentImage, ContentLayer, Contents, Grain
+from vecache.sharing.hosts import merge_hosts
 from vecache.sharing.keys import content_keys, find_keys
 from vecache.sharing.occurrences import TAG_SCHEMA, TAG_TYPES, OccurrenceKind
 from vecache.sharing.parquet import exists, fitted, open_parquet, parse_rows, read_table
@@ -60,12 +66,14 @@ if TYPE_CHECKING:
 __all__ = [
     "FILE_VERSION",
     "FIRST_BYTES",
+    "HOST_PREFIX",
     "IMAGES_FILE",
     "IMAGES_KEY",
     "IMAGE_SCHEMA",
     "LAYERS_FILE",
     "LAYERS_KEY",
     "LAYER_SCHEMA",
+    "SMALL_TAGS",
     "TAGS_FOLDER",
     "is_dataset",
     "open_dataset",
@@ -74,6 +82,9 @@ __all__ = [
 
 LAYERS_FILE, IMAGES_FILE, TAGS_FOLDER = "layers.parquet", "images.parquet", "tags"
 FIRST_BYTES = 256
+SMALL_TAGS = 1 << 20
+"""So many tags at most are one part."""
+HOST_PREFIX = "host="
 
 LAYERS_KEY, IMAGES_KEY = b"vecache.layers", b"vecache.images"
 _VERSION = {b"vecache.dataset": b"1"}  # metadata of layers.parquet and images.parquet
@@ -147,7 +158,8 @@ def open_dataset(
     -------
     Contents
         The contents of the exported store: its layers and images, as `read_contents` returns them
-        for the store itself. `overlap`, `shares`, `gather` and `what_if` take it as a source.
+        for the store itself. `overlap`, `shares`, `gather` and `what_if` take it as a source; of
+        several stores the layers of all of them, each with its host.
 
     Raises
     ------
@@ -155,6 +167,19 @@ def open_dataset(
         If this is not a data set, has another version, or is damaged.
     """
     path = Path(path)
+    folders = _host_folders(path)
+    if folders:
+        return merge_hosts(
+            {
+                unquote(folder.name.removeprefix(HOST_PREFIX)): _open_one(folder, progress)
+                for folder in folders
+            }
+        )
+    return _open_one(path, progress)
+
+
+def _open_one(path: Path, progress: Callable[[int, int], object] | None) -> Contents:
+    """Open the data set of one store."""
     parts = _Folder(path) if path.is_dir() else _File(path)
     layer_rows, image_rows = parts.layers.to_pylist(), parts.images.to_pylist()
     if len({row["id"] for row in layer_rows}) < len(layer_rows):
@@ -183,26 +208,38 @@ def open_dataset(
 def is_dataset(path: Path) -> bool:
     """Return whether a path looks like a data set."""
     is_parquet = path.suffix.lower() == ".parquet"
-    return (path / LAYERS_FILE).is_file() or (is_parquet and path.is_file())
+    is_file = is_parquet and path.is_file()
+    return is_file or (path / LAYERS_FILE).is_file() or bool(_host_folders(path))
 
 
-def part_path(folder: Path, first_byte: int) -> Path:
-    """Return the path of a part."""
-    return folder / TAGS_FOLDER / f"first_byte={first_byte}" / "part-0.parquet"
+def _host_folders(path: Path) -> list[Path]:
+    """Return the data sets of a folder of several stores, in the order of their names."""
+    if (path / LAYERS_FILE).is_file():
+        return []
+    return sorted(file.parent for file in path.glob(f"{HOST_PREFIX}*/{LAYERS_FILE}"))
+
+
+def part_path(folder: Path, first_byte: int | None) -> Path:
+    """Return the path of a part; None stands for the only one."""
+    name = "all" if first_byte is None else f"first_byte={first_byte}"
+    return folder / TAGS_FOLDER / name / "part-0.parquet"
 
 
 class _Folder:
     """A data set as a folder; each file of tags is a part."""
 
-    n_parts = FIRST_BYTES
-
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._is_small = exists(part_path(path, None))
+        self.n_parts = 1 if self._is_small else FIRST_BYTES
         self.layers = read_table(path / LAYERS_FILE, LAYER_SCHEMA)
         self.images = read_table(path / IMAGES_FILE, IMAGE_SCHEMA)
 
     def read(self, schema: Any, layer_ids: Any = None, first_bytes: Any = None) -> Iterator[Any]:
         """Yield these columns of each part that can have tags of these layers and first bytes."""
+        if self._is_small:
+            yield read_table(part_path(self._path, None), schema)
+            return
         for first_byte in range(FIRST_BYTES) if first_bytes is None else first_bytes:  # files
             part = part_path(self._path, first_byte)
             yield read_table(part, schema) if exists(part) else schema.empty_table()

@@ -43,16 +43,16 @@ def shares(source: Any, by: By = "layer", grain: Grain = "file") -> Shares:
     Parameters
     ----------
     source : LayersCache, Contents, or anything `read_contents` takes
-        The layers and images.
-    by : {"layer", "image"}
-        The members that are compared.
+        The layers and images. Several stores are a list, or a mapping of names to them.
+    by : {"layer", "image", "host"}
+        The members that are compared; hosts are the stores, where there are several.
     grain : {"file", "chunk"}
         What is counted.
 
     Returns
     -------
     Shares
-        One row a layer or image.
+        One row a layer, image or host. A layer that two stores have is one layer of each host.
 
     Raises
     ------
@@ -89,7 +89,7 @@ class Shares(ArrowExport):
     ----------
     contents : Contents
         The contents that are compared.
-    by : {"layer", "image"}
+    by : {"layer", "image", "host"}
         The members.
     grain : {"file", "chunk"}
         Whether bytes are those of files or of chunks.
@@ -222,14 +222,16 @@ class Shares(ArrowExport):
         -------
         pyarrow.Table
             `label`, `bytes`, `exclusive_bytes`, `new_bytes`, `cumulative_bytes`, and `by_others`:
-            lists that end with the last number that is not 0.
+            lists that end with the last number that is not 0. Of several stores also `host`.
         """
         column = np.arange(1, len(self) + 1)
         n_used = np.where(self.by_others > 0, column, 0).max(axis=1, initial=0)
         is_listed = np.arange(len(self)) < n_used[:, None]
         offsets = np.append(0, np.cumsum(n_used)).astype(np.int32)
+        hosts = self.contents.member_hosts(self.by)
         return pa.table(
             {
+                **({"host": pa.array(hosts, pa.string())} if hosts else {}),
                 "label": pa.array(self.labels, pa.string()),
                 "bytes": self.bytes,
                 "exclusive_bytes": self.exclusive_bytes,

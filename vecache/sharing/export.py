@@ -7,10 +7,13 @@ A folder is written in three steps:
 
 1. The tags of each layer, sorted by key, go to a spool file.
 2. The rows with one first byte of the key are gathered from all spool files, sorted and written as
-   a part; memory is bounded by the largest part.
+   a part; memory is bounded by the largest part. Up to `SMALL_TAGS` tags are one part.
 3. The complete folder is renamed to its name, in exchange for a data set that had the name, which
    is deleted after that. Where the file system exchanges no names there is a moment without one.
    A folder that holds anything else is never replaced.
+
+Of several stores the one file has a column `host` and is no data set, and the folder has a data set
+for each of them.
 """
 
 from __future__ import annotations
@@ -20,8 +23,10 @@ import json
 import os
 import shutil
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
+from urllib.parse import quote
 
 import numpy as np
 import pyarrow as pa
@@ -32,16 +37,19 @@ from vecache.errors import DatasetError
 from vecache.sharing.dataset import (
     FILE_VERSION,
     FIRST_BYTES,
+    HOST_PREFIX,
     IMAGE_SCHEMA,
     IMAGES_FILE,
     IMAGES_KEY,
     LAYER_SCHEMA,
     LAYERS_FILE,
     LAYERS_KEY,
+    SMALL_TAGS,
     TAGS_FOLDER,
     is_dataset,
     part_path,
 )
+from vecache.sharing.hosts import split_hosts
 from vecache.sharing.keys import content_keys, order_keys
 from vecache.sharing.occurrences import TAG_SCHEMA, TAG_TYPES
 from vecache.sharing.sources import read_contents
@@ -58,6 +66,7 @@ __all__ = ["export_dataset", "tag_tables", "write_tags"]
 _DATASET_NAMES = frozenset({LAYERS_FILE, IMAGES_FILE, TAGS_FOLDER})
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of Linux, in fcntl.h and linux/fs.h
 _DICTIONARIES = ["kind", "layer", "path"]
+_HOST_FIELD = pa.field("host", pa.string(), nullable=False)
 
 
 def export_dataset(
@@ -66,9 +75,27 @@ def export_dataset(
     *,
     progress: Callable[[int, int], object] | None = None,
 ) -> None:
-    """Write a data set as a folder, in place of one that is there.
+    """Write the tags, layers and images of a store as a folder of Parquet files.
 
-    If that fails, with OSError or DatasetError, what was there before is unchanged.
+    A data set that is there is replaced. If that fails, it is unchanged.
+
+    Parameters
+    ----------
+    source : LayersCache, Contents, or anything `read_contents` takes
+        What is written. Several stores become a folder with a data set for each.
+    folder : path-like
+        A folder that is missing, is empty, or holds a data set and nothing else.
+    progress : callable, optional
+        Called after each layer and each part with the number that is done and the number of all.
+
+    Raises
+    ------
+    DatasetError
+        If the folder holds anything else.
+    StoreError, TocError
+        If the source cannot be read.
+    OSError
+        If the folder cannot be written.
     """
     contents = read_contents(source)
     target = Path(os.path.realpath(folder))
@@ -76,8 +103,13 @@ def export_dataset(
     try:
         _require_replaceable(target)
         draft.mkdir()
-        n_tags = _write_parts(contents, draft, progress)
-        _write_records(contents, draft, n_tags)
+        if contents.hosts:
+            for host, part in split_hosts(contents).items():
+                of_host = draft / f"{HOST_PREFIX}{quote(host, safe='')}"
+                of_host.mkdir()
+                _write_one(part, of_host, progress)
+        else:
+            _write_one(contents, draft, progress)
         _replace(target, draft)
     except OSError as error:  # of a temporary name, or Arrow's without a name
         reason = os.strerror(error.errno) if error.errno else str(error)
@@ -86,28 +118,40 @@ def export_dataset(
         shutil.rmtree(draft, ignore_errors=True)
 
 
+def _write_one(
+    contents: Contents, folder: Path, progress: Callable[[int, int], object] | None
+) -> None:
+    """Write the data set of one store."""
+    n_tags = _write_parts(contents, folder, progress)
+    _write_records(contents, folder, n_tags)
+
+
 def write_tags(contents: Contents, file: BinaryIO, ending: str) -> None:
     """Write all tags to one file, in the format of its ending: .parquet, .arrow or .csv."""
     from pyarrow import csv, ipc, parquet  # noqa: PLC0415 - 40 ms, and only needed here
 
+    schema, types, dictionaries = TAG_SCHEMA, TAG_TYPES, _DICTIONARIES
+    if contents.hosts:
+        schema, types = schema.insert(0, _HOST_FIELD), types.insert(0, _HOST_FIELD)
+        dictionaries = ["host", *dictionaries]
     match ending:
         case ".csv":
-            writer = csv.CSVWriter(file, TAG_TYPES)
+            writer = csv.CSVWriter(file, types)
         case ".arrow":  # this format has one dictionary a column, and each layer has its own
-            writer = ipc.new_file(file, TAG_TYPES)
+            writer = ipc.new_file(file, types)
         case ".parquet":
             writer = parquet.ParquetWriter(
-                file, TAG_SCHEMA, compression="zstd", use_dictionary=_DICTIONARIES
+                file, schema, compression="zstd", use_dictionary=dictionaries
             )
         case _:
             raise ValueError(f"ending: found {ending!r}, wanted one of .parquet, .arrow, .csv")
     n_tags = []
     with writer:
         for table in tag_tables(contents):
-            rows = table if ending == ".parquet" else table.cast(TAG_TYPES)
+            rows = table if ending == ".parquet" else table.cast(types)
             writer.write_table(disarm_formulas(rows) if ending == ".csv" else rows)
             n_tags.append(len(table))
-        if ending == ".parquet":
+        if ending == ".parquet" and not contents.hosts:
             layers, images = _record_tables(contents, n_tags)
             records = {
                 LAYERS_KEY: json.dumps(layers.to_pylist()),
@@ -118,7 +162,12 @@ def write_tags(contents: Contents, file: BinaryIO, ending: str) -> None:
 
 def tag_tables(contents: Contents) -> Iterator[Any]:
     """Yield the tags of each layer; TocError if its TOC has gone since it was read."""
-    yield from (table for table, _ in _tags_and_keys(contents))
+    for layer, (table, _) in zip(contents.layers, _tags_and_keys(contents), strict=True):
+        if contents.hosts:
+            host = pa.repeat(layer.record.host, len(table))
+            yield table.add_column(0, _HOST_FIELD, host)
+        else:
+            yield table
 
 
 def _tags_and_keys(contents: Contents) -> Iterator[tuple[Any, U8]]:
@@ -131,13 +180,22 @@ def _require_replaceable(target: Path) -> None:
     """Raise unless the folder is missing, is empty, or holds a data set and nothing else."""
     if not os.path.lexists(target):
         return
-    names = frozenset(os.listdir(target)) if target.is_dir() else {""}
-    if names and not (names <= _DATASET_NAMES and _has_version(target / LAYERS_FILE)):
+    if not _holds_dataset(target):
         raise DatasetError(
             f"{target}: exists already, and holds more than a data set; name another folder"
             if is_dataset(target)
             else f"{target}: exists already, and is not a data set; name another folder"
         )
+
+
+def _holds_dataset(folder: Path) -> bool:
+    """Return whether a folder is empty, or holds a data set, or one for each host, and no more."""
+    if not folder.is_dir() or folder.is_symlink():
+        return False
+    names = frozenset(os.listdir(folder))
+    if names and all(name.startswith(HOST_PREFIX) for name in names):
+        return all(_holds_dataset(folder / name) for name in names)
+    return not names or (names <= _DATASET_NAMES and _has_version(folder / LAYERS_FILE))
 
 
 def _has_version(path: Path) -> bool:
@@ -200,10 +258,13 @@ def _write_parts(
         if progress is not None:
             progress(number + 1, n_layers + FIRST_BYTES)
     tables = [_map_table(spool / f"{number}.arrow") for number in range(n_layers)]
-    for first_byte in range(FIRST_BYTES):
-        _write_part(tables, bounds[:, first_byte : first_byte + 2], part_path(draft, first_byte))
+    is_small = bounds[:, -1].sum() <= SMALL_TAGS
+    cuts = [(0, FIRST_BYTES)] if is_small else list(pairwise(range(FIRST_BYTES + 1)))
+    for first_byte, stop in cuts:
+        path = part_path(draft, None if is_small else first_byte)
+        _write_part(tables, bounds[:, [first_byte, stop]], path)
         if progress is not None:
-            progress(n_layers + first_byte + 1, n_layers + FIRST_BYTES)
+            progress(n_layers + stop, n_layers + FIRST_BYTES)
     del tables
     shutil.rmtree(spool)
     n_tags: list[int] = bounds[:, -1].tolist()

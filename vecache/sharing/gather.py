@@ -27,6 +27,7 @@ from vecache.arrays import ArrowExport, column, ragged_arange
 from vecache.sharing.contents import check_grain
 from vecache.sharing.intersections import Intersections
 from vecache.sharing.sources import read_contents
+from vecache.store.records import with_host
 from vecache.text import html_table
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def gather(image: Any, source: Any, grain: Grain = "file") -> Cover:
         What to cover: all of its layers together.
     source : LayersCache, Contents, or anything `read_contents` takes
         The local layers. Those of additional stores do not count: a pull reuses nothing of them.
+        Several stores are a list, or a mapping of names to them: then the fewest layers of any.
     grain : {"file", "chunk"}
         What is counted: without reflinks a pull reuses whole files only.
 
@@ -75,6 +77,7 @@ def gather(image: Any, source: Any, grain: Grain = "file") -> Cover:
     return Cover(
         grain=grain,
         layer_ids=tuple(each.id for each in local.layers),
+        hosts=local.member_hosts("layer"),
         layer=chosen,
         added_bytes=added,
         total_bytes=total,
@@ -94,6 +97,8 @@ class Cover(ArrowExport):
         What is counted.
     layer_ids : tuple of str
         Ids of all local layers that a pull can reuse content of.
+    hosts : tuple of str
+        The host of each of these layers; empty where all are of one store.
     layer : (n_steps,) int64
         Index into `layer_ids` of the layer chosen.
     added_bytes, left_bytes : (n_steps,) int64
@@ -111,6 +116,7 @@ class Cover(ArrowExport):
 
     grain: Grain
     layer_ids: tuple[str, ...]
+    hosts: tuple[str, ...]
     layer: I64
     added_bytes: I64
     total_bytes: int
@@ -140,11 +146,13 @@ class Cover(ArrowExport):
         -------
         pyarrow.Table
             `step` (from 1), `layer` (index in store order), `layer_id`, `added_bytes`,
-            `left_bytes`.
+            `left_bytes`. Of several stores also `host`.
         """
+        hosts = {"host": pa.array([self.hosts[row] for row in self.layer])} if self.hosts else {}
         return pa.table(
             {
                 "step": np.arange(1, len(self) + 1),
+                **hosts,
                 "layer": self.layer,
                 "layer_id": pa.array([self.layer_ids[row] for row in self.layer], pa.string()),
                 "added_bytes": self.added_bytes,
@@ -167,7 +175,10 @@ class Cover(ArrowExport):
             ("step", "layer", "adds bytes", "left bytes"),
             zip(
                 range(1, len(self) + 1),
-                (self.layer_ids[row] for row in self.layer),
+                (
+                    with_host(self.hosts[row] if self.hosts else "", self.layer_ids[row])
+                    for row in self.layer
+                ),
                 self.added_bytes.tolist(),
                 self.left_bytes.tolist(),
                 strict=True,

@@ -35,9 +35,9 @@ def overlap(source: Any, by: By = "layer", grain: Grain = "file") -> Overlap:
     Parameters
     ----------
     source : LayersCache, Contents, or anything `read_contents` takes
-        The layers and images.
-    by : {"layer", "image"}
-        What is compared.
+        The layers and images. Several stores are a list, or a mapping of names to them.
+    by : {"layer", "image", "host"}
+        What is compared; hosts are the stores, where there are several.
     grain : {"file", "chunk"}
         What `bytes` counts.
 
@@ -45,6 +45,7 @@ def overlap(source: Any, by: By = "layer", grain: Grain = "file") -> Overlap:
     -------
     Overlap
         Layers in store order, without those that have no TOC. An image is the union of its layers.
+        A layer that two stores have is one layer of each host.
 
     Raises
     ------
@@ -75,6 +76,11 @@ class PairMatrices(ArrowExport):
     def labels(self) -> tuple[str, ...]:
         """Names of the members."""
         raise NotImplementedError
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The host of each member; none where all are of one store."""
+        return ()
 
     @property
     def files(self) -> I64:
@@ -134,7 +140,7 @@ class PairMatrices(ArrowExport):
         pyarrow.Table
             One row an unordered pair: `a` and `b` (labels, `a` not after `b`), `files`, `chunks`,
             `bytes`, and by bytes `jaccard`, `containment_a` (the share of `a` that is in `b`) and
-            `containment_b`.
+            `containment_b`. Of several stores also `host_a` and `host_b`.
         """
         is_listed = np.triu(
             (self.files > 0) | (self.chunks > 0) | np.eye(len(self), dtype=np.bool_)
@@ -142,8 +148,14 @@ class PairMatrices(ArrowExport):
         a, b = np.nonzero(is_listed)
         labels = pa.array(self.labels, pa.string())
         containment = self.containment()
+        hosts = {
+            f"host_{name}": pa.array(self.hosts, pa.string()).take(pa.array(rows))
+            for name, rows in (("a", a), ("b", b))
+            if self.hosts
+        }
         return pa.table(
             {
+                **hosts,
                 "a": pa.DictionaryArray.from_arrays(pa.array(a, pa.int32()), labels),
                 "b": pa.DictionaryArray.from_arrays(pa.array(b, pa.int32()), labels),
                 "files": self.files[a, b],
@@ -226,12 +238,15 @@ class Overlap(PairMatrices):
     ----------
     contents : Contents
         The contents that are compared.
-    by : {"layer", "image"}
+    by : {"layer", "image", "host"}
         The members.
     grain : {"file", "chunk"}
         What `bytes` counts: shared files, or shared chunks.
     labels : tuple of str, n of them
-        Ids of layers or names of images, of the rows as of the columns.
+        Ids of layers or names of images, of the rows as of the columns. Of several stores each
+        begins with its host.
+    hosts : tuple of str, n of them
+        The host of each; empty where all are of one store.
     files, chunks : (n, n) int64
         Distinct files, or chunks, that both members have.
     bytes : (n, n) int64
@@ -246,6 +261,11 @@ class Overlap(PairMatrices):
     def labels(self) -> tuple[str, ...]:
         """Ids of layers or names of images, of the rows as of the columns."""
         return self.contents.labels(self.by)
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The host of each member; none where all are of one store."""
+        return self.contents.member_hosts(self.by)
 
     @property
     def files(self) -> I64:
@@ -271,10 +291,7 @@ class Overlap(PairMatrices):
         return self._pair_sums("chunk")
 
     def _pair_sums(self, grain: Grain) -> tuple[I64, I64]:
-        contents = self.contents
-        is_by_layer = self.by == "layer"
-        groups = None if is_by_layer else (*contents.image_numbers(), len(contents.images))
-        return pair_sums(contents.content_tables(grain), groups)
+        return pair_sums(self.contents.content_tables(grain), self.contents.groups(self.by))
 
     def __repr__(self) -> str:
         n_sharing = (np.count_nonzero(self.bytes) - np.count_nonzero(self.bytes.diagonal())) // 2

@@ -190,7 +190,7 @@ def what_if(source: Any, remove: Iterable[str], grain: Grain = "file") -> Remova
     StoreError, DatasetError
         If the source cannot be read, or a name is of something in an additional store.
     ValueError
-        If `grain` has another value.
+        If `grain` has another value, or there are several stores.
 
     Examples
     --------
@@ -201,6 +201,8 @@ def what_if(source: Any, remove: Iterable[str], grain: Grain = "file") -> Remova
     names = list_names(remove)
     check_grain(grain)
     contents = read_contents(source).without_additional()
+    if contents.hosts:
+        raise ValueError("what_if: found several stores, wanted one; what_if_fleet takes many")
     gone, images, remaining = find_removed(contents, names)
     is_gone = np.array([layer.id in gone for layer in contents.layers], np.bool_)
     sets = contents.intersections("layer", grain)

@@ -31,6 +31,7 @@ from vecache.index.load import ExcludedLayer
 from vecache.sharing.content_table import ContentTable
 from vecache.sharing.contents import MAX_BYTES, ContentImage, ContentLayer, Contents
 from vecache.sharing.dataset import is_dataset, open_dataset
+from vecache.sharing.hosts import merge_hosts, name_hosts
 from vecache.sharing.keys import find_keys
 from vecache.sharing.occurrences import OccurrenceKind, find_occurrences, layer_tags
 from vecache.store.bigdata import CACHE_KEY, TOC_KEY, read_big_data
@@ -64,17 +65,18 @@ def read_contents(source: Any, *, progress: Callable[[int, int], object] | None 
 
     Parameters
     ----------
-    source : Contents, Store, LayersCache, Image, mapping of str to Toc, or path
-        A path is a graph root, a data set that `export_dataset` wrote, or a folder of `*.json`
-        files, each of them the TOC of a layer named after the file. Contents are returned as they
-        are.
+    source : Contents, Store, LayersCache, Image, mapping of str to Toc, path, or several of these
+        A path is a graph root, a snapshot, `FLEET#NODE`, a data set that `export_dataset` wrote, or
+        a folder of `*.json` files, each of them the TOC of a layer named after the file. Contents
+        are returned as they are. Several are a list, or a mapping of names to sources.
     progress : callable, optional
         Called after each layer with the number of layers read and the number of all.
 
     Returns
     -------
     Contents
-        Layers in the order of the source. Layers without a usable TOC are in `excluded`.
+        Layers in the order of the source. Layers without a usable TOC are in `excluded`. Of
+        several sources a layer that two of them have is there twice, each with its host.
 
     Raises
     ------
@@ -105,6 +107,11 @@ def read_contents(source: Any, *, progress: Callable[[int, int], object] | None 
             layers = {layer.diff_id: layer for layer in source.layers}  # one may be there twice
             source.read_ahead(layers.values())
             return _read(_TocSource(partial(_read_pulled, layers)), _records(layers), (), progress)
+        case list() | tuple():
+            stores = [_opened(each) for each in source]
+            return _read_several(dict(zip(name_hosts(stores), stores, strict=True)), progress)
+        case Mapping() if source and not any(isinstance(toc, Toc) for toc in source.values()):
+            return _read_several(source, progress)
         case Mapping():
             _require_tocs(source)
             return _read(_TocSource(partial(_read_given, source)), _records(source), (), progress)
@@ -112,8 +119,26 @@ def read_contents(source: Any, *, progress: Callable[[int, int], object] | None 
             _require_path(os.fspath(source))
             return _read_path(Path(source), progress)
     raise TypeError(
-        f"contents: found {type(source).__name__}, wanted a Store, LayersCache, Image, path, or "
-        "Toc objects by layer id"
+        f"contents: found {type(source).__name__}, wanted a Store, LayersCache, Image, path, "
+        "Toc objects by layer id, or several stores in a list or by name"
+    )
+
+
+def _opened(source: Any) -> Any:
+    """Open the store that a path names; return any other source as it is."""
+    if isinstance(source, (str, os.PathLike)):
+        _require_path(os.fspath(source))
+        return find_store(Path(source)) or source
+    return source
+
+
+def _read_several(
+    named: Mapping[str, Any], progress: Callable[[int, int], object] | None
+) -> Contents:
+    if not named:
+        raise ValueError("contents: found no store, wanted one or several")
+    return merge_hosts(
+        {name: read_contents(source, progress=progress) for name, source in named.items()}
     )
 
 

@@ -49,6 +49,7 @@ __all__ = [
     "read_image_list",
     "read_layer_lists",
     "read_text",
+    "with_host",
 ]
 
 _OVERLAY: Final = "overlay"
@@ -80,6 +81,12 @@ class LayerRecord:
     unreadable: str = ""  # why a snapshot lacks some of its big data; empty where it has all
     # key -> path of its big data, for a node of a fleet, which has no folder of its own
     items: Mapping[str, Path] | None = field(default=None, compare=False)
+    host: str = ""  # which store it is of, where several are compared
+
+    @property
+    def key(self) -> str:
+        """The id, with the host where several stores are compared."""
+        return with_host(self.host, self.id)
 
     @property
     def target(self) -> Path:
@@ -109,12 +116,23 @@ class ImageRecord:
     unreadable: str = ""  # why a snapshot lacks some of its big data; empty where it has all
     # key -> path of its big data, for a node of a fleet, which has no folder of its own
     items: Mapping[str, Path] | None = field(default=None, compare=False)
+    host: str = ""  # which store it is of, where several are compared
+
+    @property
+    def key(self) -> str:
+        """The id, with the host where several stores are compared."""
+        return with_host(self.host, self.id)
 
     def big_data_path(self, key: str) -> Path:
         """Return the path of a big-data item, which may not exist."""
         if self.items is not None and key in self.items:
             return self.items[key]
         return self.store_root / IMAGES / self.id / big_data_file_name(key)
+
+
+def with_host(host: str, label: str) -> str:
+    """Put the host before a label, where there is one."""
+    return f"{host}: {label}" if host else label
 
 
 def list_layers(
