@@ -100,10 +100,11 @@ def add_store(
     can_be_incomplete: bool = True,
 ) -> None:
     """Add `--store`, and `--incomplete-ok` for a store that cannot be read as a whole."""
+    several: dict[str, Any] = {"action": "append"} if can_be_several else {}
     parser.add_argument(
         "--store",
         metavar="PATH",
-        action="append" if can_be_several else "store",
+        **several,
         help=(_DATASET_HELP if can_be_dataset or can_be_several else _STORE_HELP)
         + ("; may be given several times" if can_be_several else ""),
     )
