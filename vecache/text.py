@@ -11,13 +11,21 @@ This module imports nothing heavy and prints nothing.
 from __future__ import annotations
 
 import re
+import unicodedata
 from itertools import islice
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["MAX_LABEL_CHARACTERS", "html_table", "printable", "quoted", "short_labels"]
+__all__ = [
+    "MAX_LABEL_CHARACTERS",
+    "display_width",
+    "html_table",
+    "printable",
+    "quoted",
+    "short_labels",
+]
 
 MAX_LABEL_CHARACTERS = 28
 _DIGEST = re.compile(r"(?:\w+:)?([0-9a-f]{32,})")
@@ -51,6 +59,13 @@ def quoted(text: bytes) -> str:
     'etc/\x1bhosts'
     """
     return repr(text[:100].decode(errors="replace"))
+
+
+def display_width(text: str) -> int:
+    """Count the columns that a printable text takes on a terminal."""
+    if text.isascii():
+        return len(text)
+    return sum(_character_width(character) for character in text)
 
 
 def html_table(
@@ -106,6 +121,12 @@ def short_labels(
         taken.add(unique)
         short.append(unique)
     return short
+
+
+def _character_width(character: str) -> int:
+    if unicodedata.category(character) in ("Mn", "Me"):  # some of them combine with class 0
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
 
 def _cell(cell: str | bytes | float | None) -> str:

@@ -18,7 +18,7 @@ from vecache.draw.heatmap import heatmap
 from vecache.draw.picture import Picture, bytes_text
 from vecache.draw.treemap import treemap
 from vecache.draw.upset import upset
-from vecache.text import short_labels
+from vecache.text import printable, short_labels
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,15 +64,21 @@ def test_pictures_are_deterministic_and_of_a_usable_size(
     assert first == second
     assert "dc:date" not in first
     width, height = png_size(draw(sets))
-    assert 400 <= width <= 3_000
-    assert 400 <= height <= 3_000
+    assert 800 <= width <= 6_000  # two dots a pixel
+    assert 800 <= height <= 6_000
 
 
 @pytest.mark.parametrize("draw", PICTURES)
-def test_the_title_is_text(draw: Callable[[Sets], Picture]) -> None:
+def test_the_title_is_text_and_read_aloud(draw: Callable[[Sets], Picture]) -> None:
     picture = draw(five_layers())
     assert picture.title in texts(picture)
     assert picture.title in repr(picture)
+    root = ET.fromstring(svg(picture))
+    assert root.get("role") == "img"
+    title, description = root[0], root[1]
+    assert title.tag.endswith("}title")
+    assert description.tag.endswith("}desc")
+    assert (title.text, description.text) == (picture.title, picture.note)
 
 
 def test_the_heat_map_labels_rows_and_columns_in_the_order_of_the_tree() -> None:
@@ -175,7 +181,31 @@ def test_untrusted_names_are_neither_formulas_nor_markup() -> None:
         found = " ".join(texts(draw(sets)))
         assert "$a_b$" in found or draw is draw_treemap  # where tiles are small
         assert "\x1b" not in found
-        png_size(draw(sets))  # and no warning, though the font has no Japanese
+        png_size(draw(sets))  # and no warning, whether a font here has Japanese or not
+
+
+def test_titles_are_shown_whole_or_cut_and_never_markup() -> None:
+    long = "日本語 <b> & \x1b " * 40
+    picture = Picture(2, 1, long, "Bytes.")
+    assert ET.fromstring(svg(picture))[0].text == picture.title == printable(long)
+    assert all(len(text) <= 120 for text in texts(picture))
+
+
+def test_an_svg_is_the_same_before_and_after_a_png() -> None:
+    """Only a PNG depends on the fonts of the machine."""
+    picture = draw_heatmap(five_layers())
+    first = svg(picture)
+    png_size(picture)
+    assert svg(picture) == first
+    assert "Noto Sans CJK JP" in first
+
+
+def test_a_notebook_shows_two_dots_a_pixel() -> None:
+    picture = draw_unique(five_layers())
+    _, shown = picture._repr_png_()
+    width, height = png_size(picture)
+    assert abs(width - 2 * shown["width"]) <= 1
+    assert abs(height - 2 * shown["height"]) <= 1
 
 
 def test_the_ending_of_a_path_selects_the_form(tmp_path: Path) -> None:
@@ -183,7 +213,7 @@ def test_the_ending_of_a_path_selects_the_form(tmp_path: Path) -> None:
     picture.save(tmp_path / "a.SVG")
     assert (tmp_path / "a.SVG").read_text() == svg(picture)
     picture.save(tmp_path / "a.png")
-    assert (tmp_path / "a.png").read_bytes() == picture._repr_png_()
+    assert (tmp_path / "a.png").read_bytes() == picture._repr_png_()[0]
     with pytest.raises(ValueError, match="found 'pdf'"):
         picture.save(tmp_path / "a.pdf")
     assert not (tmp_path / "a.pdf").exists()

@@ -38,8 +38,8 @@ def texts(picture: Picture) -> list[str]:
 def test_a_series_of_any_length_has_a_picture_of_a_usable_size(n_members: int) -> None:
     assert svg(draw(n_members)) == svg(draw(n_members))
     width, height = png_size(draw(n_members))
-    assert 400 <= width <= 3_000
-    assert 400 <= height <= 3_000
+    assert 800 <= width <= 6_000  # two dots a pixel
+    assert 800 <= height <= 6_000
 
 
 def test_members_and_what_is_not_zero_are_named() -> None:

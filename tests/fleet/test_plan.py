@@ -122,7 +122,7 @@ def test_what_a_plan_says_of_itself() -> None:
     assert table["missing_bytes"].to_pylist()[1::5] == plan.missing_bytes[:, 1].tolist()
     assert table["node"].to_pylist()[::5] == list(stores)
     for shown in ("wire_bytes", "fetch_bytes", "missing_bytes"):
-        assert plan.plot(shown)._repr_png_().startswith(b"\x89PNG")
+        assert plan.plot(shown)._repr_png_()[0].startswith(b"\x89PNG")
     with pytest.raises(ValueError, match="wanted one of"):
         plan.plot("requests")  # type: ignore[arg-type]
 

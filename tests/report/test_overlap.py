@@ -14,11 +14,12 @@ from tests.sharing.build import contents_of
 from vecache.index.load import ExcludedLayer
 from vecache.report.excluded import excluded_notes
 from vecache.report.overlap import METRICS, overlap_text
-from vecache.report.terminal import Screen, display_width
+from vecache.report.terminal import Screen
 from vecache.sharing.contents import By, Contents
 from vecache.sharing.exclusive import repeated_files, shares
 from vecache.sharing.matrix import overlap
 from vecache.sharing.sources import read_contents
+from vecache.text import display_width
 
 
 def text_of(contents: Contents, metric: str = "bytes", by: By = "layer", **screen: Any) -> str:

@@ -12,12 +12,12 @@ from vecache.report.terminal import (
     Cell,
     Column,
     Screen,
-    display_width,
     human_bytes,
     human_share,
     render_facts,
     render_table,
 )
+from vecache.text import display_width
 
 DIGEST = "sha256:" + "ab" * 32
 COLUMNS = [

@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING
 
-from vecache.report.terminal import Screen, display_width
+from vecache.report.terminal import Screen
+from vecache.text import display_width
 
 if TYPE_CHECKING:
     import pytest

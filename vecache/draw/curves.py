@@ -9,6 +9,7 @@ from matplotlib.ticker import EngFormatter, StrMethodFormatter
 
 from vecache.draw.picture import (
     BLUE,
+    DARK_ORANGE,
     FONT_SIZE,
     INK,
     ORANGE,
@@ -58,11 +59,9 @@ def unique_curve(
         Two lines; the area between them is what sharing saves.
     """
     names = short_labels(labels)
-    width = min(_MAX_WIDTH, max(_MIN_WIDTH, 0.08 * len(names)))
-    full_width = max(_LEFT + width + _RIGHT, text_inches([note]))
-    picture = Picture(
-        full_width, _HEAD + _HEIGHT + text_inches(names, FONT_SIZE - 1) + 0.2, title, note
-    )
+    width = min(_MAX_WIDTH, max(_MIN_WIDTH, _MIN_LABEL_PITCH * len(names)))
+    height = _HEAD + _HEIGHT + text_inches(names, FONT_SIZE - 1) + 0.2
+    picture = Picture(_LEFT + width + _RIGHT, height, title, note)
     axes = picture.add_axes(_LEFT, _HEAD, width, _HEIGHT)
     if not len(names):
         return picture
@@ -70,7 +69,7 @@ def unique_curve(
     logical, unique = np.cumsum(n_bytes), np.cumsum(new_bytes)
     axes.fill_between(x, unique, logical, color=PALE, linewidth=0)
     dots = "o" if len(names) <= 40 else ""
-    axes.plot(x, logical, color=ORANGE, marker=dots, markersize=4)
+    axes.plot(x, logical, color=DARK_ORANGE, marker=dots, markersize=4)
     axes.plot(x, unique, color=BLUE, marker=dots, markersize=4)
     shown = labelled_rows(len(names), width / len(names), _MIN_LABEL_PITCH)
     axes.set_xticks(shown, [names[row] for row in shown], rotation=90, **PLAIN_TEXT)
@@ -105,8 +104,7 @@ def limit_curve(
     Picture
         Needed bytes and slack above them; the limit on a logarithmic scale.
     """
-    width = max(_LEFT + 6.5 + _RIGHT, text_inches([note]))
-    picture = Picture(width, _HEAD + _HEIGHT + 0.6, title, note)
+    picture = Picture(_LEFT + 6.5 + _RIGHT, _HEAD + _HEIGHT + 0.6, title, note)
     axes = picture.add_axes(_LEFT, _HEAD, 6.5, _HEIGHT)
     if not len(limit):
         return picture
@@ -125,8 +123,10 @@ def limit_curve(
     )
     axes.set_xlabel(limit_name, fontsize=FONT_SIZE, color=INK)
     axes.minorticks_off()
+    axes.tick_params(axis="x", pad=7)  # below the lowest label of the other axis
     show_bytes(axes, "y")
-    for row, offset, vertical in ((0, (4, 4), "bottom"), (-1, (6, 0), "center")):
+    ends = ((0, (4, 4), "bottom"), (-1, (6, 0), "center"))
+    for row, offset, vertical in ends[-len(limit) :]:  # of one point only the last
         axes.annotate(
             bytes_text(int(fetch_bytes[row])),
             (int(limit[row]), int(fetch_bytes[row])),
@@ -144,7 +144,7 @@ def _end_labels(axes: Axes, logical: int, unique: int) -> None:
     """Label both lines at their ends, the upper one above and the lower one below its end."""
     saved = 100 * (1 - unique / logical) if logical else 0.0
     texts = (
-        (logical, f"each its own copy\n{bytes_text(logical)}", "bottom", ORANGE),
+        (logical, f"each its own copy\n{bytes_text(logical)}", "bottom", DARK_ORANGE),
         (unique, f"each content once\n{bytes_text(unique)}, {saved:.1f} % less", "top", BLUE),
     )
     for height, text, vertical, colour in texts:

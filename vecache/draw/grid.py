@@ -8,11 +8,11 @@ import numpy as np
 
 from vecache.draw.picture import (
     FONT_SIZE,
-    INK,
     PALE,
     PLAIN_TEXT,
     Picture,
     bytes_text,
+    ink_on,
     labelled_rows,
     text_inches,
 )
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["byte_grid"]
 
-_SPACE, _HEAD, _SCALE_HEIGHT = 0.12, 0.8, 0.75
+_SPACE, _HEAD = 0.12, 0.8
+_SCALE_WIDTH, _SCALE_HEIGHT = 2.0, 0.75
 _MIN_PITCH = 0.1
 _ROW_PITCH, _COLUMN_PITCH = 0.3, 0.7
 _MAX_SIDE = 20.0
@@ -61,7 +62,7 @@ def byte_grid(
     names = short_labels(columns)
     left = _SPACE + text_inches(rows) + _SPACE
     foot = text_inches(names) + _SPACE
-    full_width = max(left + width + _SPACE, text_inches([note]) + 2 * _SPACE)
+    full_width = left + max(width, _SCALE_WIDTH) + 0.3
     full_height = _HEAD + height + foot + _SPACE + _SCALE_HEIGHT
     picture = Picture(full_width, full_height, title, note)
     axes = picture.add_axes(left, _HEAD, width, height)
@@ -69,8 +70,8 @@ def byte_grid(
     _put_labels(axes, "y", rows, height / len(rows))
     _put_labels(axes, "x", names, width / len(names))
     if values.size <= _MAX_NUMBERED and width / len(names) >= _COLUMN_PITCH * 0.99:
-        _write_cells(axes, values)
-    scale = picture.add_axes(left, full_height - 0.5, 2.0, 0.13)
+        _write_cells(axes, image, values)
+    scale = picture.add_axes(left, full_height - 0.5, _SCALE_WIDTH, 0.13)
     bar = picture.figure.colorbar(image, cax=scale, orientation="horizontal")
     bar.outline.set_visible(False)
     ends = [0, _largest(values)]
@@ -101,11 +102,11 @@ def _put_labels(axes: Axes, which: str, names: Sequence[str], pitch: float) -> N
         axes.set_xticks(shown, texts, fontsize=font_size, rotation=90, **PLAIN_TEXT)
 
 
-def _write_cells(axes: Axes, values: I64) -> None:
-    dark = 0.6 * _largest(values)
+def _write_cells(axes: Axes, image: AxesImage, values: I64) -> None:
+    colours = image.to_rgba(values)
     for row, column in np.ndindex(values.shape):  # at most _MAX_NUMBERED
         value = int(values[row, column])
         text = "" if value < 0 else bytes_text(value)
-        colour = "white" if value > dark else INK
+        colour = ink_on(colours[row, column, :3])
         size = FONT_SIZE - 2
         axes.text(column, row, text, ha="center", va="center", fontsize=size, color=colour)

@@ -5,17 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.collections import LineCollection
 
 from vecache.draw.cluster import average_linkage
 from vecache.draw.picture import (
     FONT_SIZE,
-    INK,
     MUTED,
     PALE,
     PLAIN_TEXT,
     Picture,
     bytes_text,
+    ink_on,
     labelled_rows,
     text_inches,
 )
@@ -36,7 +37,7 @@ _COLOURS = "Blues"
 _TREE_WIDTH = 1.1
 _SPACE = 0.12
 _HEAD = 0.8
-_SCALE_HEIGHT = 0.75
+_SCALE_WIDTH, _SCALE_HEIGHT = 2.0, 0.75
 _MIN_PITCH, _MAX_PITCH = 0.1, 0.62
 _USUAL_SIDE, _MAX_SIDE = 8.0, 20.0
 _MAX_NUMBERED = 14  # up to so many rows, each cell shows its number
@@ -76,7 +77,7 @@ def heatmap(
     font_size = min(FONT_SIZE, 61 * max(pitch, _MIN_PITCH))
     label_width = text_inches(names, font_size)
     left = _SPACE + _TREE_WIDTH + _SPACE
-    width = max(left + side + _SPACE + label_width, text_inches([note]) + _SPACE)
+    width = left + max(side + _SPACE + label_width, _SCALE_WIDTH + 0.3)
     height = _HEAD + side + label_width + _SPACE + _SCALE_HEIGHT
     picture = Picture(width, height, title, note)
     axes = picture.add_axes(left, _HEAD, side, side)
@@ -85,7 +86,7 @@ def heatmap(
     if len(names) <= _MAX_NUMBERED:
         _write_cells(axes, share[np.ix_(order, order)], row_bytes[order])
     _draw_tree(picture.add_axes(_SPACE, _HEAD, _TREE_WIDTH, side), tree)
-    _draw_scale(picture, picture.add_axes(left, height - 0.5, 2.0, 0.13), image)
+    _draw_scale(picture, picture.add_axes(left, height - 0.5, _SCALE_WIDTH, 0.13), image)
     return picture
 
 
@@ -122,13 +123,14 @@ def _put_labels(axes: Axes, names: list[str], pitch: float, font_size: float) ->
 def _write_cells(axes: Axes, share: F64, row_bytes: I64) -> None:
     n_rows = len(share)
     font_size = FONT_SIZE - 1 if n_rows < _MAX_NUMBERED - 4 else FONT_SIZE - 2
+    colours = colormaps[_COLOURS](share)
     for row, column in np.ndindex(share.shape):  # at most _MAX_NUMBERED squared
         value = float(share[row, column])
         if row == column:
-            text, colour = bytes_text(int(row_bytes[row])), MUTED
+            text, colour = bytes_text(int(row_bytes[row])), ink_on(PALE)
         else:
             text = f"{100 * value:.0f}" if value >= 0.005 or not value else "<1"
-            colour = "white" if value > 0.6 else INK
+            colour = ink_on(colours[row, column, :3])
         axes.text(column, row, text, ha="center", va="center", fontsize=font_size, color=colour)
 
 

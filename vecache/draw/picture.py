@@ -4,19 +4,32 @@ Axes have a fixed position in inches from the top left corner, so that labels fi
 200, and the layout does not depend on font metrics. pyplot and its global state are never used.
 
 The same arrays give the same bytes: SVG ids come from a fixed salt, and files hold no date. Text in
-an SVG stays text. The colours are from the palette of Okabe and Ito, safe for colour blindness.
+an SVG stays text, in the fonts of whoever looks at it; its title and description are read aloud by
+screen readers. A PNG has two dots for each pixel of a plain screen. It takes characters that the
+usual font lacks, such as Japanese, from the fonts of this machine; matplotlib lists these once, so
+of fonts installed later it knows nothing until its font list is deleted.
+
+The colours are from the palette of Okabe and Ito, safe for colour blindness. Text has a contrast of
+4.5 to 1 or more against what is behind it, as WCAG 2.2 asks for.
 """
 
 from __future__ import annotations
 
 import warnings
+from functools import cache
+from html import escape
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import matplotlib as mpl
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.font_manager import get_font_names
+from matplotlib.text import Text
 from matplotlib.ticker import EngFormatter, MaxNLocator
+
+from vecache.text import display_width, printable
 
 if TYPE_CHECKING:
     import os
@@ -26,6 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BLUE",
+    "DARK_ORANGE",
     "FONT_SIZE",
     "INK",
     "MUTED",
@@ -34,6 +48,8 @@ __all__ = [
     "PLAIN_TEXT",
     "Picture",
     "bytes_text",
+    "contrast",
+    "ink_on",
     "labelled_rows",
     "show_bytes",
     "text_inches",
@@ -41,18 +57,35 @@ __all__ = [
 
 INK, MUTED, PALE = "#222222", "#767676", "#e6e6e6"
 ORANGE, BLUE = "#e69f00", "#0072b2"
+DARK_ORANGE = "#955d00"  # of lines and text, for which the other one is too pale
 FONT_SIZE = 9.0
 PLAIN_TEXT: dict[str, Any] = {"parse_math": False}  # untrusted text: "$" must not begin a formula
 
-_DOTS_PER_INCH = 110
+_PIXELS_PER_INCH = 110  # of a plain screen
+_DOTS_PER_INCH = 2 * _PIXELS_PER_INCH
 _POINTS_PER_INCH = 72
 _MARGIN = 0.2
+_TITLE_SIZE = 12
+_MAX_TITLE = 120  # characters
+_FONTS = (
+    "DejaVu Sans",  # comes with matplotlib
+    "Verdana",  # as wide as the one before
+    "Noto Sans CJK JP",
+    "Noto Sans JP",
+    "Source Han Sans JP",
+    "Hiragino Sans",
+    "Yu Gothic",
+    "Meiryo",
+    "IPAexGothic",
+    "IPAGothic",
+    "WenQuanYi Micro Hei",
+    "Droid Sans Fallback",
+)
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "vecache",
-    "font.family": ["DejaVu Sans"],
+    "font.sans-serif": list(_FONTS),
 }
-_METADATA: dict[str, dict[str, Any]] = {"svg": {"Date": None}, "png": {"Software": None}}
 
 
 class Picture:
@@ -62,6 +95,7 @@ class Picture:
     ----------
     width, height : float
         Inches.
+        The least that is needed: a long title or note makes it wider.
     title : str
         What the picture shows.
     note : str
@@ -71,19 +105,24 @@ class Picture:
     ----------
     figure : matplotlib.figure.Figure
         The drawing, which can still be changed.
-    title : str
-        What the picture shows.
+    title, note : str
+        Both lines, which an SVG has as its title and description too.
     """
 
-    __slots__ = ("figure", "title")
+    __slots__ = ("figure", "note", "title")
 
     def __init__(self, width: float, height: float, title: str, note: str) -> None:
-        self.title = title
+        self.title, self.note = printable(title), printable(note)
+        shown = self.title
+        if len(shown) > _MAX_TITLE:
+            shown = f"{shown[: _MAX_TITLE - 1]}…"
+        text_width = max(text_inches([shown], 1.12 * _TITLE_SIZE), text_inches([self.note]))
+        width = max(width, text_width + 2 * _MARGIN)
         self.figure = Figure(figsize=(width, height), facecolor="white")
         style = {"va": "top", "color": INK, **PLAIN_TEXT}
         x = _MARGIN / width
-        self.figure.text(x, 1 - 0.15 / height, title, fontsize=12, weight="bold", **style)
-        self.figure.text(x, 1 - 0.42 / height, note, fontsize=FONT_SIZE, **style)
+        self.figure.text(x, 1 - 0.15 / height, shown, fontsize=_TITLE_SIZE, weight="bold", **style)
+        self.figure.text(x, 1 - 0.42 / height, self.note, fontsize=FONT_SIZE, **style)
 
     def add_axes(self, left: float, top: float, width: float, height: float) -> Axes:
         """Add axes without ticks and frame, in inches from the top left corner."""
@@ -102,12 +141,30 @@ class Picture:
 
     def write(self, file: BinaryIO, form: str) -> None:
         """Write the picture to a binary file, as "svg" or "png"."""
-        if form not in _METADATA:
+        if form not in ("svg", "png"):
             raise ValueError(f"form: found {form!r}, wanted 'svg' or 'png'")
+        self._set_fonts(["sans-serif"] if form == "svg" else _installed_fonts())
         with mpl.rc_context(_STYLE), warnings.catch_warnings():
-            # Characters that the font lacks are drawn as boxes; an SVG keeps the text.
+            # Characters that no font has are drawn as boxes; an SVG keeps the text.
             warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
-            self.figure.savefig(file, format=form, dpi=_DOTS_PER_INCH, metadata=_METADATA[form])
+            if form == "png":
+                self.figure.savefig(file, dpi=_DOTS_PER_INCH, metadata={"Software": None})
+            else:
+                file.write(self._svg())
+
+    def _svg(self) -> bytes:
+        buffer = BytesIO()
+        self.figure.savefig(buffer, format="svg", dpi=_DOTS_PER_INCH, metadata={"Date": None})
+        texts = f"<title>{escape(self.title)}</title>\n <desc>{escape(self.note)}</desc>\n"
+        svg = buffer.getvalue().replace(b"<svg ", b'<svg role="img" ', 1)
+        return svg.replace(b"<metadata>", f"{texts} <metadata>".encode(), 1)
+
+    def _set_fonts(self, families: list[str]) -> None:
+        """Set the fonts of all texts, except where the figure was given others."""
+        ours = (["sans-serif"], _installed_fonts())
+        for text in self.figure.findobj(Text):
+            if text.get_fontfamily() in ours:
+                text.set_fontfamily(families)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Save the picture.
@@ -128,10 +185,11 @@ class Picture:
         self.write(buffer, Path(path).suffix[1:].lower())
         Path(path).write_bytes(buffer.getvalue())
 
-    def _repr_png_(self) -> bytes:
+    def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
         buffer = BytesIO()
         self.write(buffer, "png")
-        return buffer.getvalue()
+        width, height = self.figure.get_size_inches() * _PIXELS_PER_INCH
+        return buffer.getvalue(), {"width": int(width), "height": int(height)}
 
     def __repr__(self) -> str:
         width, height = self.figure.get_size_inches()
@@ -158,9 +216,26 @@ def show_bytes(axes: Axes, which: Literal["x", "y"]) -> None:
     axes.set_axisbelow(True)
 
 
+def contrast(first: Any, second: Any) -> float:
+    """Return the contrast of two colours by WCAG 2.2: 1 to 21.
+
+    Examples
+    --------
+    >>> contrast("white", "black"), round(contrast(INK, PALE), 1)
+    (21.0, 12.7)
+    """
+    low, high = sorted(_luminance(to_rgb(colour)) for colour in (first, second))
+    return (high + 0.05) / (low + 0.05)
+
+
+def ink_on(background: Any) -> str:
+    """Return the colour of text on a background: black or white, whichever contrasts more."""
+    return max("white", "black", key=lambda ink: contrast(ink, background))
+
+
 def text_inches(texts: Sequence[str], font_size: float = FONT_SIZE) -> float:
     """Return an upper bound of the width of texts, without font metrics."""
-    return 0.62 * font_size / _POINTS_PER_INCH * max(map(len, texts), default=0)
+    return font_size / _POINTS_PER_INCH * max((sum(map(_em, text)) for text in texts), default=0)
 
 
 def labelled_rows(n_rows: int, pitch: float, min_pitch: float) -> range:
@@ -173,3 +248,24 @@ def labelled_rows(n_rows: int, pitch: float, min_pitch: float) -> range:
     """
     step = max(1, -int(-min_pitch // pitch)) if pitch > 0 else 1
     return range(0, n_rows, step)
+
+
+@cache
+def _em(character: str) -> float:
+    """Return an upper bound of the width of a character, in font sizes."""
+    if character in "mwMW@%…" or display_width(character) == 2:
+        return 1.0
+    return 0.78 if character.isupper() else 0.64
+
+
+def _luminance(colour: tuple[float, float, float]) -> float:
+    red, green, blue = (
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in colour
+    )
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+@cache
+def _installed_fonts() -> list[str]:
+    installed = set(get_font_names())
+    return [name for name in _FONTS if name in installed]

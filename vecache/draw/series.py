@@ -9,6 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 from vecache.draw.picture import (
     BLUE,
+    DARK_ORANGE,
     FONT_SIZE,
     INK,
     MUTED,
@@ -33,7 +34,7 @@ __all__ = ["series_curve"]
 _LEFT, _HEAD, _SPACE = 0.85, 0.8, 0.3
 _CURVE, _BARS, _COUNTS = 2.8, 1.6, 1.1  # heights
 _MIN_WIDTH, _MAX_WIDTH, _MIN_PITCH = 5.5, 14.0, 0.16
-_LINES = (MUTED, BLUE, ORANGE)
+_LINES = (MUTED, BLUE, DARK_ORANGE)
 _BAR_COLOURS = ("#009e73", "#cc79a7", ORANGE, "#56b4e9", "#d55e00", "#f0e442", BLUE)
 _COUNT_COLOURS = ("#009e73", "#56b4e9", "#d55e00")
 
@@ -72,8 +73,7 @@ def series_curve(
     right = text_inches([*lines, *bars, *counts]) + 0.6
     heights = (_CURVE, _BARS, _COUNTS)
     height = _HEAD + sum(heights) + 2 * _SPACE + text_inches(names, FONT_SIZE - 1) + 0.2
-    full_width = max(_LEFT + width + right, text_inches([note]) + 0.2)
-    picture = Picture(full_width, height, title, note)
+    picture = Picture(_LEFT + width + right, height, title, note)
     if not names:
         return picture
     tops = _HEAD + np.cumsum([0, *heights[:-1]]) + np.arange(3) * _SPACE

@@ -10,6 +10,7 @@ Wijk 2000).
 
 from __future__ import annotations
 
+from itertools import chain, product
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -37,11 +38,12 @@ if TYPE_CHECKING:
 __all__ = ["squarify", "treemap"]
 
 
-_WIDTH, _HEIGHT, _HEAD, _FOOT, _MARGIN = 10.0, 6.0, 0.75, 0.5, 0.2
+_WIDTH, _HEIGHT, _HEAD, _MARGIN = 10.0, 6.0, 0.75, 0.2
+_KEY, _KEY_LINE = 0.15, 0.25  # of the legend
 _MAX_TILES = 120
-_MAX_NAMES = 3
-_FONT_SIZE = FONT_SIZE - 1
-_LINE = 0.15
+_MAX_NAMES, _MAX_CHARACTERS = 3, 14
+_FONT_SIZES = (FONT_SIZE - 1, FONT_SIZE - 2.5)
+_LINE = 1.35  # its height, in font sizes
 
 
 class _Bin(NamedTuple):
@@ -86,77 +88,116 @@ def treemap(
         Tiles show members and bytes where there is room. Sets beyond the 120 largest share one
         tile in each bin.
     """
-    width = max(_WIDTH, text_inches([note]))
-    picture = Picture(width + 2 * _MARGIN, _HEAD + _HEIGHT + _FOOT, title, note)
-    axes = picture.add_axes(_MARGIN, _HEAD, width, _HEIGHT)
-    axes.set(xlim=(0, width), ylim=(_HEIGHT, 0))
     bin_no = np.searchsorted([each.max_members for each in _BINS], np.diff(start))
     total = np.zeros(len(_BINS))
     np.add.at(total, bin_no, n_bytes)
+    keys = _legend(total)
+    legend_height = _KEY_LINE * (1 + max((line for line, *_ in keys), default=0))
+    picture = Picture(_WIDTH + 2 * _MARGIN, _HEAD + _HEIGHT + 0.25 + legend_height, title, note)
+    axes = picture.add_axes(_MARGIN, _HEAD, _WIDTH, _HEIGHT)
+    axes.set(xlim=(0, _WIDTH), ylim=(_HEIGHT, 0))
     is_named = np.zeros(len(n_bytes), np.bool_)
     is_named[np.argsort(-n_bytes, kind="stable")[:_MAX_TILES]] = True
-    names = short_labels(labels)
+    names = list(zip(short_labels(labels), short_labels(labels, _MAX_CHARACTERS), strict=True))
     order = np.argsort(-total, kind="stable")[: np.count_nonzero(total)]
-    boxes = squarify(total[order], 0, 0, width, _HEIGHT)
+    boxes = squarify(total[order], 0, 0, _WIDTH, _HEIGHT)
     for number, box in zip(order.tolist(), boxes.tolist(), strict=True):  # at most five bins
         sets = np.flatnonzero((bin_no == number) & (n_bytes > 0))
         area, texts = _tiles(sets, is_named, start, member, n_bytes, names)
-        for tile, text in zip(squarify(area, *box), texts, strict=True):
-            _draw_tile(axes, tile, text, _BINS[number])
-    _draw_legend(picture, width, total)
+        for tile, forms in zip(squarify(area, *box), texts, strict=True):
+            _draw_tile(axes, tile, forms, _BINS[number])
+    legend = picture.add_axes(_MARGIN, _HEAD + _HEIGHT + 0.1, _WIDTH, legend_height)
+    legend.set(xlim=(0, _WIDTH), ylim=(legend_height, 0))
+    _draw_legend(legend, keys)
     return picture
 
 
 def _tiles(
-    sets: I64, is_named: Bool, start: I64, member: I64, n_bytes: I64, names: list[str]
-) -> tuple[F64, list[list[str]]]:
-    """Return size and text of the tiles of one bin, largest first; unnamed sets are one tile."""
+    sets: I64, is_named: Bool, start: I64, member: I64, n_bytes: I64, names: list[tuple[str, str]]
+) -> tuple[F64, list[list[list[str]]]]:
+    """Return size and texts of the tiles of one bin, largest first; unnamed sets are one tile.
+
+    Of the texts of a tile the last one is its bytes alone.
+    """
     named = sets[is_named[sets]]
     others = sets[~is_named[sets]]
     area = n_bytes[named].astype(np.float64)
     texts = [
-        _member_lines([names[row] for row in member[start[each] : start[each + 1]].tolist()])
+        _forms([names[row] for row in member[start[each] : start[each + 1]].tolist()])
         for each in named.tolist()  # at most _MAX_TILES
     ]
     if len(others):
         area = np.append(area, float(n_bytes[others].sum()))
-        texts.append([f"{len(others):,} more"])
+        texts.append([[f"{len(others):,} more"]])
     order = np.argsort(-area, kind="stable")
-    return area[order], [[*texts[row], bytes_text(area[row])] for row in order.tolist()]
+    return area[order], [
+        [
+            *([*lines, bytes_text(area[row])] for lines in texts[row]),
+            *texts[row][-1:],
+            [bytes_text(area[row])],
+        ]
+        for row in order.tolist()
+    ]
 
 
-def _member_lines(names: list[str]) -> list[str]:
-    if len(names) <= _MAX_NAMES:
-        return names
-    return [*names[: _MAX_NAMES - 1], f"+ {len(names) - _MAX_NAMES + 1} others"]
+def _forms(members: list[tuple[str, str]]) -> list[list[str]]:
+    """Return the lines that name members, from the longest form to the shortest."""
+    n_others = len(members) - 1
+    forms = []
+    for names in zip(*members, strict=True):  # long ones, then short ones
+        if len(names) <= _MAX_NAMES:
+            forms.append(list(names))
+        else:
+            n_more = len(names) - _MAX_NAMES + 1
+            forms.append([*names[: _MAX_NAMES - 1], f"+ {n_more} others"])
+        forms.append([f"{names[0]} + {n_others}" if n_others else names[0]])
+    return forms
 
 
-def _draw_tile(axes: Axes, tile: F64, lines: list[str], set_bin: _Bin) -> None:
-    """Draw a tile with all its lines, or only the bytes, or no text, as there is room."""
+def _draw_tile(axes: Axes, tile: F64, forms: list[list[str]], set_bin: _Bin) -> None:
+    """Draw a tile with the first of the texts for which there is room, upright if need be."""
     left, top, width, height = tile.tolist()
     axes.add_patch(
         Rectangle((left, top), width, height, facecolor=set_bin.colour, edgecolor="white", lw=1.2)
     )
-    for shown in (lines, lines[-1:]):
-        if text_inches(shown, _FONT_SIZE) + 0.1 <= width and len(shown) * _LINE <= height:
+    named, bare = product(_FONT_SIZES, forms[:-1]), product(_FONT_SIZES, forms[-1:])
+    for font_size, lines in chain(named, bare):
+        text_width = text_inches(lines, font_size) + 0.06
+        text_height = _LINE * font_size / 72 * len(lines)
+        is_upright = text_width > width
+        if is_upright:
+            text_width, text_height = text_height, text_width
+        if text_width <= width and text_height <= height:
             x, y = left + width / 2, top + height / 2
-            style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": _FONT_SIZE}
-            axes.text(x, y, "\n".join(shown), color=set_bin.text_colour, **style, **PLAIN_TEXT)
+            style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": font_size}
+            style |= {"color": set_bin.text_colour, "rotation": 90 if is_upright else 0}
+            axes.text(x, y, "\n".join(lines), **style, **PLAIN_TEXT)
             break
 
 
-def _draw_legend(picture: Picture, width: float, total: F64) -> None:
-    axes = picture.add_axes(_MARGIN, _HEAD + _HEIGHT + 0.12, width, 0.25)
-    axes.set(xlim=(0, width), ylim=(0, 0.25))
-    x = 0.0
+def _legend(total: F64) -> list[tuple[int, float, str, _Bin]]:
+    """Return line, offset and text of each bin that has bytes."""
+    keys: list[tuple[int, float, str, _Bin]] = []
+    line, x = 0, 0.0
     for each, n_bytes in zip(_BINS, total.tolist(), strict=True):
         if not n_bytes:
             continue
         share = 100 * n_bytes / total.sum()
         text = f"{each.name}: {bytes_text(n_bytes)}, {f'{share:.0f}' if share >= 0.5 else '<1'} %"
-        axes.add_patch(Rectangle((x, 0.05), 0.15, 0.15, facecolor=each.colour))
-        axes.text(x + 0.22, 0.125, text, va="center", fontsize=FONT_SIZE, color=INK)
-        x += 0.9 * text_inches([text]) + 0.4
+        width = _KEY + 0.07 + 0.9 * text_inches([text])  # figures are less wide
+        if x + width > _WIDTH:
+            line, x = line + 1, 0.0
+        keys.append((line, x, text, each))
+        x += width + 0.1
+    return keys
+
+
+def _draw_legend(axes: Axes, keys: list[tuple[int, float, str, _Bin]]) -> None:
+    for line, x, text, each in keys:
+        top = (line + 0.5) * _KEY_LINE
+        axes.add_patch(Rectangle((x, top - _KEY / 2), _KEY, _KEY, facecolor=each.colour))
+        style: dict[str, Any] = {"va": "center", "fontsize": FONT_SIZE, "color": INK}
+        axes.text(x + _KEY + 0.07, top, text, **style)
 
 
 def squarify(area: F64, left: float, top: float, width: float, height: float) -> F64:

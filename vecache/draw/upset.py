@@ -9,6 +9,7 @@ import numpy as np
 from vecache.arrays import ragged_arange
 from vecache.draw.picture import (
     BLUE,
+    DARK_ORANGE,
     FONT_SIZE,
     INK,
     MUTED,
@@ -33,7 +34,7 @@ __all__ = ["upset"]
 
 _COLUMN, _ROW = 0.3, 0.24
 _HEAD, _BARS_HEIGHT, _BARS_WIDTH = 1.75, 1.8, 1.8
-_SPACE = 0.15
+_LEFT, _SPACE = 0.35, 0.15
 _MAX_ROWS = 72
 
 
@@ -74,7 +75,7 @@ def upset(
     shared = np.flatnonzero((sizes > 1) & (n_bytes > 0))
     sets = shared[np.argsort(-n_bytes[shared], kind="stable")[:n_shown]]
     if not len(sets):
-        return Picture(max(6.0, text_inches([note])), 1.0, title, f"{note} Nothing is shared.")
+        return Picture(6.0, 1.0, title, f"{note} Nothing is shared.")
     column = np.repeat(np.arange(len(sets)), sizes[sets])
     shown = member[ragged_arange(start[sets], sizes[sets])]
     rows = _choose_rows(np.split(shown, np.cumsum(sizes[sets])[:-1]))
@@ -82,8 +83,8 @@ def upset(
     y[rows] = np.arange(len(rows))
     short = short_labels(labels)
     names = [short[row] for row in rows.tolist()]
-    left = _SPACE + _BARS_WIDTH + _SPACE + text_inches(names) + _SPACE
-    width = max(left + _COLUMN * len(sets) + _SPACE, text_inches([note]))
+    left = _LEFT + _BARS_WIDTH + _SPACE + text_inches(names) + _SPACE
+    width = left + _COLUMN * len(sets) + _SPACE
     picture = Picture(width, _HEAD + _BARS_HEIGHT + _ROW * (len(rows) + 3), title, note)
     top = _HEAD + _BARS_HEIGHT + _SPACE
     _draw_sets(
@@ -92,7 +93,7 @@ def upset(
     dots = picture.add_axes(left, top, _COLUMN * len(sets), _ROW * len(rows))
     _draw_dots(dots, column, y[shown], names, len(sets))
     exclusive, total = _member_bytes(start, member, n_bytes, len(labels))
-    bars = picture.add_axes(_SPACE, top, _BARS_WIDTH, _ROW * len(rows))
+    bars = picture.add_axes(_LEFT, top, _BARS_WIDTH, _ROW * len(rows))
     _draw_members(bars, exclusive[rows], total[rows])
     return picture
 
@@ -163,7 +164,7 @@ def _draw_members(axes: Axes, exclusive: I64, total: I64) -> None:
     axes.barh(y, exclusive, left=total - exclusive, height=0.66, color=ORANGE)
     axes.set(ylim=(len(total) - 0.5, -0.5), xlim=(max(int(total.max()), 1), 0))
     show_bytes(axes, "x")
-    for x, text, colour in ((1.0, "shared", BLUE), (0.0, "alone", ORANGE)):
+    for x, text, colour in ((1.0, "shared", BLUE), (0.0, "alone", DARK_ORANGE)):
         axes.annotate(
             text,
             (x, 1.0),

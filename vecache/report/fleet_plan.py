@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vecache.report.documents import options_document
-from vecache.report.terminal import Column, count, display_width, human_bytes, render_table
-from vecache.text import printable, short_labels
+from vecache.report.terminal import Column, count, human_bytes, render_table
+from vecache.text import display_width, printable, short_labels
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -18,13 +18,12 @@ from vecache.report.terminal import (
     Column,
     Screen,
     count,
-    display_width,
     human_bytes,
     human_share,
     render_facts,
     render_table,
 )
-from vecache.text import printable, short_labels
+from vecache.text import display_width, printable, short_labels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -15,11 +15,10 @@ from __future__ import annotations
 import os
 import sys
 import time
-import unicodedata
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
-from vecache.text import printable
+from vecache.text import display_width, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -31,7 +30,6 @@ __all__ = [
     "Progress",
     "Screen",
     "count",
-    "display_width",
     "human_age",
     "human_bytes",
     "human_share",
@@ -229,19 +227,6 @@ _CLEAR = "\r\x1b[K"
 def _width_of(texts: list[str]) -> Callable[[str], int]:
     """Return what counts the columns of each of these texts, the fastest that can."""
     return len if "".join(texts).isascii() else display_width
-
-
-def display_width(text: str) -> int:
-    """Count the columns that a printable text takes on a terminal."""
-    if text.isascii():
-        return len(text)
-    return sum(_character_width(character) for character in text)
-
-
-def _character_width(character: str) -> int:
-    if unicodedata.category(character) in ("Mn", "Me"):  # some of them combine with class 0
-        return 0
-    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
 
 class Progress:
