@@ -129,22 +129,25 @@ def _run_guided(options: argparse.Namespace, folder: Path) -> int:
             _report(bar, "atheris", time.monotonic() - start)
             _leave(folder, 1)
 
-    share = bar.target.json_share
+    seeds, share = bar.target.seeds, bar.target.json_share
 
     def change(data: bytes, max_bytes: int, seed: int) -> bytes:
         numbers = random.Random(seed)
-        changed = mutate_json(numbers, data) if numbers.random() < share else None
+        changed = None
+        if numbers.random() < share:
+            # Most changes make an input one that is refused early, and so are its own changes.
+            start = data if numbers.randrange(2) else numbers.choice(seeds)
+            changed = mutate_json(numbers, start) or mutate_json(numbers, numbers.choice(seeds))
         if changed is None or len(changed) > max_bytes:
             return bytes(atheris.Mutate(data, max_bytes))
         return changed
 
     longest = max(MAX_BYTES, *map(len, bar.target.seeds))
     flags = [f"-max_len={longest}", f"-seed={options.seed + 1}", "-rss_limit_mb=0", "-verbosity=0"]
+    flags += ["-mutate_depth=1", "-timeout=120", "-report_slow_units=120"]
     options.crashers.mkdir(parents=True, exist_ok=True)
     prefix = f"-artifact_prefix={options.crashers}/{options.target}-"
-    atheris.Setup(
-        [sys.argv[0], *flags, "-timeout=120", prefix, str(corpus)], run, custom_mutator=change
-    )
+    atheris.Setup([sys.argv[0], *flags, prefix, str(corpus)], run, custom_mutator=change)
     atheris.Fuzz()
     return 0
 

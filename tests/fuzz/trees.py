@@ -187,6 +187,7 @@ class Images:
 
     def _write_blob(self, toc: bytes, *, is_gzip: bool) -> None:
         path = self.folder / "blobs/sha256" / ("1" * 64)
+        path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("wb") as file:
             if is_gzip:
                 file.seek(_DATA_BYTES + (1 << 18) - len(tail := self._gzip_tail(toc)))
