@@ -24,8 +24,10 @@ from vecache.files import (
     open_mapped,
     open_regular,
     read_bounded,
+    remove_leftovers,
     replace_file,
     staged_file,
+    staged_folder,
     sweep_folder,
 )
 
@@ -215,20 +217,96 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "folder"
 
 
-def test_a_sweep_removes_the_least_recently_used_and_stale_temporary_entries(
+def test_a_sweep_removes_the_least_recently_used_entries_and_what_was_left_over(
     folder: Path,
 ) -> None:
-    for name, age in (("old", 30), ("mid", 20), ("new", 10), (".tmp-a", 4000), (".tmp-b", 3000)):
+    for name, age in (("old", 30), ("mid", 20), ("new", 10), (".tmp-vecache-a", 0)):
         entry(folder, name, 100_000, age)
         entry(folder, name + "-folder/", 100_000, age + 1)
-    sweep_folder(folder, 2_000_000)
-    everything = {"old", "old-folder", "mid", "mid-folder", "new", "new-folder"}
-    assert names(folder) == everything | {".tmp-b", ".tmp-b-folder"}
-    sweep_folder(folder, 350_000)
-    assert names(folder) == {"mid", "new", "new-folder", ".tmp-b", ".tmp-b-folder"}
-    sweep_folder(folder, 0)
-    assert names(folder) == {".tmp-b", ".tmp-b-folder"}
+    with staged_file(folder) as file, staged_folder(folder) as (written, _):
+        file.write(bytes(500_000))
+        used = {Path(file.name).name, written.name}
+        sweep_folder(folder, 2_000_000)
+        everything = {"old", "old-folder", "mid", "mid-folder", "new", "new-folder"}
+        assert names(folder) == everything | used
+        sweep_folder(folder, 350_000)
+        assert names(folder) == {"mid", "new", "new-folder"} | used
+        sweep_folder(folder, 0)
+        assert names(folder) == used
     sweep_folder(folder / "gone", 0)
+
+
+def test_the_next_writer_removes_what_a_killed_one_left(folder: Path) -> None:
+    for name in (".tmp-vecache-1", ".tmp-vecache-2/", ".tmp-other", ".tmp-other-folder/", "mine"):
+        entry(folder, name, 10, 0)
+    (folder / ".tmp-vecache-link").symlink_to(folder / "mine")
+    with replace_file(folder / "new"):
+        pass
+    others = {".tmp-other", ".tmp-other-folder", "mine", ".tmp-vecache-link"}
+    assert names(folder) == others | {"new"}
+    entry(folder, ".tmp-vecache-3", 10, 0)
+    with staged_folder(folder) as (path, _):
+        path.rename(folder / "done")
+    assert names(folder) == others | {"new", "done"}
+
+
+def test_in_an_open_folder_of_a_store_no_folder_is_left_over(folder: Path) -> None:
+    entry(folder, ".tmp-vecache-1", 10, 0)
+    entry(folder, ".tmp-vecache-2/", 10, 0)
+    descriptor = os.open(folder, os.O_RDONLY)
+    with staged_file("", mode=0o600, dir_fd=descriptor) as file:
+        assert names(folder) == {".tmp-vecache-2", file.name}
+        remove_leftovers(descriptor)
+        assert names(folder) == {".tmp-vecache-2", file.name}
+    os.close(descriptor)
+
+
+def test_what_another_process_writes_is_not_left_over(folder: Path) -> None:
+    """Also between `close` and the rename: the lock is held until then."""
+    with staged_file(folder) as file, staged_folder(folder) as (written, _):
+        file.write(b"x")
+        file.close()
+        code = "import sys; from vecache.files import staged_file, staged_folder\n"
+        code += "with staged_file(sys.argv[1]), staged_folder(sys.argv[1]): pass\n"
+        subprocess.run([sys.executable, "-c", code, folder], check=True)
+        assert names(folder) == {Path(file.name).name, written.name}
+
+
+@pytest.mark.parametrize("moment", ["before the lock", "after it"])
+def test_a_new_file_that_is_taken_for_one_left_over_is_made_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """Another process may come between making a temporary file and locking it."""
+    lock = fcntl.flock
+    seen: list[str] = []
+
+    def come_between(file: int, operation: int) -> None:
+        if operation == fcntl.LOCK_EX | fcntl.LOCK_NB and not seen:
+            seen.extend(names(folder))
+            if moment == "before the lock":
+                (folder / seen[0]).unlink()
+            else:
+                raise BlockingIOError
+        lock(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", come_between)
+    with replace_file(folder / "new") as file:
+        assert file.name not in seen
+        file.write(b"whole")
+    assert (folder / "new").read_bytes() == b"whole"
+
+
+def test_without_locks_files_are_written_and_none_is_left_over(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    entry(folder, ".tmp-vecache-1", 10, 0)
+    with replace_file(folder / "new") as file:
+        file.write(b"whole")
+    assert names(folder) == {".tmp-vecache-1", "new"}
 
 
 def test_a_sweep_leaves_a_folder_that_is_used_and_what_links_point_at(
@@ -237,12 +315,11 @@ def test_a_sweep_leaves_a_folder_that_is_used_and_what_links_point_at(
     cache, elsewhere = folder, tmp_path / "elsewhere"
     entry(tmp_path, "elsewhere/", 10, 0)
     (cache / "link").symlink_to(elsewhere)
-    used, stale = entry(cache, "used/", 10, 50), entry(cache, ".tmp-slow/", 10, 9000)
-    locks = [FolderLock(used), FolderLock(used), FolderLock(stale)]
-    os.utime(stale, (0, 0))
+    used, slow = entry(cache, "used/", 10, 50), entry(cache, ".tmp-vecache-slow/", 10, 9000)
+    locks = [FolderLock(used), FolderLock(used), FolderLock(slow)]
     assert used.stat().st_mtime > time.time() - 40  # a lock is a use
     sweep_folder(cache, 0)
-    assert names(cache) == {"used", ".tmp-slow"}
+    assert names(cache) == {"used", ".tmp-vecache-slow"}
     assert names(elsewhere) == {"in", "file"}
     del locks[1:]
     sweep_folder(cache, 0)

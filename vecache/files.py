@@ -3,7 +3,9 @@
 Every file that is read is opened by `open_regular`: it never waits for the writer of a fifo,
 refuses whatever is not a regular file, and knows the size before anything is read. Every file that
 is replaced is written by `staged_file`: to a temporary file in the same folder, renamed when
-complete, so a reader sees the old bytes or the new ones, and a failure leaves no trace.
+complete, so a reader sees the old bytes or the new ones, and a failure leaves no trace. Who writes
+a temporary file or folder holds a lock on it. One without a lock is of a process that was killed,
+and the next that writes into the folder removes it (not where the file system has no locks).
 
 What a user's cache folder holds is bounded by `sweep_folder`.
 
@@ -21,7 +23,6 @@ import mmap
 import os
 import resource
 import stat
-import time
 import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple
@@ -29,6 +30,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple
 from vecache.errors import StoreError, TruncatedError
 
 if TYPE_CHECKING:
+    import io
     from collections.abc import Iterable, Iterator, Mapping
 
     from vecache.arrays import U8
@@ -52,10 +54,12 @@ __all__ = [
     "replace_file",
     "require_whole",
     "staged_file",
+    "staged_folder",
     "store_error",
     "sweep_folder",
     "sync_file",
     "sync_folder",
+    "sync_tree",
 ]
 
 RESIDENT_BYTES = 512 << 20
@@ -71,9 +75,7 @@ OWNER_ADVICE = "run as the owner of the store (sudo, or podman unshare for a use
 """What to do where the permission to read a file is missing."""
 
 _FORBIDDEN = (errno.EACCES, errno.EPERM)
-_TEMPORARY: Final = ".tmp-"
 _FOLDER_FLAGS: Final = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
-_STALE_SECONDS: Final = 3600.0
 
 
 class FileState(NamedTuple):
@@ -284,23 +286,48 @@ def staged_file(
     Its path is its `name`; with `dir_fd`, the open folder, that is relative to it. Its mode is
     `mode`, or what the umask leaves of 0666. It belongs to the owner of the open folder `owner`.
     """
-    path = f"{OWN_TEMPORARY}{os.urandom(8).hex()}"
-    path = os.path.join(folder, path) if dir_fd is None else path
-    first_mode = 0o666 if mode is None else 0o600
+    remove_leftovers((folder or ".") if dir_fd is None else dir_fd)
+    file = _create_locked(folder, 0o666 if mode is None else 0o600, dir_fd)
+    lock = os.dup(file.fileno())  # the file is closed before it is renamed; this keeps its lock
+    try:
+        with file:
+            if mode is not None:
+                os.fchmod(lock, mode)
+            if owner is not None:
+                _give_to_owner(lock, owner)
+            yield file
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(file.name, dir_fd=dir_fd)
+        os.close(lock)
+
+
+def _create_locked(
+    folder: str | os.PathLike[str], mode: int, dir_fd: int | None
+) -> io.BufferedWriter:
+    """Make a temporary file and lock it, before another process takes it for one left over."""
 
     def opener(name: str, flags: int) -> int:
-        return os.open(name, flags, first_mode, dir_fd=dir_fd)
+        return os.open(name, flags, mode, dir_fd=dir_fd)
 
-    with open(path, "xb", opener=opener) as file:
+    while True:
+        path = os.path.join(folder, _temporary_name())
+        file = open(path, "xb", opener=opener)  # noqa: SIM115 - of the caller
         try:
-            if mode is not None:
-                os.fchmod(file.fileno(), mode)
-            if owner is not None:
-                _give_to_owner(file.fileno(), owner)
-            yield file
-        finally:
-            with contextlib.suppress(OSError):
-                os.unlink(path, dir_fd=dir_fd)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            status = os.stat(path, dir_fd=dir_fd, follow_symlinks=False)
+        except (BlockingIOError, FileNotFoundError):
+            file.close()
+            continue  # it is gone, or just going
+        except OSError:  # a file system without locks
+            return file
+        if os.path.samestat(status, os.fstat(file.fileno())):
+            return file
+        file.close()
+
+
+def _temporary_name() -> str:
+    return f"{OWN_TEMPORARY}{os.urandom(8).hex()}"
 
 
 def _give_to_owner(descriptor: int, owner: int) -> None:
@@ -311,12 +338,33 @@ def _give_to_owner(descriptor: int, owner: int) -> None:
         os.fchown(descriptor, status.st_uid, status.st_gid)
 
 
-def remove_leftovers(folder: int) -> None:
-    """Remove temporary files of `staged_file` from an open folder in which nobody else writes."""
+def remove_leftovers(folder: str | os.PathLike[str] | int) -> None:
+    """Remove the temporary files and folders that no process writes; only files where it is open.
+
+    Nothing is raised: what cannot be removed stays.
+    """
+    dir_fd = folder if isinstance(folder, int) else None  # of a store, in which no folder is ours
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
-            if entry.name.startswith(OWN_TEMPORARY) and entry.is_file(follow_symlinks=False):
-                os.unlink(entry.name, dir_fd=folder)
+            if not entry.name.startswith(OWN_TEMPORARY):
+                continue
+            if entry.is_file(follow_symlinks=False):
+                _remove_unlocked(entry.path, dir_fd)
+            elif dir_fd is None and entry.is_dir(follow_symlinks=False):
+                _remove_unused(entry.path)
+
+
+def _remove_unlocked(path: str, dir_fd: int | None = None) -> None:
+    """Remove a temporary file that nobody has locked."""
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, flags, dir_fd=dir_fd)
+        try:
+            # A shared lock needs no right to write, and the lock of who writes excludes it too.
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            os.unlink(path, dir_fd=dir_fd)
+        finally:
+            os.close(descriptor)
 
 
 @contextlib.contextmanager
@@ -346,7 +394,19 @@ def sync_file(file: BinaryIO) -> None:
 
 def sync_folder(folder: str | os.PathLike[str]) -> None:
     """Make the renames in a folder last; one that is open is synced by `os.fsync`."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    _sync(folder, os.O_DIRECTORY)
+
+
+def sync_tree(folder: str | os.PathLike[str]) -> None:
+    """Make all files below a folder last, and their names."""
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            _sync(os.path.join(parent, name))
+        sync_folder(parent)
+
+
+def _sync(path: str | os.PathLike[str], flags: int = 0) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | flags)
     try:
         os.fsync(descriptor)
     finally:
@@ -388,24 +448,42 @@ class FolderLock:
             os.utime(descriptor)
 
 
+@contextlib.contextmanager
+def staged_folder(
+    parent: str | os.PathLike[str], mode: int = 0o777
+) -> Iterator[tuple[Path, FolderLock]]:
+    """Make a temporary folder, for the caller to rename; remove what has its name in the end."""
+    import shutil  # noqa: PLC0415 - 2 ms, and folders are rare
+
+    remove_leftovers(parent)
+    while True:
+        path = os.path.join(parent, _temporary_name())
+        os.mkdir(path, mode)
+        with contextlib.suppress(FileNotFoundError):  # another process took it for one left over
+            lock = FolderLock(path)
+            break
+    try:
+        yield Path(path), lock
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
 def sweep_folder(folder: str | os.PathLike[str], max_bytes: int) -> None:
-    """Remove the least recently used entries until `max_bytes` are left, and stale `.tmp-*`.
+    """Remove the least recently used entries until `max_bytes` are left, and what was left over.
 
     An entry is a file or a folder. Its time of modification is its last use: the code that uses one
     sets it (`os.utime`, `FolderLock`). A file may be mapped still: that outlives its name. A
     folder that has a `FolderLock` stays. Nothing is raised: what cannot be removed stays.
     """
+    remove_leftovers(folder)
     entries = []
     with contextlib.suppress(OSError), os.scandir(folder) as found:
         for entry in found:
             with contextlib.suppress(OSError):  # another process has removed it
-                entries.append((entry.stat(follow_symlinks=False).st_mtime, entry.path))
+                if not entry.name.startswith(OWN_TEMPORARY):
+                    entries.append((entry.stat(follow_symlinks=False).st_mtime, entry.path))
     rest = max_bytes
-    for last_use, path in sorted(entries, reverse=True):  # the newest first
-        if os.path.basename(path).startswith(_TEMPORARY):
-            if last_use < time.time() - _STALE_SECONDS:
-                _remove_unused(path)
-            continue
+    for _, path in sorted(entries, reverse=True):  # the newest first
         rest -= folder_bytes(path)
         if rest < 0:
             _remove_unused(path)
@@ -435,7 +513,7 @@ def _remove_unused(path: str) -> None:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # Renamed first, and so gone at once: nobody finds a half of it under its name.
-            gone = os.path.join(os.path.dirname(path), f"{_TEMPORARY}{os.urandom(8).hex()}")
+            gone = os.path.join(os.path.dirname(path), _temporary_name())
             os.rename(path, gone)
             shutil.rmtree(gone, ignore_errors=True)
         finally:

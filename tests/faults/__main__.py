@@ -19,13 +19,13 @@ import random
 import shutil
 import sys
 import tempfile
-import time
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.faults.changes import CHANGES, Change, state
 from tests.faults.inject import FAULTS, Outcome, run
+from vecache.files import OWN_TEMPORARY
 from vecache.store import blob_info
 
 if TYPE_CHECKING:
@@ -36,8 +36,6 @@ _IMPORTED: Final = (
     *("vecache.doctor.check", "vecache.doctor.mend", "vecache.fleet.contents"),
     *("vecache.sharing.export", "vecache.report.output", "vecache.cli.fleet.overlap"),
 )
-_OLD_SECONDS: Final = 7200
-_TEMPORARY: Final = (".tmp-", ".vecache-")
 
 
 class Trial:
@@ -80,13 +78,11 @@ class Trial:
         # What cannot be removed stays; that is no fault of the one who tried.
         may_stay = outcome.is_killed or outcome.step in ("unlink", "rmdir", "rename", "close")
         _require(not left or may_stay, f"left {left}")
-        for path in self.folder.rglob(".tmp-*"):
-            os.utime(path, (time.time() - _OLD_SECONDS,) * 2)
         _in_child(functools.partial(self._make, must=True))
         found = self._state(self.folder)
-        left = [name for name in _temporary(found) if not self._is_allowed(name)]
+        left = _temporary(found)
         _require(not left, f"the next run left {left}")
-        _require(_without(found, _temporary(found)) == self.new, f"after {fault}: not as after")
+        _require(found == self.new, f"after {fault}: not as after")
 
     def _unlike(self, found: dict[str, Any]) -> list[str]:
         """Return the names of the files that are as in neither state, or else mix the two."""
@@ -97,9 +93,6 @@ class Trial:
         if not self.change.by_file:
             return [name for name in names if found.get(name) != self.old.get(name)]
         return [name for name in names if found.get(name) not in [s.get(name) for s in states]]
-
-    def _is_allowed(self, name: str) -> bool:
-        return any(part.startswith(self.change.leaves) for part in name.split("/"))
 
     def _make(self, *, must: bool = False) -> int:
         os.environ["XDG_CACHE_HOME"] = str(self.folder / "cache")
@@ -129,7 +122,7 @@ def _require(is_so: bool, what: str) -> None:
 
 
 def _temporary(found: dict[str, Any]) -> list[str]:
-    return [name for name in found if any(p.startswith(_TEMPORARY) for p in name.split("/"))]
+    return [name for name in found if OWN_TEMPORARY in name]
 
 
 def _without(found: dict[str, Any], names: list[str]) -> dict[str, Any]:

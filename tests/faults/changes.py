@@ -15,6 +15,7 @@ from tests.store.fleet_kills import content
 from tests.stores import cache_path, edit_images, edit_layers, toc_path
 from vecache.cli.main import main
 from vecache.errors import VecacheError
+from vecache.files import OWN_TEMPORARY
 from vecache.index.layers_cache import LayersCache
 from vecache.store import write_snapshot
 from vecache.store.graphroot import open_store
@@ -29,16 +30,13 @@ class Change:
     """A write: `prepare` makes the folder that it changes, `make` returns an exit code.
 
     `by_file` says that each of its files, not all of them at once, is as before or as after, and
-    `is_optional` that the exit code does not depend on it. `leaves` is what a kill may leave: the
-    beginning of the names of temporary files beside a file of the user, which nothing
-    removes, or in a fleet, which `fleet remove` does (tests/store/test_fleet_faults.py).
+    `is_optional` that the exit code does not depend on it.
     """
 
     prepare: Callable[[Path], object]
     make: Callable[[Path], int]
     by_file: bool = False
     is_optional: bool = False
-    leaves: tuple[str, ...] = ()
 
 
 class _Noon(dt.datetime):
@@ -130,7 +128,6 @@ def tocs(folder: Path) -> None:
     shutil.copy(toc_path(root, LAYER), folder / "toc.json")
 
 
-FILE = (".tmp-vecache-",)
 CHANGES: dict[str, Change] = {
     'build="store"': Change(without_caches, build_in_store, by_file=True, is_optional=True),
     "doctor --fix": Change(damaged_store, vecache("doctor", "--fix", "--store", "@dir"), True),
@@ -139,47 +136,45 @@ CHANGES: dict[str, Change] = {
     ),
     "index": Change(small_store, vecache("index", "--rebuild", "--store", "@dir")),
     "snapshot": Change(
-        with_old("s.vecache"),
-        vecache("snapshot", "--store", "@dir", "-o", "@out/s.vecache"),
-        leaves=FILE,
+        with_old("s.vecache"), vecache("snapshot", "--store", "@dir", "-o", "@out/s.vecache")
     ),
     "unpacked snapshot": Change(
         with_snapshot, vecache("layers", "--store", "@one"), is_optional=True
     ),
     "fleet add": Change(
-        with_fleet, vecache("fleet", "add", "@fleet", "@two", "--name", "node"), True, leaves=FILE
+        with_fleet, vecache("fleet", "add", "@fleet", "@two", "--name", "node"), True
     ),
     "contents": Change(
-        with_fleet,
-        vecache("fleet", "overlap", "--fleet", "@fleet"),
-        by_file=True,
-        is_optional=True,
-        leaves=FILE,
+        with_fleet, vecache("fleet", "overlap", "--fleet", "@fleet"), by_file=True, is_optional=True
     ),
     "export to a file": Change(
-        with_old("t.parquet"),
-        vecache("export", "--store", "@dir", "-o", "@out/t.parquet"),
-        leaves=FILE,
+        with_old("t.parquet"), vecache("export", "--store", "@dir", "-o", "@out/t.parquet")
     ),
     "export to a folder": Change(
-        with_data_set, vecache("export", "--store", "@dir", "-o", "@out/set"), leaves=(".vecache-",)
+        with_data_set, vecache("export", "--store", "@dir", "-o", "@out/set")
     ),
     "layers -o": Change(
-        with_old("t.csv"), vecache("layers", "--store", "@dir", "-o", "@out/t.csv"), leaves=FILE
+        with_old("t.csv"), vecache("layers", "--store", "@dir", "-o", "@out/t.csv")
     ),
-    "build -o": Change(tocs, vecache("build", "@toc.json", "-o", "@out/cache"), leaves=FILE),
+    "build -o": Change(tocs, vecache("build", "@toc.json", "-o", "@out/cache")),
 }
 
 
 def state(folder: Path) -> dict[str, Any]:
-    """All files, without the locks; JSON as it is parsed, and of an index the size alone."""
+    """All files, without the locks; JSON as it is parsed, and of an index the size alone.
+
+    Temporary folders too.
+    """
     found: dict[str, Any] = {}
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
+        if OWN_TEMPORARY in name:
+            found[name] = path.is_file()
+            continue
         if not path.is_file() or path.name in ("layers.lock", "images.lock", "lock", ".lock"):
             continue
         data = path.read_bytes()
-        if "/index/" in name and not path.name.startswith("."):  # holds inode numbers
+        if "/index/" in name:  # holds inode numbers
             found.setdefault("index", []).append(len(data))
         else:
             if path.suffix == ".contents":  # in the fleet, or else in the user's cache folder

@@ -26,6 +26,8 @@ from vecache.sharing.sources import read_contents
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from vecache.sharing.contents import Contents
+
 
 def test_parts_are_sorted_and_dictionary_encoded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -109,7 +111,7 @@ def test_only_a_data_set_or_an_empty_folder_is_replaced(tmp_path: Path) -> None:
     (other / "mine").write_text("keep")
     with pytest.raises(DatasetError, match="is not a data set"):
         export_dataset(contents_of([]), other)
-    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".vecache")] == []
+    assert not list(tmp_path.glob(".*"))
 
 
 @pytest.mark.parametrize("beside", ["thesis.txt", "tags.bak"])
@@ -146,7 +148,7 @@ def test_an_interrupted_rename_leaves_the_old_data_set(
     rename = type(target).rename
 
     def fail(path: Path, to: Path) -> Path:
-        if path.name.endswith(".tmp"):
+        if path.name.startswith(".tmp-vecache-"):
             raise error
         return rename(path, to)
 
@@ -156,7 +158,7 @@ def test_an_interrupted_rename_leaves_the_old_data_set(
         export_dataset(contents_of([]), target)
     assert getattr(caught.value, "filename", str(target)) == str(target)
     assert len(open_dataset(target).layers) == 5
-    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".vecache")] == []
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_a_data_set_has_its_name_at_every_moment(
@@ -172,17 +174,41 @@ def test_a_data_set_has_its_name_at_every_moment(
     monkeypatch.setattr(type(target), "rename", refuse)
     export_dataset(contents_of([]), target)
     assert len(open_dataset(target).layers) == 0
-    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".vecache")] == []
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_what_a_kill_between_two_renames_left_comes_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the file system exchanges no names, such as NFS."""
+    monkeypatch.setattr(export, "_exchange", lambda target, draft: False)
+    target, aside = tmp_path / "set", tmp_path / ".set.vecache-old"
+    export_dataset(GOLDEN_SMALL / "stores" / "dir", target)
+    target.rename(aside)
+    export_dataset(contents_of([]), tmp_path / "another")
+    assert aside.exists(), "it is not of this one"
+    with pytest.raises(TocError):
+        export_dataset(_broken(tmp_path), target)
+    assert len(open_dataset(target).layers) == 5
+    target.rename(aside)
+    export_dataset(contents_of([]), target)
+    assert len(open_dataset(target).layers) == 0
+    assert not list(tmp_path.glob(".*"))
+
+
+def _broken(folder: Path) -> Contents:
+    """Contents whose tags cannot be read."""
+    root = copy_store("dir", folder)
+    contents = read_contents(root)
+    toc_path(root, layer_ids("dir")[2]).unlink()
+    return contents
 
 
 def test_a_failed_export_leaves_the_old_data_set(tmp_path: Path) -> None:
-    root = copy_store("dir", tmp_path)
     target = tmp_path / "set"
-    contents = read_contents(root)
-    export_dataset(contents, target)
-    toc_path(root, layer_ids("dir")[2]).unlink()
+    export_dataset(GOLDEN_SMALL / "stores" / "dir", target)
     with pytest.raises(TocError, match="there is no such file"):
-        export_dataset(contents, target)
+        export_dataset(_broken(tmp_path), target)
     assert len(open_dataset(target).layers) == 5
     assert sorted(path.name for path in tmp_path.iterdir() if path.name != "home") == ["dir", "set"]
 

@@ -9,8 +9,9 @@ A folder is written in three steps:
 2. The rows with one first byte of the key are gathered from all spool files, sorted and written as
    a part; memory is bounded by the largest part. Up to `SMALL_TAGS` tags are one part.
 3. The complete folder is renamed to its name, in exchange for a data set that had the name, which
-   is deleted after that. Where the file system exchanges no names there is a moment without one.
-   A folder that holds anything else is never replaced.
+   is deleted after that. Where the file system exchanges no names there is a moment without one;
+   who is killed then leaves it under another name, and the next export gives it back. A folder
+   that holds anything else is never replaced.
 
 Of several stores the one file has a column `host` and is no data set, and the folder has a data set
 for each of them.
@@ -34,6 +35,7 @@ import pyarrow as pa
 from vecache.arrays import disarm_formulas
 from vecache.digest import parse_digests
 from vecache.errors import DatasetError
+from vecache.files import staged_folder, sync_folder, sync_tree
 from vecache.sharing.dataset import (
     FILE_VERSION,
     FIRST_BYTES,
@@ -99,23 +101,23 @@ def export_dataset(
     """
     contents = read_contents(source)
     target = Path(os.path.realpath(folder))
-    draft = target.parent / f".vecache-{os.urandom(8).hex()}.tmp"
     try:
+        _restore(target)
         _require_replaceable(target)
-        draft.mkdir()
-        if contents.hosts:
-            for host, part in split_hosts(contents).items():
-                of_host = draft / f"{HOST_PREFIX}{quote(host, safe='')}"
-                of_host.mkdir()
-                _write_one(part, of_host, progress)
-        else:
-            _write_one(contents, draft, progress)
-        _replace(target, draft)
+        with staged_folder(target.parent) as (draft, _):
+            if contents.hosts:
+                for host, part in split_hosts(contents).items():
+                    of_host = draft / f"{HOST_PREFIX}{quote(host, safe='')}"
+                    of_host.mkdir()
+                    _write_one(part, of_host, progress)
+            else:
+                _write_one(contents, draft, progress)
+            sync_tree(draft)
+            _replace(target, draft)
+            sync_folder(target.parent)
     except OSError as error:  # of a temporary name, or Arrow's without a name
         reason = os.strerror(error.errno) if error.errno else str(error)
         raise OSError(error.errno or errno.EIO, reason, os.fspath(folder)) from error
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
 
 
 def _write_one(
@@ -216,16 +218,25 @@ def _replace(target: Path, draft: Path) -> None:
     """Rename the draft to the target; if that fails, the old target has its name again."""
     if _exchange(target, draft):
         return  # the draft is the old target now, which the caller removes
-    old = draft.with_suffix(".old")
     try:
         if target.exists():
-            target.rename(old)
+            target.rename(_set_aside(target))
         draft.rename(target)
-    except BaseException:
-        if old.exists() and not target.exists():
-            old.rename(target)
-        raise
+    finally:
+        _restore(target)
+
+
+def _restore(target: Path) -> None:
+    """Give a data set its name back that `_replace` took, or remove it where there is a new one."""
+    old = _set_aside(target)
+    if not target.exists() and old.exists():
+        old.rename(target)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _set_aside(target: Path) -> Path:
+    """Return the name of an old data set for a moment, where names cannot be exchanged."""
+    return target.with_name(f".{target.name}.vecache-old")
 
 
 def _exchange(target: Path, draft: Path) -> bool:

@@ -19,12 +19,17 @@ import os
 import shutil
 import tempfile
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from vecache.cache.writer import build_cache
 from vecache.errors import VecacheError
-from vecache.files import FolderLock, cache_folder, read_bounded, sweep_folder
+from vecache.files import (
+    FolderLock,
+    cache_folder,
+    read_bounded,
+    staged_folder,
+    sweep_folder,
+)
 from vecache.store.archive import MAX_HEADER_BYTES, Archive, open_archive
 from vecache.store.bigdata import (
     CACHE_KEY,
@@ -38,6 +43,7 @@ from vecache.store.snapshot import HEADER, Snapshot, parse_header
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from vecache.store.archive import Member
 
@@ -69,18 +75,17 @@ def _unpacked_folder(
     folder = snapshots / digest
     if (lock := _lock_complete(folder)) is not None:
         return folder, lock
-    try:
-        snapshots.mkdir(mode=0o700, parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=".tmp-", dir=snapshots))
-        lock = FolderLock(scratch)
-    except OSError as error:
-        if error.errno not in _NO_FOLDER:
-            raise
-        scratch = Path(tempfile.mkdtemp(prefix="vecache-snapshot-"))
-        atexit.register(shutil.rmtree, scratch, ignore_errors=True)
-        _unpack(archive, scratch)
-        return scratch, None
-    try:
+    with contextlib.ExitStack() as held:
+        try:
+            snapshots.mkdir(mode=0o700, parents=True, exist_ok=True)
+            scratch, lock = held.enter_context(staged_folder(snapshots, 0o700))
+        except OSError as error:
+            if error.errno not in _NO_FOLDER:
+                raise
+            scratch, lock = held.enter_context(staged_folder(tempfile.gettempdir(), 0o700))
+            _unpack(archive, scratch)
+            atexit.register(held.pop_all().close)
+            return scratch, lock
         _unpack(archive, scratch)
         if folder.exists() and _lock_complete(folder) is None:  # a part of it was deleted
             with contextlib.suppress(OSError):
@@ -91,8 +96,6 @@ def _unpacked_folder(
             if (lock := _lock_complete(folder)) is None:
                 raise
         shutil.rmtree(folder / "old", ignore_errors=True)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     sweep_folder(snapshots, _MAX_UNPACKED_BYTES)
     return folder, lock
 

@@ -67,7 +67,6 @@ def write_big_data(store: Store, layer: LayerRecord, key: str, data: bytes | mem
         with contextlib.suppress(FileExistsError):
             os.mkdir(layer.id, 0o700, dir_fd=folder)
         item_folder = held.enter_context(_open_folder(path.parent, store.root))
-        remove_leftovers(item_folder)
         with staged_file("", mode=0o600, dir_fd=item_folder, owner=folder) as item:
             item.write(data)
             sync_file(item)

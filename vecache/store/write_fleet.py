@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from vecache.cache.writer import build_cache
 from vecache.errors import StoreError, VecacheError
-from vecache.files import OWN_TEMPORARY, replace_file, store_error, sync_folder
+from vecache.files import OWN_TEMPORARY, replace_file, staged_file, store_error, sync_folder
 from vecache.json_fields import load_json, parse_fields
 from vecache.store.archive import open_archive
 from vecache.store.bigdata import CACHE_KEY, TOC_KEY, layer_layout, read_big_data
@@ -127,10 +127,10 @@ def add_store(
         return add_snapshot(fleet, store.path, name, progress=progress)
     name = check_node_name(platform.node() if name is None else name)
     try:
-        with tempfile.NamedTemporaryFile(prefix="vecache-snapshot-") as file:
-            with open(file.name, "wb") as out:
-                write_snapshot(store, out, progress=progress)
-            return add_snapshot(fleet, Path(file.name), name)
+        with staged_file(tempfile.gettempdir(), mode=0o600) as file:
+            write_snapshot(store, file, progress=progress)
+            file.close()
+            return add_snapshot(fleet, file.name, name)
     except OSError as error:
         if isinstance(error, StoreError):
             raise
