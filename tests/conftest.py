@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, settings
 from jsonschema import Draft202012Validator
 
 from vecache.cli import options
+from vecache.image.registry import registries
 from vecache.report import output
 from vecache.report.schema import SCHEMAS
 from vecache.store import blob_info
@@ -44,9 +45,12 @@ def own_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home.mkdir()
     conf.write_text('[storage]\ndriver = "overlay"\n')
     monkeypatch.setenv("CONTAINERS_CONF", "/dev/null")
+    monkeypatch.setattr(registries, "_ETC", home / "etc")
+    monkeypatch.setattr(registries, "_ROOT_CACHE", home / "machine-cache")
     monkeypatch.setattr(blob_info, "_MACHINE_FOLDER", str(home / "machine-cache"))
     for variable in (
         "CONTAINERS_CONF_OVERRIDE",
+        "CONTAINERS_REGISTRIES_CONF",
         "DOCKER_CONFIG",
         "REGISTRY_AUTH_FILE",
         "STORAGE_DRIVER",

@@ -255,7 +255,7 @@ def test_images_come_from_a_file_beside_those_of_the_command_line(
     ("data", "code", "message"),
     [
         (b"# nothing\n\n", 2, "found no image in"),
-        (b"\n# x\nfoo\n", 2, "line 3: 'foo': no transport"),
+        (b"\n# x\n./foo\n", 2, "line 3: './foo': no transport"),
         (b"oci:x\nwhat:e\x1bver\n", 2, "line 2: "),
         (b"\xff\n", 2, "line 1: "),
         (b"oci:x\n" * 200_000, 3, "above 1,048,576 bytes"),
@@ -282,7 +282,7 @@ def test_a_list_that_is_not_there_is_unreadable_input(capsys: pytest.CaptureFixt
 def test_a_malformed_reference_is_wrong_usage_whatever_the_store_is(
     verb: str, store: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for reference in ("foo", "what:ever", "docker://A/b:c:d", "oci:"):
+    for reference in ("./foo", "sif:ever", "docker://A/b:c:d", "oci:"):
         assert main([verb, reference, "--store", store]) == 2
         assert capsys.readouterr().out == ""
 

@@ -18,8 +18,10 @@ from unittest import mock
 from tests.image import samples
 from vecache.image.manifest import OCI_INDEX
 from vecache.image.name import parse_registry_name
+from vecache.image.registry.access import Access
 from vecache.image.registry.client import connect
 from vecache.image.registry.http import RetryPolicy
+from vecache.image.registry.registries import Endpoint
 from vecache.image.registry.tags import list_tags
 from vecache.image.source import load_image
 from vecache.image.toc import MANIFEST_POSITION
@@ -126,7 +128,8 @@ class Registries:
         self.server.start(data.split(_BETWEEN))
         retry = RetryPolicy(n_attempts=2, total_seconds=30.0, sleep=lambda _: None)
         with self._every_name_is_the_server():
-            source = connect(self.name, os.environ, retry=retry, tls_verify=False)
+            access = Access(tls_verify=False, retry=retry)
+            source = connect(Endpoint(self.name), self.name, os.environ, access)
             image = load_image(source, "here", None)
             for layer in image.layers:
                 if layer.toc_format:

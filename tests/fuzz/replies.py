@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Self
 
 from vecache.errors import VecacheError
-from vecache.image.registry.auth import Credentials
+from vecache.image.registry.access import Credentials
 from vecache.image.registry.http import Deadline, RetryableError, RetryPolicy, parse_retry_after
 from vecache.image.registry.login import Login
 from vecache.image.registry.tags import list_tags

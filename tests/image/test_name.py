@@ -12,8 +12,10 @@ from tests.golden import GOLDEN_SMALL
 from vecache.digest import is_digest
 from vecache.errors import ImageNameError
 from vecache.image.name import (
+    ImageName,
     PathName,
     RegistryName,
+    ShortName,
     StoreName,
     Transport,
     parse_image_name,
@@ -37,28 +39,35 @@ SMALL = GOLDEN_SMALL.resolve()
         ("localhost/a", RegistryName("localhost", "a", "latest")),
         ("mirror:5000/a:1", RegistryName("mirror:5000", "a", "1")),
         (f"[::1]:5000/a@{DIGEST}", RegistryName("[::1]:5000", "a", DIGEST)),
+        ("debian", ShortName("debian", "latest")),
+        ("library/debian:12", ShortName("library/debian", "12")),
+        ("localhost:5000", ShortName("localhost", "5000")),
+        (f"debian@{DIGEST}", ShortName("debian", DIGEST)),
         ("containers-storage:[overlay@/x]app", StoreName(Path("/x"), "app")),
         ("dir:5000/a", PathName(Transport.DIR, Path("5000/a"))),  # as Skopeo takes it
     ],
 )
-def test_each_transport_has_its_own_kind_of_name(
-    text: str, name: PathName | RegistryName | StoreName
-) -> None:
+def test_each_transport_has_its_own_kind_of_name(text: str, name: ImageName) -> None:
     assert parse_image_name(text) == name
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "no transport, and no host"),
-        ("./a", "no transport, and no host"),
-        ("../a/b:1", "no transport, and no host"),
-        ("/missing.d/a", "no transport, and no host"),
+        ("", "no transport; wanted one of oci:DIR"),
+        ("./a", "no transport; wanted one of oci:DIR"),
+        ("../a/b:1", "no transport; wanted one of oci:DIR"),
+        ("/missing.d/a", "no transport; wanted one of oci:DIR"),
         ("quay.io/A", "not a repository"),
         ("docker-daemon:app", "cannot be pulled in part; .*skopeo copy .*docker-daemon:app oci:"),
         ("docker-archive:a.tar", "docker-archive has whole layers without a table of contents"),
         ("ostree:x", r"unsupported transport 'ostree'; wanted.* oci:DIR.*containers-storage:NAME"),
         ("https://quay.io/a", "unknown transport 'https'"),
+        ("oci-archve:images/a.tar", "unknown transport 'oci-archve'"),
+        ("debian:12:a", "not a tag"),
+        ("a b", "not a repository"),
+        ("Debian", "not a repository"),
+        ("ab" * 32, "image's ID"),
         ("docker:quay.io/a", "two slashes"),
         ("docker://", "no name after docker:"),
         ("oci:", "no name after oci:"),
@@ -176,6 +185,14 @@ def test_for_a_path_the_error_says_how_to_name_the_image(path: Path, suggestion:
         with pytest.raises(ImageNameError, match="a path without a transport; for") as e:
             open_image(given_path)  # type: ignore[arg-type]
         assert suggestion in str(e.value)
+
+
+def test_a_folder_without_an_image_is_no_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "debian").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert parse_image_name("debian") == ShortName("debian", "latest")
 
 
 def test_for_a_dir_folder_too(tmp_path: Path) -> None:

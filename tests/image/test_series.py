@@ -17,6 +17,7 @@ from tests.image.samples import (
 )
 from vecache.errors import ImageNameError, ImageNotFoundError, VecacheError
 from vecache.image.open import open_image
+from vecache.image.registry.access import Access
 from vecache.image.series import find_series, open_series
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def test_tags_of_an_archive_are_opened(tmp_path: Path) -> None:
 
 
 def test_what_was_listed_and_skipped_is_known(tmp_path: Path) -> None:
-    series = find_series(f"oci:{write_layout(tmp_path / 'oci', SAMPLES)}", "1.8..1.10")
+    series = find_series(f"oci:{write_layout(tmp_path / 'oci', SAMPLES)}", "1.8..1.10", Access())
     assert (series.n_listed, series.skipped) == (4, ("1.9.1",))
     calls: list[int] = []
     series.open(progress=lambda: calls.append(1))

@@ -24,7 +24,8 @@ def test_the_document_has_the_promised_shape() -> None:
     plan = plan_image(open_image(f"oci:{GOLDEN_SMALL}/oci:app1"), golden(1), reflink=True)
     document = json.loads(json.dumps(plan_document(plan)))
     assert list(document) == [
-        *("schema", "image", "store", "options", "total_bytes", "missing_bytes", "fetch_bytes"),
+        *("schema", "image", "read_from", "store", "options", "total_bytes", "missing_bytes"),
+        "fetch_bytes",
         *("toc_bytes", "requests", "missing_bounds", "fetch_bounds", "whole_layers"),
         *("whole_bytes", "excluded", "layers", "best"),
     ]

@@ -18,17 +18,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vecache.cli.images import BadImages, open_images
+from vecache.cli.images import BadImages, add_images, note_origins, open_images, sort_out_images
 from vecache.cli.options import (
     UsageError,
-    add_images,
     add_output,
     add_pull,
     limit_to_present,
     note,
     pull_sharing,
     show,
-    sort_out_images,
     warn_of_unread,
 )
 from vecache.cli.several import load_several
@@ -87,6 +85,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--present names layers of one store: found several")
     contents = limit_to_present(stores.contents, args).without_additional()
     (image,) = open_images(args, stores.opened[0], BadImages(keep_going=False))
+    note_origins([image])
     wanted = read_contents(image)
     grains = {pull_sharing(args, store)[0] for store in stores.opened}
     grain: Grain = "chunk" if grains == {"chunk"} else "file"

@@ -22,14 +22,20 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from vecache.cli.images import BadImages, note_platform, open_images
+from vecache.cli.images import (
+    BadImages,
+    add_images,
+    note_origins,
+    note_platform,
+    open_images,
+    registry_access,
+    sort_out_images,
+)
 from vecache.cli.options import (
     UsageError,
-    add_images,
     add_output,
     note,
     show,
-    sort_out_images,
 )
 from vecache.cli.values import parse_count_from_one
 from vecache.report.output import PICTURE_ENDINGS, TABLE_ENDINGS, Report
@@ -86,6 +92,7 @@ def run(args: argparse.Namespace) -> int:
 
     sort_out_images(args)
     images = deque(_open_images(args))
+    note_origins(images)
     n_layers = count_layers(images, between=args.between)
     with Progress("Planning layers", n_layers) as progress:
         found = history(
@@ -124,7 +131,7 @@ def _open_images(args: argparse.Namespace) -> Sequence[Image]:
     from vecache.image.series import find_series
 
     (reference,) = args.image
-    series = find_series(reference, args.tags, tls_verify=args.tls_verify, auth_file=args.authfile)
+    series = find_series(reference, args.tags, registry_access(args))
     if len(series.tags) < 2:
         raise UsageError("--tags: found one tag, wanted several")
     _note_choice(series)

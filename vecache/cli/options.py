@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vecache.cli.values import (
-    check_platform,
-    parse_bool,
     parse_count_from_one,
     parse_scheduler,
     path_ending_in,
@@ -37,7 +35,6 @@ if TYPE_CHECKING:
 __all__ = [
     "UsageError",
     "add_fleet",
-    "add_images",
     "add_incomplete_ok",
     "add_output",
     "add_pull",
@@ -55,7 +52,6 @@ __all__ = [
     "pull_sharing",
     "read_input",
     "show",
-    "sort_out_images",
     "warn",
     "warn_of_unread",
     "warn_of_unread_records",
@@ -144,32 +140,6 @@ def add_output(parser: argparse.ArgumentParser, endings: Sequence[str] = TABLE_E
         metavar="FILE",
         type=path_ending_in(endings),
         help=f"write a file; its ending chooses the format: {' '.join(endings)}",
-    )
-
-
-def add_images(parser: argparse.ArgumentParser) -> None:
-    """Add IMAGE and the options for opening one; `sort_out_images` counts them."""
-    parser.add_argument(
-        "image",
-        metavar="IMAGE",
-        nargs="*",
-        help="oci:DIR[:TAG], oci-archive:FILE[:TAG], dir:DIR, "
-        "[docker://]HOST[:PORT]/NAME[:TAG|@DIGEST] or containers-storage:NAME",
-    )
-    where = parser.add_argument_group("where images are")
-    where.add_argument(
-        "--platform",
-        metavar="OS/ARCH",
-        type=check_platform,
-        help="what images must be for; default: this machine's, from a list of images",
-    )
-    where.add_argument("--authfile", metavar="FILE", help="credentials for registries")
-    where.add_argument(
-        "--tls-verify",
-        metavar="true|false",
-        type=parse_bool,
-        default=True,
-        help="verify the registry's certificate; false also allows plain http",
     )
 
 
@@ -301,28 +271,6 @@ def pull_sharing(args: argparse.Namespace, store: Store | None) -> tuple[Grain, 
     return ("chunk" if reflink else "file"), reflink or hard_links
 
 
-def sort_out_images(args: argparse.Namespace, *, most: int | None = None) -> None:
-    """Move images that argparse took for ids of `--present` back; check number and form."""
-    from vecache.image.name import RegistryName, parse_image_name
-
-    ids: Sequence[str] = args.present or ()
-    args.image = [*args.image, *filter(_is_image, ids)]
-    if args.present is not None:
-        args.present = [word for word in ids if not _is_image(word)]
-    if not args.image:
-        raise UsageError("name an IMAGE, such as oci:DIR:TAG; `--help` lists the ways")
-    if most is not None and len(args.image) > most:
-        raise UsageError(f"found {len(args.image)} images, wanted {most} at most")
-    names = [parse_image_name(image) for image in args.image]  # wrong usage, whatever the store is
-    if not any(isinstance(name, RegistryName) for name in names):
-        for option, is_given in (
-            ("--authfile", args.authfile is not None),
-            ("--tls-verify", not args.tls_verify),
-        ):
-            if is_given:
-                note(f"{option} does nothing here: no image is in a registry")
-
-
 def read_input(path: str, max_bytes: int) -> bytes:
     """Read up to `max_bytes + 1` bytes of a file, or of standard input for `-`."""
     if path != "-":
@@ -407,8 +355,3 @@ def warn_of_unread_records(
 def note(text: str) -> None:
     """Say on stderr what a reader of the result should know."""
     print(f"vecache: note: {text}", file=sys.stderr)
-
-
-def _is_image(word: str) -> bool:
-    """Return whether a word has a transport, as images do and layers do not."""
-    return ":" in word and not word.startswith(("sha256:", "sha384:", "sha512:"))

@@ -21,17 +21,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from vecache.cli.explanation import show_explanations
-from vecache.cli.images import BadImages, open_images, read_image_list
+from vecache.cli.images import BadImages, add_images, open_images, read_image_list, sort_out_images
 from vecache.cli.options import (
     UsageError,
-    add_images,
     add_output,
     add_pull,
     is_picture,
     load_layers,
     pull_options,
     show,
-    sort_out_images,
     warn_of_unread,
 )
 from vecache.cli.values import parse_count, parse_count_from_one, parse_size

@@ -88,7 +88,9 @@ def parse_bool(text: str) -> bool:
     """Read the value of `--tls-verify`, as Podman takes it."""
     words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
     if text.lower() not in words:
-        raise argparse.ArgumentTypeError(f"found {text!r}, wanted true or false")
+        raise argparse.ArgumentTypeError(
+            f"found {text[:40]!r}, wanted true or false; before an image, write --tls-verify=true"
+        )
     return words[text.lower()]
 
 

@@ -27,7 +27,8 @@ from vecache.fleet.classes import PullChoices, group_nodes, load_classes
 from vecache.fleet.cluster import run_tasks
 from vecache.fleet.fleet_plan import CellReason, FleetPlan, UnreadLayer
 from vecache.image.model import Image
-from vecache.image.open import open_image
+from vecache.image.open import open_image, open_with
+from vecache.image.registry.access import Access
 from vecache.index.load import BuildCache
 from vecache.store.fleet import Fleet, open_fleet
 
@@ -126,11 +127,10 @@ class Run(NamedTuple):
 
 
 class OpenOptions(NamedTuple):
-    """How other processes open the images; see `open_image`."""
+    """How other processes open the images."""
 
     platform: str | None = None
-    tls_verify: bool = True
-    auth_file: str | None = None
+    access: Access = Access()
 
 
 class Job(NamedTuple):
@@ -333,7 +333,7 @@ def plan_task(job: Job, task: Task) -> tuple[list[ImageCells], list[ClassSummary
 
 def _open_again(reference: str, digest: str, options: OpenOptions) -> Image:
     """Open an image in another process; an error where its name stands for another one there."""
-    image = open_image(reference, **options._asdict())
+    image = open_with(options.access, reference, platform=options.platform)
     if image.digest != digest:
         raise ImageError(
             f"{reference}: found the manifest {image.digest} where a task runs, wanted {digest}: "

@@ -118,6 +118,8 @@ class Image:
         From the bottom up.
     is_chosen : bool
         Whether it was chosen for its platform, from a list.
+    read_from : str
+        Its full name in the registry, or mirror, that it was read from; empty if in none.
     """
 
     reference: str
@@ -125,6 +127,13 @@ class Image:
     digest: str
     layers: tuple[ImageLayer, ...]
     is_chosen: bool = False
+    read_from: str = ""
+
+    @property
+    def origin(self) -> str:
+        """`read_from` where the reference does not name it, as for a mirror; else empty."""
+        named = self.reference.removeprefix("docker://")
+        return "" if self.read_from.startswith(named) else self.read_from
 
     @property
     def blob_bytes(self) -> int:

@@ -5,11 +5,12 @@
     dir:DIR                                      a folder that `skopeo copy` wrote
     docker://HOST[:PORT]/NAME[:TAG|@DIGEST]      a registry
     HOST[:PORT]/NAME[:TAG|@DIGEST]               the same
+    NAME[:TAG|@DIGEST]                           a registry that registries.conf names
     containers-storage:[[DRIVER@]GRAPHROOT]NAME  a store; the part in square brackets is optional
 
-A name in a registry is completed: `debian` means `docker.io/library/debian:latest`. The first part
-is a host only if it looks like one (a dot, a colon, a capital letter, or `localhost`), one-word
-names in Docker's own registry are under `library/`, and no tag means `latest`.
+A name in a registry is completed: `docker://debian` means `docker.io/library/debian:latest`. The
+first part is a host only if it looks like one (a dot, a colon, a capital letter, or `localhost`),
+one-word names in Docker's own registry are under `library/`, and no tag means `latest`.
 
 Source: containers/image oci/internal/oci_util.go SplitPathAndImage, storage/storage_transport.go
 ParseStoreReference; github.com/distribution/reference normalize.go splitDockerDomain, regexp.go.
@@ -22,19 +23,23 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import TypeAlias
 
 from vecache.digest import is_digest
 from vecache.errors import ImageNameError
 
 __all__ = [
     "DOCKER_HUB",
+    "ImageName",
     "PathName",
     "RegistryName",
+    "ShortName",
     "StoreName",
     "Transport",
     "is_tag",
     "parse_image_name",
     "parse_registry_name",
+    "parse_short_name",
 ]
 
 DOCKER_HUB = "docker.io"
@@ -52,6 +57,7 @@ _PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _REPOSITORY = re.compile(rf"{_PART}(?:/{_PART})*")
 _TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,127}")
 _MAX_NAME = 255
+_WORD = re.compile(r"[a-zA-Z0-9+-]+")
 _BARE_HEX = re.compile(r"[0-9a-f]{64}")
 _STORE = re.compile(r"\[(?:[^@\]]*@)?(?P<root>/[^+:\]]*)(?:\+[^:\]]*)?(?::[^\]]*)?\](?P<name>.*)")
 _NAME_AND_ID = re.compile(r"(?:.*@)?(?P<id>[0-9a-f]{64})")
@@ -117,7 +123,26 @@ class RegistryName:
         return f"{self.name}{'@' if self.is_pinned else ':'}{self.version}"
 
 
-def parse_image_name(text: str) -> PathName | RegistryName | StoreName:
+@dataclass(frozen=True, slots=True)
+class ShortName:
+    """An image in a registry that the name leaves open."""
+
+    repository: str
+    version: str  # a tag, or a digest
+
+    def __str__(self) -> str:
+        return f"{self.repository}{'@' if is_digest(self.version) else ':'}{self.version}"
+
+    def at(self, domain: str) -> RegistryName:
+        """Return the image's name in a registry."""
+        return parse_registry_name(f"{domain}/{self}")
+
+
+ImageName: TypeAlias = PathName | RegistryName | ShortName | StoreName
+"""What `parse_image_name` returns."""
+
+
+def parse_image_name(text: str) -> ImageName:
     """Parse `TRANSPORT:REST`; looks at the file system to split a tag from a path.
 
     Examples
@@ -149,11 +174,14 @@ def parse_image_name(text: str) -> PathName | RegistryName | StoreName:
             return PathName(transport, *_split_tag(rest))
 
 
-def _parse_without_transport(text: str) -> RegistryName:
+def _parse_without_transport(text: str) -> RegistryName | ShortName:
     """Parse a name in a registry; for anything else, say how to name it."""
     shown = repr(text[:200])
-    if os.path.exists(text):
-        raise ImageNameError(f"{shown}: a path without a transport; {_suggest_name(text)}")
+    if os.path.exists(text) and (suggestion := _suggest_name(text)):
+        raise ImageNameError(
+            f"{shown}: a path without a transport; {suggestion}; "
+            "for an image in a registry, docker://HOST/NAME"
+        )
     name, colon, rest = text.partition(":")
     if colon and name in _WHOLE:
         raise ImageNameError(
@@ -161,13 +189,14 @@ def _parse_without_transport(text: str) -> RegistryName:
             f"in part; copy it first: skopeo copy --dest-compress-format zstd:chunked {text[:200]} "
             "oci:DIR:TAG, and name oci:DIR:TAG"
         )
-    if colon and (name in _UNSUPPORTED or rest.startswith("//")):
-        problem = "unsupported" if name in _UNSUPPORTED else "unknown"
-        raise ImageNameError(f"{shown}: {problem} transport {name[:50]!r}; wanted one of {_FORMS}")
+    if colon and name in _UNSUPPORTED:
+        raise ImageNameError(f"{shown}: unsupported transport {name!r}; wanted one of {_FORMS}")
+    if "/" in rest and _WORD.fullmatch(name) and not rest[0].isdigit():  # not HOST:PORT/NAME
+        raise ImageNameError(f"{shown}: unknown transport {name[:50]!r}; wanted one of {_FORMS}")
     first, slash, _ = text.partition("/")
-    if not slash or first in ("", ".", "..") or not _is_host(first):
-        raise ImageNameError(f"{shown}: no transport, and no host; wanted one of {_FORMS}")
-    return parse_registry_name(text)
+    if first in ("", ".", ".."):
+        raise ImageNameError(f"{shown}: no transport; wanted one of {_FORMS}")
+    return parse_registry_name(text) if slash and _is_host(first) else parse_short_name(text)
 
 
 def _is_host(text: str) -> bool:
@@ -194,6 +223,29 @@ def parse_registry_name(text: str) -> RegistryName:
     >>> str(parse_registry_name("debian")), str(parse_registry_name("localhost:5000/a/b:1"))
     ('docker.io/library/debian:latest', 'localhost:5000/a/b:1')
     """
+    name, version = _split_version(text)
+    domain, repository = _split_domain(name)
+    if not _DOMAIN.fullmatch(domain):
+        raise ImageNameError(f"{text[:200]!r}: {domain[:100]!r} is not a host")
+    _check_repository(text, repository, len(f"{domain}/{repository}"))
+    return RegistryName(domain, repository, version)
+
+
+def parse_short_name(text: str) -> ShortName:
+    """Parse a name in a registry without the registry.
+
+    Examples
+    --------
+    >>> str(parse_short_name("debian")), str(parse_short_name("library/debian:12"))
+    ('debian:latest', 'library/debian:12')
+    """
+    name, version = _split_version(text)
+    _check_repository(text, name, len(name))
+    return ShortName(name, version)
+
+
+def _split_version(text: str) -> tuple[str, str]:
+    """Split a name into what is before and behind the colon of a tag, or the @ of a digest."""
     shown = repr(text[:200])
     name, at, version = text.partition("@")
     if at and not is_digest(version):
@@ -204,17 +256,20 @@ def parse_registry_name(text: str) -> RegistryName:
         raise ImageNameError(f"{shown}: both a tag and a digest; leave one of them out")
     if colon and not is_tag(tag):
         raise ImageNameError(f"{shown}: {tag[:130]!r} is not a tag: letters, digits, '_', '.', '-'")
-    domain, repository = _split_domain(f"{head}{slash}{last}")
-    if not _DOMAIN.fullmatch(domain):
-        raise ImageNameError(f"{shown}: {domain[:100]!r} is not a host")
-    if not _REPOSITORY.fullmatch(repository) or len(f"{domain}/{repository}") > _MAX_NAME:
+    return f"{head}{slash}{last}", version or tag or "latest"
+
+
+def _check_repository(text: str, repository: str, n_characters: int) -> None:
+    if not _REPOSITORY.fullmatch(repository) or n_characters > _MAX_NAME:
         raise ImageNameError(
-            f"{shown}: {repository[:100]!r} is not a repository: lower-case letters and digits, "
-            f"single '.', '_' or '-' between them, parts split by '/', {_MAX_NAME} characters"
+            f"{text[:200]!r}: {repository[:100]!r} is not a repository: lower-case letters and "
+            "digits, single '.', '_' or '-' between them, parts split by '/', "
+            f"{_MAX_NAME} characters"
         )
-    if _BARE_HEX.fullmatch(name):
-        raise ImageNameError(f"{shown}: 64 hex digits are an image's ID, not a name in a registry")
-    return RegistryName(domain, repository, version or tag or "latest")
+    if _BARE_HEX.fullmatch(text.partition("@")[0]):
+        raise ImageNameError(
+            f"{text[:200]!r}: 64 hex digits are an image's ID, not a name in a registry"
+        )
 
 
 def _split_domain(name: str) -> tuple[str, str]:
@@ -248,7 +303,7 @@ def _parse_store_name(text: str) -> StoreName:
 
 
 def _suggest_name(path: str) -> str:
-    """Suggest how to name the image at a path that exists."""
+    """Suggest how to name the image at a path that exists; empty for a folder without one."""
     if not os.path.isdir(path):
         return f"for an archive, oci-archive:{path}"
     if os.path.exists(os.path.join(path, "manifest.json")):
@@ -256,7 +311,9 @@ def _suggest_name(path: str) -> str:
     if os.path.exists(os.path.join(path, "overlay-images")):
         root = os.path.abspath(path)
         return f"for an image of this store, containers-storage:[overlay@{root}]NAME"
-    return f"for the OCI layout in this folder, oci:{path}"
+    if os.path.exists(os.path.join(path, "index.json")):
+        return f"for the OCI layout in this folder, oci:{path}"
+    return ""
 
 
 def _split_tag(text: str) -> tuple[Path, str]:

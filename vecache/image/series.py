@@ -14,9 +14,17 @@ from vecache.errors import ImageNameError
 from vecache.image.ahead import ReadAhead
 from vecache.image.local import OciLayout
 from vecache.image.manifest import parse_platform
-from vecache.image.name import PathName, RegistryName, Transport, is_tag, parse_image_name
-from vecache.image.open import find_source
-from vecache.image.source import load_image
+from vecache.image.name import (
+    PathName,
+    RegistryName,
+    ShortName,
+    Transport,
+    is_tag,
+    parse_image_name,
+)
+from vecache.image.open import find_sources
+from vecache.image.registry.access import Access
+from vecache.image.source import first_of, load_image
 from vecache.image.tags import choose_tags, has_range, parse_tags
 
 if TYPE_CHECKING:
@@ -37,8 +45,10 @@ def open_series(
     tags: str,
     *,
     platform: str | None = None,
-    tls_verify: bool = True,
+    tls_verify: bool | None = None,
     auth_file: str | os.PathLike[str] | None = None,
+    credentials: tuple[str, str] | None = None,
+    cert_dir: str | os.PathLike[str] | None = None,
     retry: RetryPolicy | None = None,
 ) -> tuple[Image, ...]:
     """Open several tags of a repository in a registry, or of an OCI layout.
@@ -53,12 +63,8 @@ def open_series(
     platform : str, optional
         `OS/ARCHITECTURE[/VARIANT]` that the images must be for; by default this machine's is
         chosen from a list of images.
-    tls_verify : bool, optional
-        False to accept any certificate, and a registry without TLS.
-    auth_file : path, optional
-        File with credentials; Podman's and Docker's files by default.
-    retry : RetryPolicy, optional
-        How often and how long to try to reach a registry.
+    tls_verify, auth_file, credentials, cert_dir, retry : optional
+        How to reach a registry, as in `open_image`.
 
     Returns
     -------
@@ -76,8 +82,14 @@ def open_series(
     ValueError
         If `platform` is malformed.
     """
-    series = find_series(reference, tags, tls_verify=tls_verify, auth_file=auth_file, retry=retry)
-    return series.open(platform=platform)
+    access = Access.of(
+        tls_verify=tls_verify,
+        auth_file=auth_file,
+        credentials=credentials,
+        cert_dir=cert_dir,
+        retry=retry,
+    )
+    return find_series(reference, tags, access).open(platform=platform)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +98,7 @@ class Series:
 
     reference: str  # without a tag
     tags: tuple[str, ...]
-    source: ImageSource  # of the whole repository or layout
+    sources: tuple[ImageSource, ...]  # of the whole repository or layout, in the order to try them
     n_listed: int  # tags that are there; 0 where they were not listed
     skipped: tuple[str, ...]  # tags inside a range that have another form
 
@@ -104,15 +116,18 @@ class Series:
         return tuple(images)
 
     def _open(self, tag: str, platform: Platform | None) -> Image:
-        return load_image(_with_tag(self.source, tag), f"{self.reference}:{tag}", platform)
+        return first_of(
+            partial(load_image, _with_tag(source, tag), f"{self.reference}:{tag}", platform)
+            for source in self.sources
+        )
 
 
-def find_series(reference: str, tags: str, **access: Any) -> Series:
-    """Find the images of a series; `access` is how `open_image` reaches a registry."""
+def find_series(reference: str, tags: str, access: Access) -> Series:
+    """Find the images of a series."""
     items = parse_tags(tags)
     name = parse_image_name(reference)
     match name:
-        case RegistryName():
+        case RegistryName() | ShortName():
             # Only the text tells: without a tag the name is completed to the latest.
             has_tag = ":" in reference.rpartition("/")[2] or "@" in reference
             _require_tags(items)
@@ -123,10 +138,12 @@ def find_series(reference: str, tags: str, **access: Any) -> Series:
             raise ImageNameError(f"{reference[:200]!r}: has no tags to choose, wanted {wanted}")
     if has_tag:
         raise ImageNameError(f"{reference[:200]!r}: found a tag or digest, wanted none beside tags")
-    source = find_source(name, None, **access)
-    listed = _list_tags(source) if has_range(items) else ()
+    sources = find_sources(name, None, access)
+    listed: tuple[str, ...] = ()
+    if has_range(items):
+        listed, sources = _list_tags(sources)
     choice = choose_tags(items, listed, reference)
-    return Series(reference, choice.tags, source, len(listed), choice.skipped)
+    return Series(reference, choice.tags, tuple(sources), len(listed), choice.skipped)
 
 
 def _require_tags(items: Sequence[Item]) -> None:
@@ -137,17 +154,24 @@ def _require_tags(items: Sequence[Item]) -> None:
             )
 
 
-def _list_tags(source: Any) -> tuple[str, ...]:
-    if isinstance(source, OciLayout):
-        return source.tags()
+def _list_tags(sources: Sequence[Any]) -> tuple[tuple[str, ...], list[ImageSource]]:
+    """Return the tags of the first repository that lists them, and the sources of that."""
+    if isinstance(sources[0], OciLayout):
+        return sources[0].tags(), [*sources]
     from vecache.image.registry.tags import list_tags  # noqa: PLC0415 - slow, as in `open.py`
 
-    return list_tags(source.session, source.image.repository)
+    def attempt(source: Any) -> tuple[tuple[str, ...], list[ImageSource]]:
+        same = [each for each in sources if each.named == source.named]
+        return list_tags(source.session, source.image.repository), same
+
+    # A mirror need not have all tags. It is asked where the registry itself is blocked.
+    registries = [each for each in sources if not each.is_mirror] or sources[-1:]
+    return first_of(partial(attempt, each) for each in registries)
 
 
 def _with_tag(source: Any, tag: str) -> ImageSource:
     """Return the source of one tag of a registry's repository, or of a layout."""
     if isinstance(source, OciLayout):
         return replace(source, tag=tag)
-    one: ImageSource = replace(source, image=replace(source.image, version=tag))
+    one: ImageSource = source.with_tag(tag)
     return one

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from vecache.digest import check_digest
-from vecache.errors import ImageError
+from vecache.errors import DigestError, ImageError
 from vecache.image.manifest import (
     MAX_DOCUMENT_BYTES,
     Descriptor,
@@ -28,16 +28,20 @@ from vecache.image.manifest import (
 from vecache.image.model import Image, ImageLayer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from vecache.image.manifest import Platform
     from vecache.image.toc import TocReader
 
-__all__ = ["MAX_IMAGE_BYTES", "MAX_LAYERS", "Document", "ImageSource", "load_image"]
+__all__ = ["MAX_IMAGE_BYTES", "MAX_LAYERS", "Document", "ImageSource", "first_of", "load_image"]
 
 MAX_LAYERS = 500
 """Upstream: maxDepth of the overlay driver, which cannot mount more."""
 
 MAX_IMAGE_BYTES = 1 << 62
 """Larger than any disk; the bytes of a few images can still be added in 64 bits."""
+
+T = TypeVar("T")
 
 _MAX_LISTS = 3  # lists of lists are allowed, but a loop of them must end
 
@@ -50,6 +54,7 @@ class Document:
     media_type: str  # as its carrier says; may be empty
     where: str  # what it is and where, for messages
     digest: str | None = None  # what the bytes must hash to; None if that is not known
+    read_from: str = ""  # the image's full name in the registry or mirror that has sent it
 
 
 class ImageSource(Protocol):
@@ -80,7 +85,7 @@ def load_image(source: ImageSource, reference: str, platform: Platform | None) -
     """
     wanted = platform or machine_platform()
     document = source.read_root()
-    is_chosen = False
+    read_from, is_chosen = document.read_from, False
     for _ in range(_MAX_LISTS + 1):
         if document.digest is not None:
             check_digest(document.data, document.digest, document.where)
@@ -99,7 +104,22 @@ def load_image(source: ImageSource, reference: str, platform: Platform | None) -
         raise ImageError(f"{document.where}: a list in a list, more than {_MAX_LISTS} deep")
     digest = document.digest or f"sha256:{hashlib.sha256(document.data).hexdigest()}"
     layers = _load_layers(source, manifest, reference, None if is_chosen else platform)
-    return Image(reference, source.name, digest, layers, is_chosen)
+    return Image(reference, source.name, digest, layers, is_chosen, read_from)
+
+
+def first_of(attempts: Iterable[Callable[[], T]]) -> T:
+    """Return the result of the first attempt at an image that succeeds, else raise all errors."""
+    failures: list[ImageError | DigestError] = []
+    for attempt in attempts:
+        try:
+            return attempt()
+        except (ImageError, DigestError) as error:
+            failures.append(error)
+    last = failures.pop()
+    if not failures:
+        raise last
+    before = "; ".join(map(str, failures))
+    raise type(last)(f"{last}; before that: {before}") from last
 
 
 def _load_layers(

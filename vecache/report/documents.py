@@ -37,6 +37,7 @@ def plan_document(plan: ImagePlan) -> dict[str, Any]:
     return {
         "schema": _SCHEMA,
         "image": plan.image.reference,
+        "read_from": plan.image.read_from or None,  # a name in a registry
         "store": None if store is None else str(store.path),
         "options": options_document(plan.options),
         **{name: getattr(plan, name) for name in _SUMS},

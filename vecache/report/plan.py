@@ -73,9 +73,10 @@ def image_text(plan: ImagePlan, store: str, screen: Screen, *, seconds: float | 
     rows = [_layer_row(layer) for layer in plan.layers]
     if len(rows) > 1:
         rows.append(("in all", "", *_counts(plan.layers), *_figures(plan.layers)))
-    where = f"into {printable(store)}, {options_text(plan.options)}"
+    head = [f"Pull of {printable(plan.image.reference)}", *_origins([plan])]
+    head.append(f"into {printable(store)}, {options_text(plan.options)}")
     parts = [
-        f"Pull of {printable(plan.image.reference)}\n{where}",
+        "\n".join(head),
         render_table(_COLUMNS, rows, screen),
         "\n".join([*_summary([plan], seconds), *_best_lines(plan.layers, plan.best, screen)]),
     ]
@@ -99,9 +100,17 @@ def images_text(
     rows.append(_image_row("in all", layers, best))
     head = f"Pulls of {count(len(plans), 'image')}, one after another\ninto {printable(store)}, "
     parts = [head + options_text(plans[0].options), render_table(_IMAGE_COLUMNS, rows, screen)]
-    notes = [note] if note else []
+    notes = [*([note] if note else ()), *_origins(plans)]
     notes += [*_summary(plans, seconds), *_best_lines(layers, best, screen)]
     return "\n\n".join([*parts, "\n".join(notes)])
+
+
+def _origins(plans: Sequence[ImagePlan]) -> list[str]:
+    """Say which images were read from a registry or mirror that their names do not name."""
+    found = [plan.image for plan in plans if plan.image.origin]
+    if len(plans) == 1:
+        return [f"read from {printable(image.origin)}" for image in found]
+    return [printable(f"{image.reference} was read from {image.origin}.") for image in found]
 
 
 def options_text(options: PlanOptions) -> str:

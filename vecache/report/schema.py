@@ -71,7 +71,7 @@ _PLAN_LAYER: Final = object_of(
 _PLAN: Final = _named(
     "plan",
     object_of(
-        f"image store|null {_SUMS}",
+        f"image read_from|null store|null {_SUMS}",
         {
             "options": _OPTIONS,
             "excluded": _REASONS,

@@ -63,6 +63,7 @@ _KEYS: Final[dict[str, tuple[Schema, str]]] = {
     "host": (TEXT, "name of a machine: of a snapshot's, or of one of several stores"),
     "time": (_TIME, "when it was written"),
     "image": (TEXT, "name of an image, as it was given or as the store has it"),
+    "read_from": (TEXT, "full name of the image in the registry or mirror that sent it"),
     "image_id": (TEXT, "full id of an image of the store"),
     "layer": (TEXT, "full id of a layer of the store"),
     "index": (COUNT, "place of a layer among those with a cache, in store order, from 0"),

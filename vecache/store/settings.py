@@ -35,7 +35,14 @@ if TYPE_CHECKING:
 
     from vecache.store.config import StorageConfig
 
-__all__ = ["DEFAULT_PARALLEL", "PullSettings", "load_settings", "read_parallel"]
+__all__ = [
+    "DEFAULT_PARALLEL",
+    "PullSettings",
+    "drop_ins",
+    "is_missing",
+    "load_settings",
+    "read_parallel",
+]
 
 DEFAULT_PARALLEL: Final = 6
 """Layers copied at the same time where containers.conf names no number."""
@@ -103,30 +110,31 @@ def _config_files(environ: Mapping[str, str], uid: int) -> Iterator[Path]:
     """Yield the files that there are, in the order in which they are read."""
     named, override = environ.get(_NAMED), environ.get(_OVERRIDE)
     if named:
-        if _is_missing(Path(named)):
+        if is_missing(Path(named)):
             raise ConfigError(f"{named}: no such file, but {_NAMED} names it; correct {_NAMED}")
         yield Path(named)
     else:
         yield from _file(_USR_FILE)
-        yield from _with_drop_ins(_ETC_FILE)
+        yield from _withdrop_ins(_ETC_FILE)
         if uid != 0:
             rootless = _ETC_FILE.with_name("containers.rootless.conf")
-            yield from _with_drop_ins(rootless)
-            yield from _drop_ins(Path(f"{rootless}.d", str(uid)))
-        yield from _with_drop_ins(config_folder(environ, uid) / "containers.conf")
+            yield from _withdrop_ins(rootless)
+            yield from drop_ins(Path(f"{rootless}.d", str(uid)))
+        yield from _withdrop_ins(config_folder(environ, uid) / "containers.conf")
     if override:
         yield from _file(Path(override))
 
 
-def _with_drop_ins(path: Path) -> list[Path]:
-    return [*_file(path), *_drop_ins(Path(f"{path}.d"))]
+def _withdrop_ins(path: Path) -> list[Path]:
+    return [*_file(path), *drop_ins(Path(f"{path}.d"))]
 
 
 def _file(path: Path) -> list[Path]:
-    return [] if _is_missing(path) else [path]
+    return [] if is_missing(path) else [path]
 
 
-def _is_missing(path: Path) -> bool:
+def is_missing(path: Path) -> bool:
+    """Return whether there is no such file; one that cannot be seen is not missing."""
     try:
         path.stat()
     except FileNotFoundError:
@@ -136,7 +144,7 @@ def _is_missing(path: Path) -> bool:
     return False
 
 
-def _drop_ins(folder: Path) -> list[Path]:
+def drop_ins(folder: Path) -> list[Path]:
     """Return the files `*.conf` of a folder, sorted by name; none where it is missing."""
     try:
         with os.scandir(folder) as entries:
@@ -146,4 +154,4 @@ def _drop_ins(folder: Path) -> list[Path]:
     except OSError as error:
         raise ConfigError(f"{folder}: {error.strerror}; correct the folder") from error
     files = (folder / name for name in sorted(names) if name.endswith(".conf"))
-    return [file for file in files if not _is_missing(file)]  # a symbolic link to nowhere is
+    return [file for file in files if not is_missing(file)]  # a symbolic link to nowhere is

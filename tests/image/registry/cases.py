@@ -14,7 +14,9 @@ from tests.image.samples import (
     plain_layer,
     zstd_layer,
 )
-from vecache.image.open import open_image
+from vecache.image.name import parse_registry_name
+from vecache.image.open import find_endpoints, open_image
+from vecache.image.registry.access import Access
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,11 +24,18 @@ if TYPE_CHECKING:
     from tests.image.registry.clock import FakeTime
     from tests.image.registry.server import Rule
     from vecache.image.model import Image
+    from vecache.image.registry.client import RegistryImage
 
 LAYERS = [zstd_layer(), estargz_layer(), plain_layer()]
 SAMPLE = make_image(LAYERS)
 CONFIG = json.loads(SAMPLE.manifest)["config"]["digest"]
 SECRET = "hunter2"
+
+
+def connect(name: str, **access: Any) -> RegistryImage:
+    """Return the image at the one endpoint of a name in a registry."""
+    (image,) = find_endpoints(parse_registry_name(name), Access.of(tls_verify=False, **access))
+    return image
 
 
 def read_all(registry: Registry, time: FakeTime, **options: Any) -> Image:

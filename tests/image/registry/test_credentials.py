@@ -11,9 +11,9 @@ import pytest
 
 from vecache.errors import ConfigError
 from vecache.image.name import parse_registry_name
+from vecache.image.registry.access import Credentials
 from vecache.image.registry.auth import (
     AuthFile,
-    Credentials,
     find_auth_files,
     find_credentials,
     run_helper,

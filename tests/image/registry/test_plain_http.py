@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 import struct
 import threading
@@ -11,16 +10,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.image.registry.cases import SAMPLE
+from tests.image.registry.cases import SAMPLE, connect
 from tests.image.registry.server import Registry, serve
 from vecache.errors import RegistryError
-from vecache.image.name import parse_registry_name
-from vecache.image.registry.client import RegistryImage, connect
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tests.image.registry.clock import FakeTime
+    from vecache.image.registry.client import RegistryImage
     from vecache.image.registry.http import RetryPolicy
 
 TLS_ALERT = bytes.fromhex("15030300020228")  # fatal: handshake failure
@@ -28,8 +26,7 @@ TLS_HANDSHAKE = b"\x16"
 
 
 def connect_unverified(address: str, policy: RetryPolicy) -> RegistryImage:
-    name = parse_registry_name(f"{address}/a/b")
-    return connect(name, os.environ, retry=policy, tls_verify=False)
+    return connect(f"{address}/a/b", retry=policy)
 
 
 @contextlib.contextmanager

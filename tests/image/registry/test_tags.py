@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from tests.image.registry.cases import require_basic, write_login
+from tests.image.registry.cases import connect, require_basic, write_login
 from tests.image.registry.clock import FakeTime
 from tests.image.registry.server import Registry, Reply, Request, once
 from tests.image.samples import TOC
 from vecache.errors import ImageNotFoundError, RegistryError, VecacheError
 from vecache.image.ahead import MAX_FETCHES
-from vecache.image.name import parse_registry_name
 from vecache.image.registry import tags
-from vecache.image.registry.client import connect
 from vecache.image.registry.tags import list_tags
 from vecache.image.series import open_series
 
@@ -32,9 +29,8 @@ ALL = [f"1.{number}" for number in range(25)]
 
 def listed(registry: Registry, time: FakeTime, **options: Any) -> tuple[str, ...]:
     options.setdefault("retry", time.policy())
-    name = parse_registry_name(f"{registry.address}/a/b")
-    image = connect(name, os.environ, tls_verify=False, **options)
-    return list_tags(image.session, name.repository)
+    image = connect(f"{registry.address}/a/b", **options)
+    return list_tags(image.session, image.image.repository)
 
 
 def page(tags_of_page: Any, link: str = "", **more: Any) -> Reply:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from tests.image.registry.cases import LAYERS
+from tests.image.registry.cases import LAYERS, connect
 from tests.image.registry.server import Registry, Reply, Request
 from tests.image.samples import digest_of
-from vecache.image.name import parse_registry_name
-from vecache.image.registry.client import RemoteBlob, connect
+from vecache.image.registry.client import RemoteBlob
 
 if TYPE_CHECKING:
     import pytest
@@ -43,8 +41,7 @@ def test_concurrent_401s_cause_one_login(registry: Registry, time: FakeTime) -> 
         return Reply(401, {"WWW-Authenticate": f'Bearer realm="http://{registry.address}/token"'})
 
     registry.rules = [want_token]
-    name = parse_registry_name(f"{registry.address}/a/b")
-    session = connect(name, os.environ, retry=time.policy(), tls_verify=False).session
+    session = connect(f"{registry.address}/a/b", retry=time.policy()).session
     read_in_threads(session)
     assert sum(path.startswith("/token") for path in registry.paths()) == 1
     assert len(registry.requests) == 2 * N_THREADS + 1
@@ -53,8 +50,7 @@ def test_concurrent_401s_cause_one_login(registry: Registry, time: FakeTime) -> 
 def test_the_scheme_is_found_once_and_connections_are_reused(
     tls_registry: Registry, time: FakeTime, caplog: pytest.LogCaptureFixture
 ) -> None:
-    name = parse_registry_name(f"{tls_registry.address}/a/b")
-    session = connect(name, os.environ, retry=time.policy(), tls_verify=False).session
+    session = connect(f"{tls_registry.address}/a/b", retry=time.policy()).session
     for _ in range(3):
         read_in_threads(session)
     assert [each.path for each in tls_registry.requests].count("/v2/") == 1

@@ -17,16 +17,22 @@ import sys
 from collections import deque
 from typing import TYPE_CHECKING
 
-from vecache.cli.images import BadImages, open_images, read_image_list
+from vecache.cli.images import (
+    BadImages,
+    add_images,
+    note_origins,
+    open_images,
+    read_image_list,
+    registry_access,
+    sort_out_images,
+)
 from vecache.cli.options import (
     UsageError,
     add_fleet,
-    add_images,
     add_output,
     add_pull_settings,
     add_tasks,
     show,
-    sort_out_images,
     warn,
 )
 from vecache.report.output import PICTURE_ENDINGS, TABLE_ENDINGS, Report
@@ -97,11 +103,13 @@ def _plan(args: argparse.Namespace, bad: BadImages) -> FleetPlan:
     from vecache.fleet.classes import PullChoices
     from vecache.fleet.plan import OpenOptions, Run, plan_on_nodes
 
-    images = deque(open_images(args, None, bad))
+    access = registry_access(args)
+    images = deque(open_images(args, None, bad, access))
+    note_origins(images)
     names = [image.reference for image in images]
     reflink = {"auto": None, "yes": True, "no": False}[args.reflink]
     choices = PullChoices(reflink, args.hard_links, args.layout, args.parallel)
-    opening = OpenOptions(args.platform, args.tls_verify, args.authfile)
+    opening = OpenOptions(args.platform, access)
     with Progress("Planning images", len(images)) as progress:
         run_where = Run(args.scheduler, args.processes, progress.advance)
         plan, failures = plan_on_nodes(images, args.fleet, choices, run_where, opening)

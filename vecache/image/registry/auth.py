@@ -20,13 +20,14 @@ import binascii
 import os
 import re
 import subprocess
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vecache.errors import ConfigError
 from vecache.files import read_bounded
 from vecache.image.name import DOCKER_HUB
+from vecache.image.registry.access import Credentials
 from vecache.json_fields import Fields, parse_fields
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
     from vecache.image.name import RegistryName
 
-__all__ = ["AuthFile", "Credentials", "find_auth_files", "find_credentials", "run_helper"]
+__all__ = ["AuthFile", "find_auth_files", "find_credentials", "run_helper"]
 
 _MAX_AUTH_BYTES = 4 << 20
 _HELPER_SECONDS = 60
@@ -42,20 +43,6 @@ _NOT_FOUND = "credentials not found in native keychain"  # upstream: errCredenti
 _TOKEN_USER = "<token>"
 _DOCKER_HUB_KEY = "https://index.docker.io/v1/"  # the name of Docker Hub in Docker's files
 _DOCKER_HUB_NAMES = ("index.docker.io", "registry-1.docker.io", DOCKER_HUB)
-
-
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """A login; its secrets are not in its repr."""
-
-    username: str  # empty, as the password, where there is only an identity token
-    password: str = field(repr=False)
-    identity_token: str = field(default="", repr=False)  # a refresh token, may be empty
-
-    def basic_header(self) -> str:
-        """Return the value of a `Basic` Authorization header."""
-        packed = base64.b64encode(f"{self.username}:{self.password}".encode())
-        return f"Basic {packed.decode()}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +77,7 @@ def find_credentials(files: list[AuthFile], name: RegistryName) -> Credentials |
     for file in files:
         found = _search_file(file, name)
         if found is not None:
-            return found
+            return replace(found, source=str(file.path))
     return None
 
 

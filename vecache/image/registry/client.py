@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, TypeVar
@@ -45,7 +45,9 @@ if TYPE_CHECKING:
 
     from vecache.image.manifest import Descriptor
     from vecache.image.name import RegistryName
+    from vecache.image.registry.access import Access
     from vecache.image.registry.http import Deadline, Response
+    from vecache.image.registry.registries import Endpoint
     from vecache.image.toc import TocReader
 
 __all__ = [
@@ -66,28 +68,31 @@ T = TypeVar("T")
 
 
 def connect(
-    image: RegistryName,
+    endpoint: Endpoint,
+    name: RegistryName,
     environ: Mapping[str, str],
-    *,
-    auth_file: Path | None = None,
-    retry: RetryPolicy | None = None,
-    tls_verify: bool = True,
+    access: Access,
 ) -> RegistryImage:
-    """Return the image of a name; nothing is sent yet."""
+    """Return the image `name` at an endpoint for it; nothing is sent yet."""
     home = Path(environ.get("HOME") or os.path.expanduser("~"))
     certificates = (  # in Podman's order
         home / ".config/containers/certs.d",
         Path("/etc/containers/certs.d"),
         Path("/etc/docker/certs.d"),
     )
-    http = HttpClient(certificates, tls_verify=tls_verify)
+    there = endpoint.name
+    tls_verify = not endpoint.is_insecure if access.tls_verify is None else access.tls_verify
+    http = HttpClient(certificates, access.cert_dir, there.host, tls_verify=tls_verify)
+    # What the caller gives is for the registry that they name, and never sent to a mirror.
+    given = access.credentials if there.domain == name.domain else None
     login = Login(
         http,
-        lambda: find_credentials(find_auth_files(environ, auth_file), image),
-        f"repository:{image.repository}:pull",
+        lambda: given or find_credentials(find_auth_files(environ, access.auth_file), there),
+        f"repository:{there.repository}:pull",
         is_plain_allowed=not tls_verify,
     )
-    return RegistryImage(RegistrySession(image.host, http, login, retry or RetryPolicy()), image)
+    session = RegistrySession(there.host, http, login, access.retry or RetryPolicy())
+    return RegistryImage(session, there, name, endpoint.is_mirror)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,18 +100,27 @@ class RegistryImage:
     """One image in a registry: an `ImageSource`."""
 
     session: RegistrySession
-    image: RegistryName
+    image: RegistryName  # at the endpoint
+    named: RegistryName  # as the user names it
+    is_mirror: bool = False
+    is_last: bool = True  # False: another endpoint may have it, which is asked without a wait
 
     @property
     def name(self) -> str:
         """The name, written out in full."""
-        return str(self.image)
+        return str(self.named)
+
+    def with_tag(self, tag: str) -> RegistryImage:
+        """Return another image of the repository."""
+        image, named = (replace(each, version=tag) for each in (self.image, self.named))
+        return replace(self, image=image, named=named)
 
     def read_root(self) -> Document:
         """Read the manifest or list of the tag or digest."""
-        image = self.image
-        data, media_type = self._read_document(f"manifests/{image.version}", str(image))
-        return Document(data, media_type, str(image), image.version if image.is_pinned else None)
+        image, where = self.image, str(self.image)
+        data, media_type = self._read_document(f"manifests/{image.version}", where)
+        digest = image.version if image.is_pinned else None
+        return Document(data, media_type, where, digest, read_from=where)
 
     def read_manifest(self, descriptor: Descriptor) -> bytes:
         """Read a manifest that a list names."""
@@ -128,7 +142,8 @@ class RegistryImage:
             return data, response.header("Content-Type").partition(";")[0].strip()
 
         headers = {"Accept": ", ".join(ACCEPTED_TYPES)} if path.startswith("manifests/") else {}
-        return self.session.get(f"{self.image.repository}/{path}", headers, consume)
+        path = f"{self.image.repository}/{path}"
+        return self.session.get(path, headers, consume, once=not self.is_last)
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,10 +247,17 @@ class RegistrySession:
     _scheme: str = ""  # not known yet
     _lock: Lock = field(default_factory=Lock, repr=False)
 
-    def get(self, path: str, headers: Mapping[str, str], consume: Callable[[Response], T]) -> T:
+    def get(
+        self,
+        path: str,
+        headers: Mapping[str, str],
+        consume: Callable[[Response], T],
+        *,
+        once: bool = False,
+    ) -> T:
         """Request something below `/v2/` and return what `consume` makes of the response.
 
-        After an interruption `consume` is called again, with another response.
+        After an interruption `consume` is called again, with another response, unless `once`.
         """
 
         def attempt(deadline: Deadline) -> T:
@@ -244,7 +266,8 @@ class RegistrySession:
                 response.require_usable()
                 return consume(response)
 
-        return self.policy.run(attempt, self.host)
+        policy = replace(self.policy, n_attempts=1) if once else self.policy
+        return policy.run(attempt, self.host)
 
     def _find_scheme(self, deadline: Deadline) -> str:
         if self.http.tls_verify:
@@ -267,4 +290,5 @@ class RegistrySession:
         response.close()
         challenges = response.raw.headers.getlist("WWW-Authenticate")
         self.login.respond(url, challenges, login, deadline)
-        return self.http.get(url, {**headers, **self.login.headers()}, deadline)
+        response = self.http.get(url, {**headers, **self.login.headers()}, deadline)
+        return replace(response, login=self.login.text())

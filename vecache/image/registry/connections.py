@@ -167,8 +167,10 @@ class _UnverifiedPool(_TlsPool):
             conn.connect()
 
 
-def open_manager(folder: str | None, proxy: str | None, *, tls_verify: bool) -> urllib3.PoolManager:
-    """Open the connections to hosts with one folder of certificates and one proxy."""
+def open_manager(
+    folder: str | None, proxy: str | None, *, with_client: bool, tls_verify: bool
+) -> urllib3.PoolManager:
+    """Open connections with the authorities in a folder, the client's own certificate, a proxy."""
     if tls_verify:
         context = ssl.create_default_context()
     else:
@@ -179,7 +181,7 @@ def open_manager(folder: str | None, proxy: str | None, *, tls_verify: bool) -> 
         for path in sorted(Path(folder).iterdir()) if folder else ():
             if path.suffix == ".crt":  # a further authority
                 context.load_verify_locations(path)
-            elif path.suffix == ".cert":  # the client's own
+            elif path.suffix == ".cert" and with_client:  # the client's
                 context.load_cert_chain(path, path.with_suffix(".key"))
     except OSError as error:  # ssl.SSLError too
         raise ConfigError(f"{folder}: a certificate cannot be read: {error}") from error

@@ -74,8 +74,10 @@ class HttpClient:
     # `certs.d` folders; HOST:PORT in the first that has it is used.
     # Source: containers/image docker/docker_client.go dockerCertDir, pkg/tlsclientconfig.
     certificates: tuple[Path, ...]
+    cert_dir: Path | None = None  # in place of these
+    host: str = ""  # the registry, the only one that gets the client's certificate in `cert_dir`
     tls_verify: bool = True
-    _managers: dict[tuple[str | None, str | None], urllib3.PoolManager] = field(
+    _managers: dict[tuple[str | None, bool, str | None], urllib3.PoolManager] = field(
         default_factory=dict, repr=False
     )
     _lock: Lock = field(default_factory=Lock, repr=False)
@@ -161,10 +163,15 @@ class HttpClient:
     def _manager(self, url: str) -> urllib3.PoolManager:
         host = url.partition("://")[2].partition("/")[0]
         folders = (os.path.join(folder, host) for folder in self.certificates)
-        key = next(filter(os.path.isdir, folders), None), find_proxy(url)
+        folder = next(filter(os.path.isdir, folders), None)
+        is_own = self.cert_dir is None or host == self.host
+        key = folder if self.cert_dir is None else str(self.cert_dir), is_own, find_proxy(url)
         with self._lock:
             if key not in self._managers:
-                self._managers[key] = open_manager(*key, tls_verify=self.tls_verify)
+                folder, is_own, proxy = key
+                self._managers[key] = open_manager(
+                    folder, proxy, with_client=is_own, tls_verify=self.tls_verify
+                )
             return self._managers[key]
 
     def _tls_error(self, error: urllib3.exceptions.SSLError, where: str) -> RegistryError:
@@ -189,6 +196,7 @@ class Response:
     raw: urllib3.BaseHTTPResponse
     deadline: Deadline
     watch: Watch
+    login: str = ""  # which one was sent, for messages
 
     @property
     def status(self) -> int:
@@ -255,6 +263,8 @@ class Response:
         if self.status not in (401, 403):
             return RegistryError(f"{what}: status {self.status}{shown}")
         advice = "there is no such image, or it needs a login: podman login"
+        if self.login:
+            advice = f"there is no such image, or {self.login} is wrong or does not allow it"
         return RegistryError(f"{what}: not allowed, status {self.status}{shown}; {advice}")
 
     def __enter__(self) -> Self:
@@ -309,7 +319,8 @@ class RetryPolicy:
             if attempt + 1 == self.n_attempts or wait >= deadline.left():
                 break
             self.sleep(wait)
-        raise RegistryError(f"{where}: {reason}; tried {attempt + 1} times, try again later")
+        tried = f"; tried {attempt + 1} times, try again later" if attempt else ""
+        raise RegistryError(f"{where}: {reason}{tried}")
 
 
 def parse_retry_after(text: str) -> float | None:

@@ -18,7 +18,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 from urllib.request import parse_http_list
 
 from vecache.errors import RegistryError
-from vecache.image.registry.auth import Credentials
+from vecache.image.registry.access import Credentials
 from vecache.image.registry.urls import parse_origin, show_url
 from vecache.json_fields import parse_fields
 
@@ -73,6 +73,11 @@ class Login:
                 self._require_secure(url)
                 self._authorization = self._credentials.basic_header()
 
+    def text(self) -> str:
+        """Return which login is used and where it is from; empty if there is none."""
+        credentials = self._credentials
+        return str(credentials) if credentials is not None and credentials.source else ""
+
     def _fetch_token(
         self, url: str, challenge: dict[str, str], credentials: Credentials, deadline: Deadline
     ) -> str:
@@ -88,10 +93,8 @@ class Login:
         with self._request_token(realm, query, credentials, deadline) as response:
             response.require_usable()
             if response.status != 200:
-                raise RegistryError(
-                    f"{where}: sent no token, status {response.status}; "
-                    f"is the login for {urlsplit(url).netloc} still right?"
-                )
+                refused = f"; {text} was refused" if (text := self.text()) else ""
+                raise RegistryError(f"{where}: sent no token, status {response.status}{refused}")
             data = response.read(_MAX_TOKEN_BYTES + 1)
         if len(data) > _MAX_TOKEN_BYTES:
             raise RegistryError(f"{where}: a token of more than {_MAX_TOKEN_BYTES:,} bytes")
