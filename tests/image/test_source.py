@@ -10,7 +10,8 @@ from tests.layouts import SparseLayer, write_layout
 from vecache.errors import ImageError
 from vecache.image.manifest import Descriptor
 from vecache.image.open import open_image
-from vecache.image.source import MAX_IMAGE_BYTES, MAX_LAYERS
+from vecache.image.source import MAX_IMAGE_BYTES
+from vecache.store.records import MAX_LAYERS
 
 if TYPE_CHECKING:
     from pathlib import Path

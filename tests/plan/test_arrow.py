@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from vecache.plan.image_plan import ImagePlan
 
 COLUMNS = [
-    *("image", "layer", "blob", "path", "kind", "digest", "size", "action"),
+    *("image", "layer", "blob", "created_by", "path", "kind"),
+    *("digest", "size", "action"),
     *("source_layer", "source_path", "source_offset", "blob_first", "blob_last", "range"),
 ]
 Row = dict[str, Any]

@@ -42,8 +42,17 @@ def test_the_document_has_the_promised_shape() -> None:
         list(present)
         == list(pulled)
         == [
-            *("blob", "diff_id", "toc", "state", "total_bytes", "missing_bytes", "fetch_bytes"),
-            *("slack_bytes", "toc_bytes", "ranges", "requests", "files", "chunks"),
+            *("blob", "diff_id", "created_by", "toc", "state", "total_bytes"),
+            *(
+                "missing_bytes",
+                "fetch_bytes",
+                "slack_bytes",
+                "toc_bytes",
+                "ranges",
+                "requests",
+                "files",
+                "chunks",
+            ),
         ]
     )
     assert (present["state"], present["ranges"]) == ("present", [])

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vecache.sharing.contents import ContentImage, ContentLayer, Contents
-from vecache.sharing.sources import layer_chain, read_contents
-from vecache.store.records import ImageRecord
+from vecache.sharing.sources import read_contents
+from vecache.store.records import ImageRecord, layer_chain
 from vecache.toc.parse import Toc
 
 if TYPE_CHECKING:

@@ -5,6 +5,9 @@ good cache file for a layer with a TOC, the cache is built in memory; nothing is
 store. FALSE+ is the measured false-positive rate of the bloom filter. Of a snapshot it says whose
 store it was made of, and how old it is.
 
+IMAGES is the smallest image that has the layer, and how many others have it; CREATED BY is what
+made it, as the image's config says. --json has all names, and in full.
+
 Unused are the caches of additional stores: pulls only look whether a layer is there.
 
 Exit code: 0 all layers were read, 3 some could not be read, unless --incomplete-ok.
@@ -25,7 +28,6 @@ from vecache.report.terminal import (
     human_bytes,
     human_share,
     render_facts,
-    render_table,
 )
 from vecache.text import printable
 
@@ -46,6 +48,9 @@ _COLUMNS = (
     Column("BLOOM", "right"),
     Column("FALSE+", "right"),
 )
+
+
+_OPTIONAL = ("CACHE BYTES", "FALSE+", "BLOOM")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -104,6 +109,9 @@ def _snapshot_document(store: Store) -> dict[str, Any] | None:
 
 
 def _text(title: str, layers: list[dict[str, Any]], screen: Screen) -> str:
+    from vecache.report.layer_names import name_columns, render_named
+    from vecache.store.names import LayerNames
+
     rows = [
         (
             layer["layer_id"][:12],
@@ -122,7 +130,10 @@ def _text(title: str, layers: list[dict[str, Any]], screen: Screen) -> str:
     )
     parts = [_summary(title, layers)]
     if rows:
-        parts.append(render_table(_COLUMNS, rows, screen))
+        names = [
+            LayerNames(tuple(layer["image_names"]), layer["created_by"] or "") for layer in layers
+        ]
+        parts.append(render_named(_COLUMNS, rows, name_columns(names), screen, optional=_OPTIONAL))
     if notes:
         parts.append(render_facts(notes, screen))
     return "\n\n".join(parts)

@@ -41,12 +41,15 @@ class ImageLayer:
         Digest of the layer's tar archive.
     reader : TocReader or None
         Reads the TOC; None if the layer has none and is pulled whole.
+    created_by : str
+        What made the layer, by the history in the image's config; empty where that is not known.
     """
 
     blob: str
     blob_bytes: int
     diff_id: str
     reader: TocReader | None = None
+    created_by: str = ""
     _ahead: ReadAhead[bytes] | None = field(default=None, init=False)
 
     @property

@@ -26,6 +26,8 @@ from vecache.image.manifest import (
     require_platform,
 )
 from vecache.image.model import Image, ImageLayer
+from vecache.store.names import parse_history
+from vecache.store.records import MAX_LAYERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -33,10 +35,7 @@ if TYPE_CHECKING:
     from vecache.image.manifest import Platform
     from vecache.image.toc import TocReader
 
-__all__ = ["MAX_IMAGE_BYTES", "MAX_LAYERS", "Document", "ImageSource", "first_of", "load_image"]
-
-MAX_LAYERS = 500
-"""Upstream: maxDepth of the overlay driver, which cannot mount more."""
+__all__ = ["MAX_IMAGE_BYTES", "Document", "ImageSource", "first_of", "load_image"]
 
 MAX_IMAGE_BYTES = 1 << 62
 """Larger than any disk; the bytes of a few images can still be added in 64 bits."""
@@ -133,9 +132,12 @@ def _load_layers(
     diff_ids = parse_config(config, len(manifest.layers), where)
     if platform is not None:
         require_platform(config, platform, where)
+    created_by = parse_history(config, len(manifest.layers))
     return tuple(
-        ImageLayer(layer.digest, layer.n_bytes, diff_id, source.find_toc(layer_no, layer))
-        for layer_no, (layer, diff_id) in enumerate(zip(manifest.layers, diff_ids, strict=True))
+        ImageLayer(layer.digest, layer.n_bytes, diff_id, source.find_toc(layer_no, layer), made)
+        for layer_no, (layer, diff_id, made) in enumerate(
+            zip(manifest.layers, diff_ids, created_by, strict=True)
+        )
     )
 
 

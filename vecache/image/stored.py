@@ -65,7 +65,7 @@ class StoreImage:
     @property
     def name(self) -> str:
         """Its first name, or its id."""
-        return self.record.names[0] if self.record.names else self.record.id
+        return self.record.label
 
     @cached_property
     def _layers(self) -> tuple[LayerRecord, ...]:

@@ -19,16 +19,14 @@ Source: containers/storage pkg/chunked/cache_linux.go load, getLayersCache.
 from __future__ import annotations
 
 import os
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
-import pyarrow as pa
 
-from vecache.arrays import ArrowExport
-from vecache.cache.reader import TAG_COLUMNS
 from vecache.digest import Digests, parse_digests
 from vecache.index.load import (
     Build,
@@ -42,6 +40,7 @@ from vecache.index.lookup import LayerIndex
 from vecache.index.result import LookupResult, Matches
 from vecache.store.blob_info import BlobInfo
 from vecache.store.graphroot import Store, open_store
+from vecache.store.names import name_layers
 from vecache.text import html_table
 from vecache.threads import thread_count
 
@@ -52,6 +51,7 @@ if TYPE_CHECKING:
     from vecache.arrays import U8, BinaryColumn, Bool
     from vecache.index.disk_folder import IndexFolder
     from vecache.index.load import LayerState
+    from vecache.store.names import LayerNames
     from vecache.store.records import ImageRecord, LayerRecord
 
     Queries: TypeAlias = Digests | Sequence[str | bytes | None] | U8 | BinaryColumn
@@ -59,7 +59,7 @@ if TYPE_CHECKING:
 __all__ = ["LayersCache"]
 
 
-class LayersCache(ArrowExport):
+class LayersCache:
     """The caches of a store's layers, as one set to look up in.
 
     Made by `load`; `refresh`, `append` and `with_all_chunks` return new sets.
@@ -230,6 +230,17 @@ class LayersCache(ArrowExport):
             self._blob_info = BlobInfo() if self.store is None else self.store.blob_info()
         return self._blob_info
 
+    @cached_property
+    def layer_names(self) -> dict[str, LayerNames]:
+        """What people know the layers by, by id: `image_names` and `created_by`.
+
+        The configs of the store's images are read when it is first asked for.
+        """
+        if self.store is None:
+            return name_layers(self.records, self.images)
+        records = {each.id: each for each in (*self.store.layers(), *self.records)}
+        return name_layers(records.values(), (*self.store.images(), *self.images))
+
     @property
     def n_tags(self) -> int:
         """Tags of all layers."""
@@ -366,30 +377,6 @@ class LayersCache(ArrowExport):
             One row a query.
         """
         return self.lookup(digests, strict=strict)
-
-    def to_arrow(self) -> Any:
-        r"""Export all tags of all layers.
-
-        Returns
-        -------
-        pyarrow.Table
-            `layer` (index in `layers`), `layer_id`, `digest`, `path`, `offset`, `length`; the last
-            three are null where a location is corrupt. A path that is not UTF-8 shows its bytes as
-            `\xNN`. About 0.2 kB a tag; `export_dataset` writes any number.
-
-        Raises
-        ------
-        ColumnSizeError
-            If the digests or paths of one layer exceed what one Arrow column holds, 2 GiB.
-        """
-        tags = [TAG_COLUMNS.empty_table(), *(layer.cache.to_arrow() for layer in self.layers)]
-        n_tags = [layer.cache.n_tags for layer in self.layers]
-        layer = pa.array(np.repeat(np.arange(len(n_tags)), n_tags))
-        ids = pa.array([layer.id for layer in self.layers], pa.string())
-        layer_id = pa.DictionaryArray.from_arrays(layer, ids)
-        return (
-            pa.concat_tables(tags).add_column(0, "layer_id", layer_id).add_column(0, "layer", layer)
-        )
 
     def append(self, layer: CachedLayer | ExcludedLayer) -> LayersCache:
         """Return the set with one more layer at the end; this one stays as it is.

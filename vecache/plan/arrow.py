@@ -6,6 +6,7 @@ nothing is known of its files.
 
     image, layer, blob        the image's reference, the number of the layer in it (from 1, from the
                               bottom), and the digest of the layer's blob
+    created_by                what made the layer, as the image says; null where that is not known
     path, kind                file, dir, symlink, hardlink, char, block, fifo; chunk; blob
     digest, size              of the content, uncompressed; of the blob itself for a blob
     action                    nothing, empty, whiteout, reused, hole, fetched; present for a blob
@@ -51,6 +52,7 @@ _SCHEMA = pa.schema(
         "image": _TEXT,
         "layer": pa.int32(),
         "blob": _TEXT,
+        "created_by": _TEXT,
         "path": _TEXT,
         "kind": _TEXT,
         "digest": pa.string(),
@@ -78,6 +80,8 @@ def plan_to_arrow(reference: str, plans: Iterable[LayerPlan]) -> Any:
         columns["image"] = _repeat(reference, n_rows)
         columns["layer"] = np.full(n_rows, number, np.int32)
         columns["blob"] = _repeat(plan.blob, n_rows)
+        made = plan.created_by
+        columns["created_by"] = _repeat(made, n_rows) if made else pa.nulls(n_rows, _TEXT)
         tables.append(pa.table([columns[name] for name in _SCHEMA.names], schema=_SCHEMA))
     return pa.concat_tables(tables).unify_dictionaries()
 

@@ -67,6 +67,11 @@ class LayerPlan:
         return self.layer.blob
 
     @property
+    def created_by(self) -> str:
+        """What made the layer, as the image says; empty where that is not known."""
+        return self.layer.created_by
+
+    @property
     def total_bytes(self) -> int | None:
         """Uncompressed bytes of all files, as Podman logs them; None where the blob comes whole."""
         if self.state is LayerState.WHOLE:

@@ -103,6 +103,7 @@ def _layer_document(plan: LayerPlan) -> dict[str, Any]:
     return {
         "blob": layer.blob,
         "diff_id": layer.diff_id,
+        "created_by": plan.created_by or None,
         "toc": None if layer.toc_format is None else str(layer.toc_format),
         "state": str(plan.state),
         "total_bytes": plan.total_bytes,

@@ -19,6 +19,7 @@ from vecache.cache.validate import validate
 from vecache.cache.writer import pack_cache
 from vecache.errors import VecacheError
 from vecache.index.load import open_cache
+from vecache.store.names import LayerNames
 from vecache.toc.entries import ChunkKind, EntryKind
 from vecache.toc.layout import Layout
 
@@ -106,6 +107,8 @@ _SCHEMA = {
     "layer": pa.int64(),
     "layer_id": pa.string(),
     "parent": pa.string(),
+    "image_names": pa.list_(pa.string()),
+    "created_by": pa.string(),
     "cache": pa.string(),
     "n_tags": pa.int64(),
     "n_files": pa.int64(),
@@ -128,12 +131,16 @@ def layers_table(cache: LayersCache) -> Any:
     reasons = {layer.record: layer.reason for layer in cache.excluded}
     hashes = random_hashes()
     rows = []
+    unnamed = LayerNames()
     for record in cache.records:  # layers, not rows of data
         number = numbers.get(record)
+        names = cache.layer_names.get(record.id, unnamed)
         row: dict[str, Any] = {
             "layer": number,
             "layer_id": record.id,
             "parent": record.parent,
+            "image_names": list(names.image_names),
+            "created_by": names.created_by or None,
             "cache": "none",
             "reason": reasons.get(record),
             "diff_digest": record.diff_digest,

@@ -30,9 +30,8 @@ if TYPE_CHECKING:
 
     from vecache.arrays import I64
     from vecache.report.terminal import Cell
-    from vecache.sharing.exclusive import Shares
+    from vecache.sharing.exclusive import RepeatedFiles, Shares
     from vecache.sharing.matrix import Overlap, PairMatrices
-    from vecache.sharing.repeated import RepeatedFiles
 
 __all__ = ["METRICS", "matrix_texts", "overlap_text"]
 
@@ -304,19 +303,15 @@ def _repeated(repeated: RepeatedFiles, screen: Screen) -> str:
         Column("COPIES", "right"),
         Column("LAYERS", "right"),
         Column("PATH", truncate="start"),
-        Column("IMAGES", truncate="end"),
     ]
-    rows: list[tuple[Cell, ...]] = [
+    rows = (
         (
             human_bytes(row["repeated_bytes"]),
             human_bytes(row["size"]),
             row["n_copies"],
             row["n_layers"],
             row["path"],
-            ", ".join(short_labels([name.removesuffix(":latest") for name in row["images"]])),
         )
         for row in repeated.to_arrow().to_pylist()
-    ]
-    if not any(row[-1] for row in rows):
-        columns, rows = columns[:-1], [row[:-1] for row in rows]
+    )
     return render_table(columns, rows, screen)

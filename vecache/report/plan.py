@@ -10,6 +10,7 @@ import numpy as np
 from vecache.plan.best import Best, Cause
 from vecache.plan.files import Action
 from vecache.plan.layer_plan import LayerState
+from vecache.report.layer_names import command_column, render_named
 from vecache.report.terminal import Column, count, human_bytes, human_share, render_table
 from vecache.store.settings import DEFAULT_PARALLEL
 from vecache.text import printable
@@ -43,15 +44,17 @@ _SUMS = (
 _SHOWN = (Action.REUSED, Action.FETCHED)
 _STATES = {"present": "green", "partial": "yellow", "whole": "red"}
 _COLUMNS = (
-    Column("LAYER"),
+    Column("BLOB"),
     Column("STATE", styles=_STATES),
-    Column("FILES REUSED", "right"),
-    Column("CHUNKS REUSED", "right"),
+    Column("FILES", "right"),
+    Column("CHUNKS", "right"),
     Column("TOTAL", "right"),
     Column("MISSING", "right"),
     Column("FETCH", "right"),
     Column("RANGES", "right"),
 )
+_OPTIONAL = ("RANGES", "CHUNKS", "TOTAL")
+_LEGEND = "BLOB: digest in the registry. FILES, CHUNKS: reused/needed."
 _IMAGE_COLUMNS = (
     Column("IMAGE", truncate="start"),
     Column("LAYERS", "right"),
@@ -75,9 +78,11 @@ def image_text(plan: ImagePlan, store: str, screen: Screen, *, seconds: float | 
         rows.append(("in all", "", *_counts(plan.layers), *_figures(plan.layers)))
     head = [f"Pull of {printable(plan.image.reference)}", *_origins([plan])]
     head.append(f"into {printable(store)}, {options_text(plan.options)}")
+    names = [command_column([layer.created_by for layer in plan.layers])]
+    table = render_named(_COLUMNS, rows, names, screen, optional=_OPTIONAL)
     parts = [
         "\n".join(head),
-        render_table(_COLUMNS, rows, screen),
+        f"{table}\n{screen.paint(_LEGEND, 'dim')}",
         "\n".join([*_summary([plan], seconds), *_best_lines(plan.layers, plan.best, screen)]),
     ]
     return "\n\n".join(parts)

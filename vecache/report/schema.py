@@ -57,7 +57,7 @@ _SUMS: Final = (
     "whole_layers whole_bytes"
 )
 _PLAN_LAYER: Final = object_of(
-    "blob diff_id|null",
+    "blob diff_id|null created_by|null",
     {
         "toc|null": choice_of("zstd:chunked estargz"),
         "state": _STATE,
@@ -168,10 +168,10 @@ _DOCUMENTS: Final[dict[str, list[Schema]]] = {
                     },
                 ),
                 "layers": objects_of(
-                    "index|null layer parent|null n_tags|null n_files|null file_bytes|null "
-                    "cache_bytes|null bloom_fill|null false_positive_rate|null reason|null "
-                    "diff_digest|null compressed_diff_digest|null toc_digest|null target "
-                    "is_read_only",
+                    "index|null layer parent|null image_names created_by|null n_tags|null "
+                    "n_files|null file_bytes|null cache_bytes|null bloom_fill|null "
+                    "false_positive_rate|null reason|null diff_digest|null "
+                    "compressed_diff_digest|null toc_digest|null target is_read_only",
                     {"cache": choice_of("mapped cached built unused none")},
                 ),
                 "excluded": _REASONS,

@@ -75,6 +75,8 @@ _KEYS: Final[dict[str, tuple[Schema, str]]] = {
     "toc_digest": (_DIGEST, "digest of the layer's TOC"),
     "tar_split_digest": (_DIGEST, "digest of the tar-split, from the TOC"),
     "digest": (TEXT, "digest that was looked up, or that of a file"),
+    "image_names": (array_of(TEXT), "images that have the layer, the smallest first"),
+    "created_by": (TEXT, "what made the layer, from the history in the image's config"),
     "target": (TEXT, "folder of the layer's files"),
     "path": (TEXT, "path of a file: in its layer, or on this machine"),
     "file": (TEXT, "the file, as it was named"),

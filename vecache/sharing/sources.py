@@ -37,7 +37,7 @@ from vecache.sharing.occurrences import OccurrenceKind, find_occurrences, layer_
 from vecache.store.bigdata import CACHE_KEY, TOC_KEY, read_big_data
 from vecache.store.find import has_manifest
 from vecache.store.graphroot import FLEET_FILE, Store, open_store, split_node
-from vecache.store.records import LAYERS, LayerRecord
+from vecache.store.records import LAYERS, LayerRecord, layer_chain
 from vecache.toc.parse import MAX_TOC_BYTES, Toc
 
 if TYPE_CHECKING:
@@ -52,7 +52,6 @@ __all__ = [
     "content_tables",
     "find_paths",
     "find_store",
-    "layer_chain",
     "read_contents",
     "read_stored",
     "stored_images",
@@ -160,18 +159,6 @@ def find_store(path: Path) -> Store | None:
     if not is_root and not is_fleet and (is_dataset(path) or _toc_files(path)):
         return None
     return open_store(path)
-
-
-def layer_chain(top: str | None, parents: Mapping[str, str | None]) -> tuple[str, ...]:
-    """List the layers of an image from the base up, given the parent of each layer.
-
-    The list ends where a layer is missing from `parents`, or comes again.
-    """
-    chain: dict[str, None] = {}
-    while top is not None and top in parents and top not in chain:
-        chain[top] = None
-        top = parents[top]
-    return tuple(reversed(chain))
 
 
 def _require_tocs(tocs: Mapping[str, Any]) -> None:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = [
     "IMAGES",
     "LAYERS",
+    "MAX_LAYERS",
     "MAX_LIST_BYTES",
     "SAFE_ID",
     "ImageRecord",
@@ -38,6 +39,7 @@ __all__ = [
     "check_records",
     "image_records",
     "is_incomplete",
+    "layer_chain",
     "layer_lists",
     "layer_locks",
     "layer_records",
@@ -57,6 +59,7 @@ LAYERS: Final = "overlay-layers"
 IMAGES: Final = "overlay-images"
 MAX_LIST_BYTES: Final = 16 << 20  # some 30,000 layers
 _MAX_RECORDS: Final = 1 << 16  # 2 s; a sound list of `MAX_LIST_BYTES` has half as many
+MAX_LAYERS: Final = 500  # upstream: maxDepth of the overlay driver, which cannot mount more
 # An id becomes part of a path, so it must not leave its folder.
 SAFE_ID: Final = re.compile(r"[0-9A-Za-z][0-9A-Za-z_.-]{0,254}")
 
@@ -123,6 +126,11 @@ class ImageRecord:
         """The id, with the host where several stores are compared."""
         return with_host(self.host, self.id)
 
+    @property
+    def label(self) -> str:
+        """The image's first name, or its id."""
+        return self.names[0] if self.names else self.id
+
     def big_data_path(self, key: str) -> Path:
         """Return the path of a big-data item, which may not exist."""
         if self.items is not None and key in self.items:
@@ -133,6 +141,18 @@ class ImageRecord:
 def with_host(host: str, label: str) -> str:
     """Put the host before a label, where there is one."""
     return f"{host}: {label}" if host else label
+
+
+def layer_chain(top: str | None, parents: Mapping[str, str | None]) -> tuple[str, ...]:
+    """List the layers of an image from the base up, given the parent of each layer.
+
+    The list ends where a layer is missing from `parents`, or comes again, and at `MAX_LAYERS`.
+    """
+    chain: dict[str, None] = {}
+    while top is not None and top in parents and top not in chain and len(chain) < MAX_LAYERS:
+        chain[top] = None
+        top = parents[top]
+    return tuple(reversed(chain))
 
 
 def list_layers(

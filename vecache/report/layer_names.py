@@ -1,0 +1,116 @@
+"""Tables of layers with the names that people know: the images of each, and what made it.
+
+IMAGES is the smallest image that has the layer, and the number of others: `base +2`. CREATED BY is
+the instruction that made it. A column without any name is left out.
+
+On a terminal that is too narrow, columns that matter less are left out first, and a line below the
+table names them; then names are cut.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from vecache.report.terminal import Column, Screen, render_table
+from vecache.store.names import short_command
+from vecache.text import display_width, printable, short_labels
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from vecache.report.terminal import Cell
+    from vecache.store.names import LayerNames
+
+__all__ = ["NameColumn", "command_column", "name_columns", "render_named"]
+
+_GAP = 2
+_LEAST_WIDTH = 16  # of a column of names, if other columns have to go for it
+_MAX_CHARACTERS = 80  # of a command, where no terminal cuts it
+
+
+class NameColumn(NamedTuple):
+    """A column of names, with a cell for each row."""
+
+    column: Column
+    cells: list[Cell]
+
+
+def name_columns(names: Sequence[LayerNames]) -> list[NameColumn]:
+    """Return the two columns of names, for one layer a row."""
+    first = dict.fromkeys(each.image_names[0] for each in names if each.image_names)
+    short = short_labels([name.removesuffix(":latest") for name in first], max_characters=None)
+    label = dict(zip(first, short, strict=True))
+    images: list[Cell] = [
+        f"{label[each.image_names[0]]}{_more(each)}" if each.image_names else None for each in names
+    ]
+    return [
+        NameColumn(Column("IMAGES", truncate="start"), images),
+        command_column([each.created_by for each in names]),
+    ]
+
+
+def command_column(created_by: Sequence[str]) -> NameColumn:
+    """Return the column of what made each layer, for one layer a row."""
+    cells: list[Cell] = [_cut(printable(short_command(each))) or None for each in created_by]
+    return NameColumn(Column("CREATED BY", truncate="end"), cells)
+
+
+def render_named(
+    columns: Sequence[Column],
+    rows: Sequence[Sequence[Cell]],
+    names: Sequence[NameColumn],
+    screen: Screen,
+    *,
+    optional: Sequence[str] = (),
+) -> str:
+    """Lay out a table with columns of names at its end.
+
+    `optional` are titles of columns, in the order in which they are left out. Rows below the named
+    ones, such as sums, have no name.
+    """
+    names = [each for each in names if any(each.cells)]
+    wanted = sum(_GAP + min(_width(each), _LEAST_WIDTH) for each in names)
+    shown, left_out = list(range(len(columns))), []
+    for title in optional if screen.width is not None else ():
+        if _table_width(columns, rows, shown) + wanted <= (screen.width or 0):
+            break
+        shown = [number for number in shown if columns[number].title != title]
+        left_out.append(title)
+    table = render_table(
+        [*(columns[number] for number in shown), *(each.column for each in names)],
+        [
+            (
+                *(row[number] for number in shown),
+                *(each.cells[n] if n < len(each.cells) else "" for each in names),
+            )
+            for n, row in enumerate(rows)
+        ],
+        screen,
+    )
+    if not left_out:
+        return table
+    note = f"Not shown at this width: {', '.join(left_out)}"
+    return f"{table}\n{screen.paint(note, 'dim')}"
+
+
+def _more(names: LayerNames) -> str:
+    n_more = len(names.image_names) - 1
+    return f" +{n_more:,}" if n_more else ""
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _MAX_CHARACTERS else f"{text[: _MAX_CHARACTERS - 1]}…"
+
+
+def _width(names: NameColumn) -> int:
+    cells = (display_width(cell) for cell in names.cells if isinstance(cell, str))
+    return max(len(names.column.title), *cells)
+
+
+def _table_width(
+    columns: Sequence[Column], rows: Sequence[Sequence[Cell]], shown: Sequence[int]
+) -> int:
+    """Return the columns of a terminal that some columns of a table take, uncut."""
+    some = [[row[number] for number in shown] for row in rows]
+    lines = render_table([columns[number] for number in shown], some, Screen()).split("\n")
+    return max(map(display_width, lines))

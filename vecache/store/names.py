@@ -1,0 +1,129 @@
+"""Name the layers of a store as people know them: by the images that have each, and what made it.
+
+1. An image has the topmost layer that its record names, and all layers below that.
+2. The entries of `history` in an image's config, those marked `empty_layer` left out, are its
+   layers from the bottom up. A history of another length, or a damaged one, names nothing.
+3. A layer of several images was made by what the first of them says that says anything.
+
+Configs are read once an image, and only if a layer of it has no name yet: about 0.1 ms each.
+
+Source: opencontainers/image-spec config.md; buildah and moby for how `created_by` is written.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from vecache.errors import StoreError, VecacheError
+from vecache.json_fields import parse_fields
+from vecache.store.bigdata import read_big_data
+from vecache.store.records import layer_chain, with_host
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from vecache.store.records import ImageRecord, LayerRecord
+
+__all__ = ["LayerNames", "name_layers", "parse_history", "read_history", "short_command"]
+
+_MAX_CONFIG_BYTES: Final = 4 << 20  # upstream: iolimits.MaxConfigBodySize
+_MAX_CHARACTERS: Final = 1 << 14  # of one `created_by`; the rest is cut
+_CONFIG_KEY = re.compile("[a-z0-9]+:[0-9a-f]{32,}")
+_SHELL = re.compile(r"(?:RUN )?(?:\|\d+ .*?)?/bin/(?:ba|da)?sh -[a-z]*c (#\(nop\)(?: |$))?")
+_SET = re.compile(r"RUN (?:set(?: [\w-]+)+ ?(?:;|&&) )+")
+_CONTENT = re.compile(r"\b(dir|file|multi):[0-9a-f]{64}\b")
+
+
+@dataclass(frozen=True, slots=True)
+class LayerNames:
+    """What a layer is known by, besides its id."""
+
+    image_names: tuple[str, ...] = ()  # of the images that have it, the smallest image first
+    created_by: str = ""  # as the image's config says; empty where that is not known
+
+    @property
+    def command(self) -> str:
+        """What made the layer, for people."""
+        return short_command(self.created_by)
+
+
+def name_layers(
+    layers: Iterable[LayerRecord],
+    images: Iterable[ImageRecord],
+    read: Callable[[ImageRecord, int], Sequence[str]] | None = None,
+) -> dict[str, LayerNames]:
+    """Return the names of each layer by its key: its id, with the host where there are several.
+
+    `read` returns what made each of so many layers of an image; by default its config is read.
+    """
+    parents = {layer.key: layer.parent and with_host(layer.host, layer.parent) for layer in layers}
+    having: dict[str, list[tuple[int, str]]] = {layer_id: [] for layer_id in parents}
+    created_by: dict[str, str] = {}
+    for image in images:
+        top = image.top_layer and with_host(image.host, image.top_layer)
+        chain = layer_chain(top, parents)
+        for layer_id in chain:
+            having[layer_id].append((len(chain), image.label))
+        if not created_by.keys() >= set(chain):
+            made = (read or read_history)(image, len(chain))
+            for layer_id, text in zip(chain, made, strict=True):
+                if text:
+                    created_by.setdefault(layer_id, text)
+    return {
+        layer_id: LayerNames(
+            tuple(label for _, label in sorted(found, key=lambda each: each[0])),
+            created_by.get(layer_id, ""),
+        )
+        for layer_id, found in having.items()
+    }
+
+
+def read_history(image: ImageRecord, n_layers: int) -> tuple[str, ...]:
+    """Read what made each layer of an image in a store, from the bottom up."""
+    for key in filter(_CONFIG_KEY.fullmatch, image.big_data_names):  # one as a rule
+        try:
+            data = read_big_data(image, key, _MAX_CONFIG_BYTES)
+        except VecacheError:  # that a name is missing harms nobody
+            continue
+        if data is not None and any(made := parse_history(data, n_layers)):
+            return made
+    return ("",) * n_layers
+
+
+def parse_history(config: bytes, n_layers: int) -> tuple[str, ...]:
+    """Return what made each layer of an image, from the bottom up; empty where it is not known."""
+    try:
+        fields = parse_fields(config, "config", StoreError)
+        entries = fields.objects("history") if "history" in fields else []
+        made = [
+            entry.text("created_by", "")[:_MAX_CHARACTERS]
+            for entry in entries
+            if entry.values.get("empty_layer") is not True
+        ]
+    except StoreError:
+        made = []
+    return tuple(made) if len(made) == n_layers else ("",) * n_layers
+
+
+def short_command(created_by: str) -> str:
+    """Shorten what made a layer to an instruction of a Containerfile, in one line.
+
+    A shell alone, as `podman commit` writes it, says nothing and becomes empty.
+
+    Examples
+    --------
+    >>> short_command("/bin/sh -c #(nop) COPY dir:" + "ab" * 32 + " in /app ")
+    'COPY dir in /app'
+    >>> short_command("RUN |1 V=3 /bin/sh -c set -eux;   apt-get update # buildkit")
+    'RUN apt-get update'
+    >>> short_command("/bin/sh")
+    ''
+    """
+    text = " ".join(created_by.split())
+    if shell := _SHELL.match(text):
+        text = text[shell.end() :] if shell[1] else f"RUN {text[shell.end() :]}"
+    text = _SET.sub("RUN ", text, count=1).removesuffix("# buildkit").strip()
+    text = _CONTENT.sub(r"\1", text)
+    return "" if text in ("sh", "bash", "/bin/sh", "/bin/bash") else text
