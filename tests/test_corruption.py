@@ -85,7 +85,8 @@ def test_each_wrong_number_is_refused_with_its_class_and_offset(
 
 @pytest.mark.parametrize("version", [0, 2, 4, *HUGE])
 def test_other_versions_are_refused(version: int) -> None:
-    with pytest.raises(VersionError, match=f"some/file: found cache version {version}, wanted 3"):
+    found = f"found cache version {version}, wanted 3" if version < 2**16 else "not a cache file"
+    with pytest.raises(VersionError, match=f"some/file: {found}"):
         CacheFile.parse(with_field("version", version), path="some/file")
 
 

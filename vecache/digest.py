@@ -16,6 +16,7 @@ Source: github.com/opencontainers/go-digest digest.go Validate, algorithm.go.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
@@ -284,10 +285,17 @@ def format_digests(raw: U8) -> BinaryColumn:
 
 
 def _as_binary(texts: Any) -> BinaryColumn:
+    found = type(texts).__name__
     if isinstance(texts, (str, bytes)):  # each letter would be a query
-        raise TypeError(f"digests: found one {type(texts).__name__}, wanted a list: [digest]")
+        raise TypeError(f"digests: found one {found}, wanted a list: [digest]")
+    if isinstance(texts, Mapping) or hasattr(texts, "columns"):  # each name would be one
+        raise TypeError(f"digests: found {found}, wanted one column of it")
+    if not isinstance(texts, Iterable):
+        raise TypeError(f"digests: found {found}, wanted a list of text")
     if not isinstance(texts, pa.Array | pa.ChunkedArray):
-        texts = pa.array([t.encode() if isinstance(t, str) else t for t in texts], pa.binary())
+        texts = _from_objects(texts)
+    if isinstance(texts.type, pa.DictionaryType):
+        texts = texts.cast(texts.type.value_type)
     kinds = (pa.string(), pa.binary(), pa.large_string(), pa.large_binary(), pa.null())
     if texts.type not in kinds:
         raise TypeError(f"digests: found Arrow type {texts.type}, wanted string or binary")
@@ -301,6 +309,16 @@ def _as_binary(texts: Any) -> BinaryColumn:
         raise ColumnSizeError(
             "digests: found more than 2 GiB of text, wanted less; ask for fewer rows at once"
         ) from None
+
+
+def _from_objects(texts: Iterable[Any]) -> Any:
+    """Convert a list, or an array of numpy, pandas or Polars, to an Arrow array."""
+    try:
+        if hasattr(texts, "dtype"):
+            return pa.array(texts, from_pandas=True)  # NaN is null
+        return pa.array([t.encode() if isinstance(t, str) else t for t in texts], pa.binary())
+    except (pa.ArrowTypeError, pa.ArrowInvalid) as error:
+        raise TypeError(f"digests: {error}; wanted text") from None
 
 
 def _read_hex(text: U8) -> npt.NDArray[np.uint16]:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MAX_LABEL_CHARACTERS",
+    "ZSTD_MAGIC",
+    "describe_content",
     "display_width",
     "html_table",
     "printable",
@@ -28,6 +30,15 @@ __all__ = [
 ]
 
 MAX_LABEL_CHARACTERS = 28
+ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+_CONTENTS = (
+    (0, ZSTD_MAGIC, "compressed with zstd; `zstd -d` unpacks it"),
+    (0, b"\x1f\x8b", "compressed with gzip; `gzip -d` unpacks it"),
+    (257, b"ustar", "a tar archive"),
+    (0, b"PAR1", "a Parquet file"),
+    (0, b"{", "JSON, as a TOC is"),
+    (0, b"\3\0\0\0\0\0\0\0", "a cache file"),
+)  # offset, the bytes there, what that makes of a file
 _DIGEST = re.compile(r"(?:\w+:)?([0-9a-f]{32,})")
 _DIGEST_CHARACTERS = 12
 
@@ -66,6 +77,20 @@ def display_width(text: str) -> int:
     if text.isascii():
         return len(text)
     return sum(_character_width(character) for character in text)
+
+
+def describe_content(data: bytes) -> str:
+    """Describe the content of a file, from its first 512 bytes, that is not what was wanted.
+
+    Examples
+    --------
+    >>> describe_content(b"PAR1"), describe_content(b"import this")
+    ('a Parquet file', "it begins with 'import t'")
+    """
+    for offset, magic, what in _CONTENTS:
+        if data.startswith(magic, offset):
+            return what
+    return f"it begins with {quoted(data[:8])}" if data else "it is empty"
 
 
 def html_table(

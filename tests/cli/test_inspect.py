@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import tarfile
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 STORE, LAYER = small_layers()[0]
+TAR = tarfile.TarInfo("snapshot.json").tobuf(tarfile.USTAR_FORMAT) + bytes(1024)
 
 
 def inspect(path: Path, capsys: pytest.CaptureFixture[str], code: int = 0) -> dict[str, Any]:
@@ -26,7 +29,7 @@ def inspect(path: Path, capsys: pytest.CaptureFixture[str], code: int = 0) -> di
 
 
 @pytest.mark.parametrize(
-    ("data", "verb"), [(b"\x28\xb5\x2f\xfd...", "layers"), (b"PAR1...", "overlap")]
+    ("data", "verb"), [(pa.compress(TAR, "zstd", asbytes=True), "layers"), (b"PAR1...", "overlap")]
 )
 def test_files_for_other_verbs_are_named(
     data: bytes, verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -93,7 +96,7 @@ def test_what_is_neither_is_refused(tmp_path: Path, capsys: pytest.CaptureFixtur
     shown = capsys.readouterr()
     assert shown.out == ""
     assert r"odd\x1b: " in shown.err
-    assert "this is not a cache file" in shown.err
+    assert "not a cache file: it begins with 'neither '" in shown.err
     assert main(["inspect", str(tmp_path / "missing")]) == 3
     assert "missing: No such file" in capsys.readouterr().err
 

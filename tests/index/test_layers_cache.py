@@ -534,7 +534,7 @@ def test_a_set_and_a_result_show_counts_and_bytes() -> None:
     assert "none was to be built" in cache._repr_html_()
     assert cache.layers[0].id in cache._repr_html_()
     hits = cache.lookup(["", "sha256:q", "sha256:" + "0" * 64])
-    assert repr(hits) == "<LookupResult: 3 queries, 0 found, 0 bytes>"
+    assert repr(hits) == "<LookupResult: 3 queries, 0 found, 1 not a digest, 0 bytes>"
     assert '<td>invalid</td><td style="text-align: right">1</td>' in hits._repr_html_()
 
 

@@ -395,7 +395,8 @@ HOSTILE: list[tuple[str, bytes, str]] = [
     ("another archive", pack([("README", b"hello")]), "its first member is not snapshot.json"),
     ("empty archive", pack([]), "its first member is not snapshot.json"),
     ("no end", pack([HEADER], b""), "it ends too early"),
-    ("no tar", pack([], b"x" * 2048), "a member's header"),
+    ("no tar", pack([], b"x" * 2048), "nor a snapshot: it begins with 'xxxxxxxx'"),
+    ("no second tar", pack([HEADER], b"x" * 2048), "a member's header"),
     ("header is no JSON", pack([("snapshot.json", b"{")]), "not JSON"),
     ("header is a list", pack([("snapshot.json", b"[]")]), "wanted an object"),
     (

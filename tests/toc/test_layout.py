@@ -88,5 +88,5 @@ def test_flat_of_nothing_is_nothing() -> None:
 
 
 def test_an_unknown_layout_is_a_mistake_of_the_caller() -> None:
-    with pytest.raises(ValueError, match="is not a valid Layout"):
+    with pytest.raises(ValueError, match="wanted 'dir' or 'flat'"):
         select_retained(Toc.parse(b"{}").entries, "tree")  # type: ignore[arg-type]

@@ -438,5 +438,5 @@ def test_messages_name_the_first_bad_time() -> None:
 
 
 def test_only_bytes_are_parsed() -> None:
-    with pytest.raises(TypeError, match="found str, wanted bytes"):
+    with pytest.raises(TypeError, match="found str, wanted the bytes of its JSON"):
         Toc.parse("{}")  # type: ignore[arg-type]

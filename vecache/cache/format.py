@@ -41,6 +41,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vecache.errors import FormatError, LimitError, TruncatedError, VersionError
+from vecache.text import describe_content
 
 if TYPE_CHECKING:
     import os
@@ -199,8 +200,10 @@ def _check_version(data: bytes, path: _Path) -> None:
     version = int.from_bytes(data[:_VERSION_BYTES], "little")
     if version != VERSION:
         where = f"{path}: " if path is not None else ""
-        hint = "; this is not a cache file" if version > MAX_VERSION else ""
-        raise VersionError(f"{where}found cache version {version}, wanted {VERSION}{hint}", version)
+        reason = f"found cache version {version}, wanted {VERSION}"
+        if version > MAX_VERSION:
+            reason = f"not a cache file: {describe_content(data)}"
+        raise VersionError(f"{where}{reason}", version)
 
 
 def _cut(

@@ -161,6 +161,9 @@ class CacheFile:
         FormatError
             If a section is missing, too large, or contradicts another.
         """
+        if isinstance(data, (str, os.PathLike)):
+            found = type(data).__name__
+            raise TypeError(f"a cache file: found {found}, wanted bytes; CacheFile.open opens one")
         return cls(np.frombuffer(data, np.uint8), path)
 
     @property

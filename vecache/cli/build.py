@@ -1,7 +1,7 @@
 """Write the cache file of a TOC, byte for byte as Podman writes it.
 
-The TOC is the JSON that a store keeps as `zstd-chunked-manifest`. Without -o the file goes to
-standard output, unless that is a terminal.
+The TOC is the JSON that a store keeps as `zstd-chunked-manifest`; what is compressed with zstd is
+unpacked. Without -o the file goes to standard output, unless that is a terminal.
 """
 
 from __future__ import annotations

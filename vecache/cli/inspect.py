@@ -1,7 +1,7 @@
 """Show what a cache file or a TOC holds, and what is wrong with it.
 
-The content decides which of the two it is: a TOC is JSON. Pipes work too, as in
-`vecache inspect <(zstd -dc layer.toc.json.zst)`.
+The content decides which of the two it is: a TOC is JSON. What is compressed with zstd is unpacked,
+and pipes work too.
 
 Exit code: 0 no problems, 3 problems.
 """
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from vecache.cli.options import UsageError, add_output, read_input, show
 from vecache.report.output import Report
 from vecache.report.terminal import human_bytes, human_share, render_facts
-from vecache.text import printable
+from vecache.text import describe_content, printable
 
 if TYPE_CHECKING:
     import argparse
@@ -23,9 +23,8 @@ if TYPE_CHECKING:
     from vecache.report.terminal import Cell, Screen
 
 _OTHERS = {
-    b"\x28\xb5\x2f\xfd": "a file compressed with zstd; `vecache layers --store FILE` takes that of "
-    "`vecache snapshot`",
-    b"PAR1": "a Parquet file; `vecache overlap --store FILE` takes that of `vecache export`",
+    "a tar archive": "`vecache layers --store FILE` takes that of `vecache snapshot`",
+    "a Parquet file": "`vecache overlap --store FILE` takes that of `vecache export`",
 }
 
 
@@ -56,9 +55,9 @@ def _describe(path: str) -> dict[str, Any]:
     from vecache.toc.parse import MAX_TOC_BYTES, Toc
 
     data = read_input(path, MAX_TOC_BYTES)
-    for magic, hint in _OTHERS.items():
-        if data.startswith(magic):
-            raise VecacheError(f"{path}: found {hint}; wanted a cache file or a TOC")
+    found = describe_content(data[:512])
+    if found in _OTHERS:
+        raise VecacheError(f"{path}: found {found}, wanted a cache file or a TOC; {_OTHERS[found]}")
     if data[:64].lstrip()[:1] == b"{":
         return describe_toc(Toc.parse(data, path=path))
     if len(data) <= MAX_TOC_BYTES:

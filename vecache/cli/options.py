@@ -19,7 +19,7 @@ from vecache.cli.values import (
 from vecache.errors import VecacheError
 from vecache.report.output import PICTURE_ENDINGS, TABLE_ENDINGS, json_text, write_report
 from vecache.report.terminal import Progress, Screen
-from vecache.text import printable
+from vecache.text import ZSTD_MAGIC, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -272,13 +272,23 @@ def pull_sharing(args: argparse.Namespace, store: Store | None) -> tuple[Grain, 
 
 
 def read_input(path: str, max_bytes: int) -> bytes:
-    """Read up to `max_bytes + 1` bytes of a file, or of standard input for `-`."""
+    """Read up to `max_bytes + 1` bytes of a file, or of standard input for `-`; unpack zstd."""
     if path != "-":
         with open(path, "rb") as file:
-            return file.read(max_bytes + 1)
-    if sys.stdin is None:
+            data = file.read(max_bytes + 1)
+    elif sys.stdin is None:
         raise UsageError("`-` is standard input, which is closed")
-    return sys.stdin.buffer.read(max_bytes + 1)
+    else:
+        data = sys.stdin.buffer.read(max_bytes + 1)
+    if not data.startswith(ZSTD_MAGIC):
+        return data
+    import pyarrow as pa
+
+    try:
+        with pa.CompressedInputStream(pa.BufferReader(data), "zstd") as stream:
+            return bytes(stream.read(max_bytes + 1))
+    except (pa.ArrowException, OSError) as error:
+        raise VecacheError(f"{path}: damaged zstd: {error}") from error
 
 
 def error_text(error: VecacheError | OSError) -> str:
@@ -286,6 +296,9 @@ def error_text(error: VecacheError | OSError) -> str:
     if isinstance(error, VecacheError):
         return str(error)
     where = error.filename if error.filename is not None else "input or output"
+    folder = os.path.dirname(os.fsdecode(where))
+    if isinstance(error, FileNotFoundError) and folder and not os.path.lexists(folder):
+        return f"{os.fsdecode(where)}: there is no folder {folder}"
     return f"{os.fsdecode(where)}: {error.strerror or error}"
 
 

@@ -30,6 +30,7 @@ from vecache.image.model import Image
 from vecache.image.open import open_image, open_with
 from vecache.image.registry.access import Access
 from vecache.index.load import BuildCache
+from vecache.plan.pull import check_images
 from vecache.store.fleet import Fleet, open_fleet
 
 if TYPE_CHECKING:
@@ -104,6 +105,7 @@ def plan_fleet(
         If an option is out of range, or stores are to be read by other processes.
     """
     choices = PullChoices(reflink, hard_links, layout, parallel)
+    check_images(images)
     opened = deque(each if isinstance(each, Image) else open_image(each) for each in images)
     plan, failures = plan_on_nodes(
         opened, fleet, choices, Run(scheduler, processes, progress), OpenOptions()

@@ -120,7 +120,7 @@ def parse_manifest(
     if fields.integer("schemaVersion", 2) != 2:
         raise ImageError(
             f"{where}: schemaVersion is {fields.integer('schemaVersion')}, wanted 2; such old "
-            "images have no table of contents, convert it: skopeo copy --format oci"
+            "images have no table of contents, convert it: `skopeo copy --format oci`"
         )
     if kind not in ACCEPTED_TYPES:
         kind = _guess_kind(fields, kind)

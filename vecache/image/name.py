@@ -186,8 +186,9 @@ def _parse_without_transport(text: str) -> RegistryName | ShortName:
     if colon and name in _WHOLE:
         raise ImageNameError(
             f"{shown}: {name} has whole layers without a table of contents, which cannot be pulled "
-            f"in part; copy it first: skopeo copy --dest-compress-format zstd:chunked {text[:200]} "
-            "oci:DIR:TAG, and name oci:DIR:TAG"
+            "in part; copy it first: "
+            f"`skopeo copy --dest-compress-format zstd:chunked {text[:200]} oci:DIR:TAG`, "
+            "and name oci:DIR:TAG"
         )
     if colon and name in _UNSUPPORTED:
         raise ImageNameError(f"{shown}: unsupported transport {name!r}; wanted one of {_FORMS}")

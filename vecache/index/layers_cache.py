@@ -103,6 +103,11 @@ class LayersCache:
         blob_info: BlobInfo | None = None,
         images: Sequence[ImageRecord] = (),
     ) -> None:
+        if isinstance(records, (str, os.PathLike, Store)):
+            raise TypeError(
+                f"records: found {type(records).__name__}, wanted LayerRecord objects; "
+                "LayersCache.load(STORE) loads a store"
+            )
         self.records = tuple(records)
         self.layers = tuple(layers)
         self.excluded = tuple(excluded)
@@ -495,6 +500,6 @@ class LayersCache:
 def _as_digests(digests: Queries) -> Digests:
     if isinstance(digests, Digests):
         return digests
-    if hasattr(digests, "dtype") and hasattr(digests, "ndim"):
+    if isinstance(digests, np.ndarray) and digests.dtype.kind not in "OSTU":  # those hold text
         return Digests.from_raw(digests)
     return parse_digests(digests)

@@ -285,7 +285,11 @@ class LookupResult(ArrowExport):
     def __repr__(self) -> str:
         n_found = int(self.is_found.sum())
         n_bytes = int(self.length[self.is_found].sum())
-        return f"<LookupResult: {len(self):,} queries, {n_found:,} found, {n_bytes:,} bytes>"
+        n_invalid = np.count_nonzero(self.state == LookupState.INVALID)
+        invalid = f", {n_invalid:,} not a digest" if n_invalid else ""
+        return (
+            f"<LookupResult: {len(self):,} queries, {n_found:,} found{invalid}, {n_bytes:,} bytes>"
+        )
 
     def _repr_html_(self) -> str:
         counts = np.bincount(self.state, minlength=len(LookupState)).tolist()

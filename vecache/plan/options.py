@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import operator
 import re
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, SupportsIndex
 
 from vecache.store.settings import DEFAULT_PARALLEL
 from vecache.toc.layout import Layout
@@ -81,12 +82,14 @@ class PlanOptions:
             value = getattr(self, name)
             if value not in (True, False):  # "no" would count as yes
                 raise TypeError(f"{name}: found {value!r}, wanted True or False")
-        if self.parallel < 1:
-            raise ValueError(f"parallel: found {self.parallel}, wanted at least 1")
-        if self.max_ranges < 1:
-            raise ValueError(f"max_ranges: found {self.max_ranges}, wanted at least 1")
-        if self.accepted_ranges is not None and self.accepted_ranges < 1:
-            raise ValueError(f"accepted_ranges: found {self.accepted_ranges}, wanted at least 1")
+        for name in ("parallel", "max_ranges", "accepted_ranges"):
+            value = getattr(self, name)
+            if value is None and name == "accepted_ranges":
+                continue
+            if not isinstance(value, SupportsIndex):
+                raise TypeError(f"{name}: found {value!r}, wanted a whole number")
+            if operator.index(value) < 1:
+                raise ValueError(f"{name}: found {value}, wanted at least 1")
         if not 0 <= self.gap_bytes < 2**63:
             raise ValueError(f"gap_bytes: found {self.gap_bytes}, wanted 0 to 2**63 - 1")
 

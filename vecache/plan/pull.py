@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from vecache.plan.files import PullFiles
     from vecache.toc.layout import Layout
 
-__all__ = ["Planner", "check_image", "plan_image", "plan_images"]
+__all__ = ["Planner", "check_image", "check_images", "plan_image", "plan_images"]
 
 _Key: TypeAlias = tuple[str, str, str | None]
 _Prepared: TypeAlias = "tuple[PullFiles, CachedLayer | ExcludedLayer]"
@@ -156,6 +156,7 @@ def plan_images(
     """
     planner = Planner(options or pull_options(getattr(cache, "store", None)))
     plans = []
+    check_images(images)
     for image in images:
         plans.append(planner.plan(image, cache, progress))
         cache = plans[-1].cache_after
@@ -345,6 +346,12 @@ class _ImagePull:
             plan, cache = self._one_by_one[self._rows[number]], self.commits.caches[n_layers]
             self._plans[key] = self._planner.plan_again(plan, cache)
         return self._plans[key]
+
+
+def check_images(images: object) -> None:
+    """Raise TypeError for one image, or one name, where several are wanted."""
+    if isinstance(images, (Image, str)):
+        raise TypeError(f"images: found one {type(images).__name__}, wanted a list: [image]")
 
 
 def check_image(image: object) -> None:

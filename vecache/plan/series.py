@@ -23,7 +23,7 @@ from vecache.index.layers_cache import LayersCache
 from vecache.plan.best import Cause
 from vecache.plan.history import FIGURES, LAYER, NOTHING, PULL, STATES, History
 from vecache.plan.options import PlanOptions
-from vecache.plan.pull import Planner, check_image
+from vecache.plan.pull import Planner, check_image, check_images
 from vecache.store.settings import DEFAULT_PARALLEL
 from vecache.toc.files import TocFormat
 from vecache.toc.layout import Layout
@@ -174,6 +174,7 @@ def _limit(number: int) -> int:
 
 def _share_layers(images: Iterable[Image]) -> list[Image]:
     """Let images share their equal layers, so that a TOC is read once for all of them."""
+    check_images(images)
     known: dict[tuple[object, ...], ImageLayer] = {}
     series = []
     for image in images:

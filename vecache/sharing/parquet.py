@@ -30,7 +30,9 @@ def open_parquet(path: Path, version: Mapping[bytes, bytes]) -> Iterator[Any]:
             _require_version(file.metadata.metadata or {}, version)
             yield file
     except FileNotFoundError:
-        raise DatasetError(f"{path}: no such file; copy or export the data set again") from None
+        raise DatasetError(
+            f"{path}: no such file; wanted a data set of `vecache export`, complete"
+        ) from None
     except PermissionError as error:
         raise _forbidden(path, error) from None
     except (OSError, pa.ArrowException, ValueError, OverflowError, RecursionError) as error:

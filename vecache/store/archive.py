@@ -25,6 +25,7 @@ from vecache.store.snapshot import (
     additional_folder,
     not_a_snapshot,
 )
+from vecache.text import ZSTD_MAGIC, describe_content
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 __all__ = ["MAX_HEADER_BYTES", "Archive", "Member", "open_archive"]
 
 MAX_HEADER_BYTES: Final = 64 << 20
-_ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
 _MAX_MEMBERS: Final = 200_000
 _BLOCK_BYTES: Final = 1 << 20
 _MEMBER: Final = re.compile(
@@ -61,10 +61,12 @@ def open_archive(path: Path) -> Iterator[tuple[BinaryIO, Archive]]:
     """Open a snapshot; yield its file and the archive in it, of which nothing was read yet."""
     try:
         with open_regular(path) as (file, n_bytes):
-            if file.read(4) != _ZSTD_MAGIC:
+            if file.read(4) != ZSTD_MAGIC:
                 raise not_a_snapshot(path, "it is not compressed with zstd")
             file.seek(0)
             yield file, Archive(path, file, n_bytes)
+    except IsADirectoryError:
+        raise StoreError(f"{path}: a folder; wanted a file of `vecache snapshot`") from None
     except OSError as error:
         if isinstance(error, StoreError):
             raise
@@ -118,6 +120,8 @@ class Archive:
             try:
                 info = tarfile.TarInfo.frombuf(header, "utf-8", "strict")
             except (tarfile.HeaderError, ValueError) as error:
+                if self._n_members == 1:
+                    raise not_a_snapshot(self.path, describe_content(header)) from None
                 raise self.damaged(f"a member's header: {error}") from None
             if info.type != tarfile.REGTYPE or info.size < 0:
                 raise self.damaged(f"{info.name!r:.100} is not a regular file")

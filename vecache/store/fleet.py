@@ -220,7 +220,7 @@ def check_node_name(name: str) -> str:
     if not _NODE_NAME.fullmatch(name):
         raise StoreError(
             f"node {name!r:.100}: wanted letters, digits, `.`, `_` and `-`, 200 at most, the first "
-            "a letter or a digit; --name NODE chooses another"
+            "a letter or a digit; choose another name"
         )
     return name
 

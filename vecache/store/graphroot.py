@@ -409,7 +409,8 @@ def _check_graph_root(root: Path) -> None:
             os.listdir(folder)
     except FileNotFoundError:
         raise StoreError(
-            f"{root}: there is no such folder; wanted a graph root: has Podman pulled anything yet?"
+            f"{root}: there is no such folder; wanted a graph root, which Podman makes with its "
+            "first pull"
         ) from None
     except OSError as error:
         raise store_error(error, root, "the store cannot be read") from error
@@ -428,6 +429,10 @@ def _check_graph_root(root: Path) -> None:
                 "; it looks like a folder of `vecache export`, which has no TOCs to plan with: "
                 "`vecache snapshot -o FILE` writes all that plans need"
             )
+        elif (root / "oci-layout").exists():
+            reason += f"; it is an OCI layout, images of which are named oci:{root}:TAG"
+        elif (root / "storage" / LAYERS).is_dir():
+            reason += f"; {root}/storage has it"
         elif other:
             reason += f", only {other[0]}/: of another driver than overlay, which stores no TOCs"
         raise StoreError(f"{root}: not a graph root: {reason}")

@@ -42,6 +42,10 @@ class Layout(StrEnum):
     DIR = "dir"
     FLAT = "flat"
 
+    @classmethod
+    def _missing_(cls, value: object) -> Layout:
+        raise ValueError(f"layout: found {value!r}, wanted 'dir' or 'flat'")
+
 
 @dataclass(frozen=True, slots=True)
 class RetainedEntries:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vecache.errors import TocError
-from vecache.text import html_table
+from vecache.text import describe_content, html_table
 from vecache.toc.columns import build_entries
 from vecache.toc.exact import parse_exact
 from vecache.toc.fast import parse_fast
@@ -96,7 +96,7 @@ class Toc:
         <Toc: 1 entries, 0 files, 54 bytes of JSON>
         """
         if not isinstance(data, bytes | memoryview):
-            raise TypeError(f"a TOC: found {type(data).__name__}, wanted bytes")
+            raise TypeError(f"a TOC: found {type(data).__name__}, wanted the bytes of its JSON")
         data = bytes(data)
         try:
             _check_size(data)
@@ -104,7 +104,10 @@ class Toc:
             entries = build_entries(parsed)
         except TocError as error:
             where = "" if path is None else f"{path}: "
-            raise TocError(f"{where}TOC: {error}") from None
+            reason = f"TOC: {error}"
+            if not data[:64].lstrip().startswith(b"{") and str(error).startswith("not JSON"):
+                reason = f"not a TOC: {describe_content(data[:512])}"
+            raise TocError(f"{where}{reason}") from None
         digests = parsed.tar_split_digests
         tar_split_digest = digests[-1].decode("ascii") if digests else None
         return cls(entries, parsed.version, tar_split_digest, len(data))

@@ -12,6 +12,7 @@ some of a store could not be read when its snapshot was made.
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -58,6 +59,8 @@ def run(args: argparse.Namespace) -> int:
     sources = len(args.snapshot) + (args.store is not None)
     if not sources:
         raise UsageError("name a SNAPSHOT that `vecache snapshot -o FILE` wrote, or --store PATH")
+    for folder in filter(os.path.isdir, args.snapshot):
+        raise UsageError(f"{folder}: a folder, wanted a SNAPSHOT; --store PATH adds a graph root")
     if args.name is not None and sources > 1:
         raise UsageError(f"--name names one node, found {sources} to add")
     if args.name is not None:

@@ -62,7 +62,7 @@ class Access:
         if credentials is not None:
             if list(map(type, credentials)) != [str, str]:
                 raise TypeError("credentials: wanted two texts, user and password")
-            login = Credentials(*credentials, source="--creds")
+            login = Credentials(*credentials, source="credentials (--creds)")
         auth_path, cert_path = (
             None if each is None else Path(each) for each in (auth_file, cert_dir)
         )

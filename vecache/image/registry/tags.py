@@ -59,7 +59,7 @@ def list_tags(session: RegistrySession, repository: str) -> tuple[str, ...]:
             problem = f"found more than {MAX_TAGS:,} tags or {MAX_PAGES:,} pages"
             if path in seen:
                 problem = "the registry sends the same page again and again"
-            raise RegistryError(f"{where}: {problem}; name the tags instead: --tags TAG,TAG")
+            raise RegistryError(f"{where}: {problem}; name the tags instead: TAG,TAG")
     return tuple(tags)
 
 
