@@ -120,7 +120,7 @@ def test_a_given_login_is_not_sent_to_a_mirror(
 
 def test_a_wrong_login_that_was_given_is_named(registry: Registry) -> None:
     registry.rules = [require_basic]
-    with pytest.raises(RegistryError, match="the login of user 'user' from --creds is wrong") as e:
+    with pytest.raises(RegistryError, match="the login of user 'user' from credentials") as e:
         open_image(registry.reference, tls_verify=False, credentials=("user", "mistyped"))
     assert "mistyped" not in str(e.value)
 
