@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.draw.samples import many_layers
-from vecache.draw.cluster import average_linkage
+from vecache.cluster import average_linkage
 from vecache.draw.heatmap import heatmap
 
 if TYPE_CHECKING:

@@ -22,6 +22,7 @@ __all__ = [
     "LayersCache",
     "LookupResult",
     "Matches",
+    "OrderResult",
     "Overlap",
     "Removal",
     "Shares",
@@ -30,19 +31,23 @@ __all__ = [
     "VecacheError",
     "__version__",
     "add_snapshot",
+    "best_order",
     "build_cache",
     "explain",
+    "export_dataset",
     "gather",
     "history",
     "open_dataset",
     "open_fleet",
     "open_image",
+    "open_sample",
     "open_series",
     "open_store",
     "overlap",
     "overlap_fleet",
     "plan_fleet",
     "plan_image",
+    "plan_images",
     "read_contents",
     "shares",
     "what_if",
@@ -65,18 +70,21 @@ if TYPE_CHECKING:
     from vecache.plan.history import History
     from vecache.plan.image_plan import ImagePlan
     from vecache.plan.layer_plan import LayerPlan
-    from vecache.plan.pull import plan_image
+    from vecache.plan.order import OrderResult, best_order
+    from vecache.plan.pull import plan_image, plan_images
     from vecache.plan.series import history
     from vecache.report.explain import explain
     from vecache.sharing.contents import Contents
     from vecache.sharing.dataset import open_dataset
     from vecache.sharing.exclusive import Shares, shares
+    from vecache.sharing.export import export_dataset
     from vecache.sharing.gather import Cover, gather
     from vecache.sharing.matrix import Overlap, overlap
     from vecache.sharing.removal import Removal, what_if
     from vecache.sharing.sources import read_contents
     from vecache.store.fleet import Fleet, open_fleet
     from vecache.store.graphroot import Store, open_store
+    from vecache.store.sample import open_sample
     from vecache.store.write_fleet import add_snapshot
     from vecache.toc.parse import Toc
 
@@ -98,6 +106,7 @@ else:  # a type checker must not see this: it would let any name pass
         "LayersCache": "vecache.index.layers_cache",
         "LookupResult": "vecache.index.result",
         "Matches": "vecache.index.result",
+        "OrderResult": "vecache.plan.order",
         "Overlap": "vecache.sharing.matrix",
         "Removal": "vecache.sharing.removal",
         "Shares": "vecache.sharing.exclusive",
@@ -105,19 +114,23 @@ else:  # a type checker must not see this: it would let any name pass
         "Toc": "vecache.toc.parse",
         "VecacheError": "vecache.errors",
         "add_snapshot": "vecache.store.write_fleet",
+        "best_order": "vecache.plan.order",
         "build_cache": "vecache.cache.writer",
         "explain": "vecache.report.explain",
+        "export_dataset": "vecache.sharing.export",
         "gather": "vecache.sharing.gather",
         "history": "vecache.plan.series",
         "open_dataset": "vecache.sharing.dataset",
         "open_fleet": "vecache.store.fleet",
         "open_image": "vecache.image.open",
+        "open_sample": "vecache.store.sample",
         "open_series": "vecache.image.series",
         "open_store": "vecache.store.graphroot",
         "overlap": "vecache.sharing.matrix",
         "overlap_fleet": "vecache.fleet.overlap",
         "plan_fleet": "vecache.fleet.plan",
         "plan_image": "vecache.plan.pull",
+        "plan_images": "vecache.plan.pull",
         "read_contents": "vecache.sharing.sources",
         "shares": "vecache.sharing.exclusive",
         "what_if": "vecache.sharing.removal",

@@ -258,28 +258,32 @@ def parse_digests(texts: Sequence[str | bytes | None] | BinaryColumn) -> Digests
     return Digests(frozen(algorithm), frozen(raw), array)
 
 
-def format_digests(raw: U8) -> BinaryColumn:
-    """Format sha256 digests as text.
+def format_digests(raw: U8, algorithm: Algorithm = Algorithm.SHA256) -> BinaryColumn:
+    """Format digests of one algorithm as text.
 
     Parameters
     ----------
-    raw : (n, 32) uint8
-        Raw bytes.
+    raw : (n, n_raw) uint8
+        Raw bytes: 32 of sha256.
+    algorithm : Algorithm
+        What the text begins with.
 
     Returns
     -------
     pyarrow.StringArray
-        n rows, `sha256:` and 64 hex digits.
+        n rows, such as `sha256:` and 64 hex digits.
 
     Raises
     ------
     ColumnSizeError
-        If there are more than 30,246,248 rows: their text is over 2 GiB. Nothing is allocated.
+        If there are more than 30,246,248 rows of sha256: their text is over 2 GiB. Nothing is
+        allocated.
     """
-    require_column_size(len(raw) * (PREFIX_BYTES + 64))
-    text = np.empty((len(raw), PREFIX_BYTES + 64), np.uint8)
-    text[:, :PREFIX_BYTES] = Algorithm.SHA256.prefix
-    text[:, PREFIX_BYTES:] = _HEX[raw].view(np.uint8).reshape(len(raw), 64)
+    n_hex = 2 * RAW_BYTES[algorithm]
+    require_column_size(len(raw) * (PREFIX_BYTES + n_hex))
+    text = np.empty((len(raw), PREFIX_BYTES + n_hex), np.uint8)
+    text[:, :PREFIX_BYTES] = algorithm.prefix
+    text[:, PREFIX_BYTES:] = _HEX[raw].view(np.uint8).reshape(len(raw), n_hex)
     offsets = np.arange(len(raw) + 1, dtype=np.int32) * np.int32(text.shape[1])
     return pa.StringArray.from_buffers(len(raw), pa.py_buffer(offsets), pa.py_buffer(text))
 

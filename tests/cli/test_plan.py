@@ -322,7 +322,15 @@ def test_the_curve_is_drawn(
     assert holds in drawn
 
 
-def test_only_a_curve_is_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_plan_is_drawn_as_bars(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "plan.svg"
-    plan(capsys, APP1, "--store", STORE, "-o", str(path), code=2)
+    for images, title in (
+        ([APP1], b">Pull of oci:"),
+        ([APP1, APP1], b">Pulls of 2 images, one after another<"),
+    ):
+        plan(capsys, *images, "--store", STORE, "--present", "-o", str(path))
+        assert title in path.read_bytes()
+        assert b">here already<" in path.read_bytes()
+    path.unlink()
+    plan(capsys, APP1, "--store", STORE, "--explain", "etc", "-o", str(path), code=2)
     assert not path.exists()

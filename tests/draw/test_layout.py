@@ -17,6 +17,7 @@ from matplotlib.text import Text
 from tests.draw.samples import Sets, five_layers, make_sets, many_layers
 from tests.draw.test_pictures import PICTURES
 from tests.draw.test_series import draw as draw_series
+from vecache.draw.bars import stacked_bars
 from vecache.draw.curves import limit_curve
 from vecache.draw.grid import byte_grid
 from vecache.draw.picture import _installed_fonts, contrast, ink_on
@@ -102,6 +103,14 @@ def test_a_table_of_bytes(n_rows: int, n_columns: int) -> None:
     rows = [f"node-{row}" for row in range(n_rows)]
     columns = [f"localhost/image:{column}" for column in range(n_columns)]
     check(byte_grid(values, rows, columns, title="Fleet", note="Bytes."))
+
+
+@pytest.mark.parametrize("n_rows", [0, 1, 2, 60, 300])
+def test_bars(n_rows: int) -> None:
+    values = np.random.default_rng(0).integers(0, 10**9, (4, n_rows)).astype(np.float64)
+    parts = dict(zip(("here already", "missing", "missing beyond", "whole"), values, strict=True))
+    labels, ends = [f"localhost/image:{n}" for n in range(n_rows)], ["888 kB in 6 ranges"] * n_rows
+    check(stacked_bars(parts, labels, ends, title="A plan", note="Bytes."))
 
 
 @pytest.mark.parametrize("n_limits", [1, 2, 60, 300])

@@ -16,8 +16,9 @@ from vecache.report.excluded import excluded_notes
 from vecache.report.overlap import METRICS, overlap_text
 from vecache.report.terminal import Screen
 from vecache.sharing.contents import By, Contents
-from vecache.sharing.exclusive import repeated_files, shares
+from vecache.sharing.exclusive import shares
 from vecache.sharing.matrix import overlap
+from vecache.sharing.repeated import repeated_files
 from vecache.sharing.sources import read_contents
 from vecache.text import display_width
 

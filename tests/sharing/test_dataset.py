@@ -26,13 +26,14 @@ from vecache.errors import DatasetError
 from vecache.sharing import dataset as dataset_module
 from vecache.sharing import export
 from vecache.sharing.dataset import open_dataset
-from vecache.sharing.exclusive import repeated_files, shares
+from vecache.sharing.exclusive import shares
 from vecache.sharing.export import export_dataset, tag_tables, write_tags
 from vecache.sharing.gather import gather
 from vecache.sharing.matrix import overlap
 from vecache.sharing.occurrences import TAG_SCHEMA
 from vecache.sharing.parquet import fitted
 from vecache.sharing.removal import what_if
+from vecache.sharing.repeated import repeated_files
 from vecache.sharing.sources import read_contents
 
 if TYPE_CHECKING:

@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from tests.sharing import oracle
 from tests.sharing.build import contents_of
 from tests.sharing.strategies import LAYERS
-from vecache.sharing.exclusive import repeated_files, shares
+from vecache.sharing.exclusive import shares
 from vecache.sharing.gather import gather
 from vecache.sharing.intersections import Intersections
 from vecache.sharing.matrix import overlap
 from vecache.sharing.pairs import PairSums
+from vecache.sharing.repeated import repeated_files
 
 if TYPE_CHECKING:
     from tests.sharing.conftest import Golden

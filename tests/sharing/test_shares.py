@@ -11,7 +11,8 @@ from hypothesis import given
 from tests.sharing import oracle
 from tests.sharing.build import contents_of
 from tests.sharing.strategies import LAYERS
-from vecache.sharing.exclusive import Shares, repeated_files, shares
+from vecache.sharing.exclusive import Shares, shares
+from vecache.sharing.repeated import repeated_files
 
 if TYPE_CHECKING:
     from tests.sharing.conftest import Golden
@@ -73,6 +74,9 @@ def test_repeated_files_are_the_costliest_first(golden: Golden) -> None:
     table = found.to_arrow().to_pylist()
     assert [row["repeated_bytes"] for row in table] == [n for n, _ in expected[::-1]][:10]
     for row in table:
+        having = [n for n, toc in enumerate(golden.tocs) if row["digest"].encode() in toc]
+        names = [name for name, chain in golden.images.items() if set(chain) & set(having)]
+        assert row["images"] == names
         assert row["n_copies"] == copies[row["digest"]]
         assert row["n_layers"] == layers[row["digest"]]
         assert row["size"] == sizes[row["digest"]]

@@ -26,12 +26,13 @@ from vecache.digest import parse_digests
 from vecache.errors import StoreError, TocError
 from vecache.image.open import open_image
 from vecache.index.layers_cache import LayersCache
-from vecache.sharing.exclusive import repeated_files, shares
+from vecache.sharing.exclusive import shares
 from vecache.sharing.gather import gather
 from vecache.sharing.keys import content_keys
 from vecache.sharing.matrix import overlap
 from vecache.sharing.occurrences import OccurrenceKind, find_occurrences
 from vecache.sharing.removal import what_if
+from vecache.sharing.repeated import repeated_files
 from vecache.sharing.sources import read_contents
 from vecache.store.graphroot import open_store
 from vecache.toc.parse import Toc

@@ -19,13 +19,20 @@ import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 
-from vecache.arrays import frozen, slices_to_binary
+from vecache.arrays import (
+    ArrowExport,
+    binary_to_text,
+    frozen,
+    masked_column,
+    slices_to_binary,
+)
 from vecache.cache.bloom import BloomFilter
 from vecache.cache.format import LOCATION_BYTES, NAME_HEAD_BYTES, parse_header, tag_dtype
 from vecache.cache.locations import Locations, Section, name_lengths, parse_locations
 from vecache.cache.search import find_first, is_ascending
-from vecache.digest import PREFIX_BYTES, RAW_BYTES, Algorithm
+from vecache.digest import PREFIX_BYTES, RAW_BYTES, Algorithm, format_digests
 from vecache.files import open_mapped, require_whole
 from vecache.text import html_table
 
@@ -38,10 +45,20 @@ if TYPE_CHECKING:
     from vecache.cache.format import Header
     from vecache.files import FileState
 
-__all__ = ["CacheFile"]
+__all__ = ["TAG_COLUMNS", "CacheFile"]
+
+TAG_COLUMNS = pa.schema(
+    [
+        ("digest", pa.string()),
+        ("path", pa.string()),
+        ("offset", pa.int64()),
+        ("length", pa.int64()),
+    ]
+)
+"""What `CacheFile.to_arrow` gives."""
 
 
-class CacheFile:
+class CacheFile(ArrowExport):
     """The cache file of one layer, mapped or in memory. Created by `open` and `parse`.
 
     Parameters
@@ -358,6 +375,35 @@ class CacheFile:
             )
         n_bytes[is_null] = 0
         return slices_to_binary(self.fnames, name_offset + NAME_HEAD_BYTES, n_bytes, ~is_null)
+
+    def to_arrow(self) -> Any:
+        r"""Export the tags, in the order of the file.
+
+        Returns
+        -------
+        pyarrow.Table of n_tags rows
+            `digest`, `path`, `offset`, `length`; null where the location is corrupt, and the digest
+            where it is of an unknown algorithm. A path that is not UTF-8 shows its bytes as `\xNN`.
+
+        Raises
+        ------
+        ColumnSizeError
+            If digests or paths exceed what one Arrow column holds, 2 GiB.
+        """
+        located = self.locate(np.arange(self.n_tags))
+        algorithm, raw = self.algorithm, self.packed[:, PREFIX_BYTES:]
+        is_known = self.n_tags > 0 and algorithm in RAW_BYTES
+        return pa.table(
+            {
+                "digest": format_digests(raw, algorithm)
+                if is_known
+                else pa.nulls(self.n_tags, pa.string()),
+                "path": binary_to_text(self.names(located.name_offset)),
+                "offset": masked_column(located.offset, located.is_corrupt),
+                "length": masked_column(located.length, located.is_corrupt),
+            },
+            schema=TAG_COLUMNS,
+        )
 
     def _section(self, name: str) -> Section:
         n_bytes = len(getattr(self, name))

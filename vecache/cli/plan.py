@@ -7,6 +7,9 @@ request. Several images are planned in the given order, each against what the on
 BEST is the least that any client could miss given the same layers; the lines below it say what
 keeps this pull from it, and what would save how much.
 
+-o FILE.svg or FILE.png draws a bar for each layer, or for each of several images; with --curve,
+bytes against the number of ranges.
+
 Exit code: 0 fine, 1 no such image or layer, 2 wrong usage (a malformed reference is), 3 bad or
 unreadable input: also layers of the store that could not be read, unless --incomplete-ok, and with
 --keep-going an image without a plan; 4 over the limit of --fail-over. 3 comes before 4: figures
@@ -38,6 +41,7 @@ from vecache.report.output import PICTURE_ENDINGS, TABLE_ENDINGS
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from vecache.draw.picture import Picture
     from vecache.image.model import Image
     from vecache.index.layers_cache import LayersCache
     from vecache.plan.image_plan import ImagePlan
@@ -88,7 +92,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     more.add_argument(
         "--curve",
         action="store_true",
-        help="bytes against the number of ranges; -o draws it if the file ends in .svg or .png",
+        help="bytes against the number of ranges",
     )
     more.add_argument(
         "--best-order", action="store_true", help="find an order of the images that fetches least"
@@ -156,7 +160,8 @@ def _warn_of_unread(
 
 def _is_table(args: argparse.Namespace) -> bool:
     """Return whether the result is written as a table of files and chunks."""
-    return args.output is not None and not args.output.lower().endswith((".json", ".jsonl"))
+    others = (".json", ".jsonl", *PICTURE_ENDINGS)
+    return args.output is not None and not args.output.lower().endswith(others)
 
 
 def _check_options(args: argparse.Namespace) -> None:
@@ -169,8 +174,8 @@ def _check_options(args: argparse.Namespace) -> None:
         raise UsageError("--best-order: found one image, wanted several")
     if args.curve and args.explain is not None:
         raise UsageError("--curve and --explain exclude each other")
-    if is_picture(args) and not args.curve:
-        raise UsageError("only --curve can be drawn; other results are tables")
+    if is_picture(args) and args.explain is not None:
+        raise UsageError("--explain is text: it cannot be drawn")
     if args.rtt is not None and args.bandwidth is None:
         raise UsageError("--rtt needs --bandwidth; without it no time is estimated")
     given = {"--gap": args.gap is not None, "--accepts": args.accepts is not None}
@@ -302,7 +307,14 @@ def _report(
             [plan.to_arrow() for plan in plans] or [plan_to_arrow("", ())]
         ).unify_dictionaries(),
         lines=lambda: plan_lines(plans, errors),
+        picture=lambda file, form: _draw(plans, only).write(file, form),
     )
+
+
+def _draw(plans: Sequence[ImagePlan], only: ImagePlan | None) -> Picture:
+    from vecache.plan.picture import plot_images
+
+    return plot_images(plans) if only is None else only.plot()
 
 
 def _curve_report(plan: ImagePlan, args: argparse.Namespace) -> Report:

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.collections import LineCollection
 
-from vecache.draw.cluster import average_linkage
+from vecache.cluster import average_linkage
 from vecache.draw.picture import (
     FONT_SIZE,
     MUTED,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.image import AxesImage
 
     from vecache.arrays import F64, I64
-    from vecache.draw.cluster import Tree
+    from vecache.cluster import Tree
 
 __all__ = ["heatmap"]
 

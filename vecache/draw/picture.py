@@ -207,9 +207,9 @@ def bytes_text(n_bytes: float) -> str:
     return EngFormatter("B", places=0 if n_bytes < 1000 else 1)(n_bytes)
 
 
-def show_bytes(axes: Axes, which: Literal["x", "y"]) -> None:
+def show_bytes(axes: Axes, which: Literal["x", "y"], n_ticks: int = 4) -> None:
     """Give an axis of bytes a few ticks with units, and pale grid lines."""
-    axis, n_ticks = (axes.xaxis, 2) if which == "x" else (axes.yaxis, 4)
+    axis = axes.xaxis if which == "x" else axes.yaxis
     axis.set_major_locator(MaxNLocator(n_ticks, min_n_ticks=2))
     axis.set_major_formatter(EngFormatter("B"))
     axes.grid(axis=which, color=PALE, linewidth=0.8)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from matplotlib.patches import Rectangle
 
+from vecache.draw.legend import draw_legend, layout_legend, legend_height
 from vecache.draw.picture import (
     BLUE,
     FONT_SIZE,
@@ -29,7 +30,7 @@ from vecache.draw.picture import (
 from vecache.text import short_labels
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from matplotlib.axes import Axes
 
@@ -39,7 +40,6 @@ __all__ = ["squarify", "treemap"]
 
 
 _WIDTH, _HEIGHT, _HEAD, _MARGIN = 10.0, 6.0, 0.75, 0.2
-_KEY, _KEY_LINE = 0.15, 0.25  # of the legend
 _MAX_TILES = 120
 _MAX_NAMES, _MAX_CHARACTERS = 3, 14
 _FONT_SIZES = (FONT_SIZE - 1, FONT_SIZE - 2.5)
@@ -91,9 +91,9 @@ def treemap(
     bin_no = np.searchsorted([each.max_members for each in _BINS], np.diff(start))
     total = np.zeros(len(_BINS))
     np.add.at(total, bin_no, n_bytes)
-    keys = _legend(total)
-    legend_height = _KEY_LINE * (1 + max((line for line, *_ in keys), default=0))
-    picture = Picture(_WIDTH + 2 * _MARGIN, _HEAD + _HEIGHT + 0.25 + legend_height, title, note)
+    keys = layout_legend(_keys(total), _WIDTH)
+    height = _HEAD + _HEIGHT + 0.25 + legend_height(keys)
+    picture = Picture(_WIDTH + 2 * _MARGIN, height, title, note)
     axes = picture.add_axes(_MARGIN, _HEAD, _WIDTH, _HEIGHT)
     axes.set(xlim=(0, _WIDTH), ylim=(_HEIGHT, 0))
     is_named = np.zeros(len(n_bytes), np.bool_)
@@ -106,9 +106,7 @@ def treemap(
         area, texts = _tiles(sets, is_named, start, member, n_bytes, names)
         for tile, forms in zip(squarify(area, *box), texts, strict=True):
             _draw_tile(axes, tile, forms, _BINS[number])
-    legend = picture.add_axes(_MARGIN, _HEAD + _HEIGHT + 0.1, _WIDTH, legend_height)
-    legend.set(xlim=(0, _WIDTH), ylim=(legend_height, 0))
-    _draw_legend(legend, keys)
+    draw_legend(picture, keys, _MARGIN, _HEAD + _HEIGHT + 0.1, _WIDTH)
     return picture
 
 
@@ -175,29 +173,13 @@ def _draw_tile(axes: Axes, tile: F64, forms: list[list[str]], set_bin: _Bin) -> 
             break
 
 
-def _legend(total: F64) -> list[tuple[int, float, str, _Bin]]:
-    """Return line, offset and text of each bin that has bytes."""
-    keys: list[tuple[int, float, str, _Bin]] = []
-    line, x = 0, 0.0
+def _keys(total: F64) -> Iterator[tuple[str, str]]:
+    """Yield colour and text of each bin that has bytes."""
     for each, n_bytes in zip(_BINS, total.tolist(), strict=True):
-        if not n_bytes:
-            continue
-        share = 100 * n_bytes / total.sum()
-        text = f"{each.name}: {bytes_text(n_bytes)}, {f'{share:.0f}' if share >= 0.5 else '<1'} %"
-        width = _KEY + 0.07 + 0.9 * text_inches([text])  # figures are less wide
-        if x + width > _WIDTH:
-            line, x = line + 1, 0.0
-        keys.append((line, x, text, each))
-        x += width + 0.1
-    return keys
-
-
-def _draw_legend(axes: Axes, keys: list[tuple[int, float, str, _Bin]]) -> None:
-    for line, x, text, each in keys:
-        top = (line + 0.5) * _KEY_LINE
-        axes.add_patch(Rectangle((x, top - _KEY / 2), _KEY, _KEY, facecolor=each.colour))
-        style: dict[str, Any] = {"va": "center", "fontsize": FONT_SIZE, "color": INK}
-        axes.text(x + _KEY + 0.07, top, text, **style)
+        if n_bytes:
+            share = 100 * n_bytes / total.sum()
+            percent = f"{share:.0f}" if share >= 0.5 else "<1"
+            yield each.colour, f"{each.name}: {bytes_text(n_bytes)}, {percent} %"
 
 
 def squarify(area: F64, left: float, top: float, width: float, height: float) -> F64:

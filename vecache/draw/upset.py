@@ -163,7 +163,7 @@ def _draw_members(axes: Axes, exclusive: I64, total: I64) -> None:
     axes.barh(y, total - exclusive, height=0.66, color=BLUE)
     axes.barh(y, exclusive, left=total - exclusive, height=0.66, color=ORANGE)
     axes.set(ylim=(len(total) - 0.5, -0.5), xlim=(max(int(total.max()), 1), 0))
-    show_bytes(axes, "x")
+    show_bytes(axes, "x", 2)
     for x, text, colour in ((1.0, "shared", BLUE), (0.0, "alone", DARK_ORANGE)):
         axes.annotate(
             text,

@@ -15,8 +15,8 @@ import numpy as np
 from vecache.arrays import ragged_arange
 from vecache.errors import VecacheError
 from vecache.fleet.class_sets import unite_bits, unpack_bits
-from vecache.sharing.exclusive import RepeatedFiles
 from vecache.sharing.keys import KEY_BYTES
+from vecache.sharing.repeated import RepeatedFiles, largest_rows
 from vecache.sharing.sources import find_paths, read_stored
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def find_largest(
         At most `n_files`; those of the lowest key first if equal.
     """
     n_copies = merged.sum_copies(node_copies)
-    row = _largest(merged.size, n_copies, n_files)
+    row = largest_rows(merged.size, n_copies, n_files)
     first, n_layers = merged.member_start[row], np.diff(merged.member_start)[row]
     start = np.append(0, np.cumsum(n_layers)).astype(np.int64)
     bits = unite_bits(class_bits, merged.member[ragged_arange(first, n_layers)], start)
@@ -125,18 +125,11 @@ def name_largest(
     """Find the largest files of all partitions, in ascending order of these, and their paths."""
     columns = zip(LargestFiles.none(), *parts, strict=True)
     found = LargestFiles._make(map(np.concatenate, columns))
-    row = _largest(found.size, found.n_copies, n_files)
+    row = largest_rows(found.size, found.n_copies, n_files)
     found = LargestFiles._make(each[row] for each in found)
     return FleetFiles(
         found.key, _paths(found, layers), found.size, found.n_copies, found.n_layers, found.n_nodes
     )
-
-
-def _largest(size: I64, n_copies: I64, n_files: int) -> I64:
-    """Find the rows whose copies but one take most bytes, the largest first."""
-    repeated_bytes = size * (n_copies - 1)
-    row = np.argsort(-repeated_bytes, kind="stable")[:n_files]
-    return row[repeated_bytes[row] > 0]
 
 
 def _paths(found: LargestFiles, layers: Sequence[StoredContents]) -> tuple[str | None, ...]:

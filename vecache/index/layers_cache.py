@@ -26,7 +26,10 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
+import pyarrow as pa
 
+from vecache.arrays import ArrowExport
+from vecache.cache.reader import TAG_COLUMNS
 from vecache.digest import Digests, parse_digests
 from vecache.index.load import (
     Build,
@@ -59,7 +62,7 @@ if TYPE_CHECKING:
 __all__ = ["LayersCache"]
 
 
-class LayersCache:
+class LayersCache(ArrowExport):
     """The caches of a store's layers, as one set to look up in.
 
     Made by `load`; `refresh`, `append` and `with_all_chunks` return new sets.
@@ -382,6 +385,30 @@ class LayersCache:
             One row a query.
         """
         return self.lookup(digests, strict=strict)
+
+    def to_arrow(self) -> Any:
+        r"""Export all tags of all layers.
+
+        Returns
+        -------
+        pyarrow.Table
+            `layer` (index in `layers`), `layer_id`, `digest`, `path`, `offset`, `length`; the last
+            three are null where a location is corrupt. A path that is not UTF-8 shows its bytes as
+            `\xNN`. About 0.2 kB a tag; `export_dataset` writes any number.
+
+        Raises
+        ------
+        ColumnSizeError
+            If the digests or paths of one layer exceed what one Arrow column holds, 2 GiB.
+        """
+        tags = [TAG_COLUMNS.empty_table(), *(layer.cache.to_arrow() for layer in self.layers)]
+        n_tags = [layer.cache.n_tags for layer in self.layers]
+        layer = pa.array(np.repeat(np.arange(len(n_tags)), n_tags))
+        ids = pa.array([layer.id for layer in self.layers], pa.string())
+        layer_id = pa.DictionaryArray.from_arrays(layer, ids)
+        return (
+            pa.concat_tables(tags).add_column(0, "layer_id", layer_id).add_column(0, "layer", layer)
+        )
 
     def append(self, layer: CachedLayer | ExcludedLayer) -> LayersCache:
         """Return the set with one more layer at the end; this one stays as it is.

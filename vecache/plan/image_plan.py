@@ -16,6 +16,7 @@ from vecache.text import html_table
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from vecache.draw.picture import Picture
     from vecache.image.model import Image
     from vecache.index.layers_cache import LayersCache
     from vecache.plan.best import Best
@@ -162,6 +163,23 @@ class ImagePlan(ArrowExport):
         if by not in ("max_ranges", "gap_bytes"):
             raise ValueError(f"by: found {by!r}, wanted 'max_ranges' or 'gap_bytes'")
         return curve_by_ranges(self.layers) if by == "max_ranges" else curve_by_gap(self.layers)
+
+    def plot(self) -> Picture:
+        """Draw a bar for each layer: what is here already, what is missing, and what need not be.
+
+        Returns
+        -------
+        Picture
+            Shows itself in a notebook; `save` writes SVG or PNG.
+
+        Raises
+        ------
+        MissingExtraError
+            If matplotlib is not installed.
+        """
+        from vecache.plan.picture import plot_layers  # noqa: PLC0415 - matplotlib is an extra
+
+        return plot_layers(self)
 
     def seconds(self, bytes_per_second: float, round_trip_seconds: float) -> float:
         """Estimate how long the pull waits for the network, as `RangeCurve.seconds` does.

@@ -13,10 +13,9 @@ worse. Of orders of equal cost the one nearer to the given order is taken.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from vecache.plan.options import pull_options
-from vecache.plan.pull import Planner
+from vecache.plan.pull import Planner, chosen_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -59,6 +58,7 @@ def best_order(
     options: PlanOptions | None = None,
     *,
     progress: Callable[[], object] | None = None,
+    **settings: Any,
 ) -> OrderResult:
     """Find an order of pulls that fetches least.
 
@@ -69,9 +69,11 @@ def best_order(
     cache : LayersCache
         The layers that count as present before the first pull.
     options : PlanOptions, optional
-        Machine and registry; by default those of the store's machine.
+        Machine and registry, in place of `settings`.
     progress : callable, optional
         Called after each plan of an image.
+    **settings : dict
+        The options of `plan_image`: by default what the store's machine does.
 
     Returns
     -------
@@ -83,7 +85,7 @@ def best_order(
     ImageError, TocError, DigestError, LocationError
         As `plan_image`.
     """
-    search = _Search(images, options or pull_options(cache.store), progress)
+    search = _Search(images, chosen_options(options, cache.store, settings), progress)
     given_bytes = search.try_given(cache)
     if len(images) <= EXACT_IMAGES:
         search.try_all((), 0, cache)

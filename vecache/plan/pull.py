@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from vecache.errors import DigestError, TocError
 from vecache.image.model import Image
@@ -35,14 +35,22 @@ from vecache.plan.schedule import Transfer, visible_in_waves, visible_over_netwo
 from vecache.toc.files import TocFormat
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from vecache.image.model import ImageLayer
     from vecache.index.load import CachedLayer, ExcludedLayer
     from vecache.plan.files import PullFiles
+    from vecache.store.graphroot import Store
     from vecache.toc.layout import Layout
 
-__all__ = ["Planner", "check_image", "check_images", "plan_image", "plan_images"]
+__all__ = [
+    "Planner",
+    "check_image",
+    "check_images",
+    "chosen_options",
+    "plan_image",
+    "plan_images",
+]
 
 _Key: TypeAlias = tuple[str, str, str | None]
 _Prepared: TypeAlias = "tuple[PullFiles, CachedLayer | ExcludedLayer]"
@@ -130,6 +138,7 @@ def plan_images(
     options: PlanOptions | None = None,
     *,
     progress: Callable[[], object] | None = None,
+    **settings: Any,
 ) -> tuple[ImagePlan, ...]:
     """Plan the pulls of several images, one after another.
 
@@ -140,9 +149,11 @@ def plan_images(
     cache : LayersCache
         The layers that count as present before the first.
     options : PlanOptions, optional
-        Machine and registry; by default those of the store's machine.
+        Machine and registry, in place of `settings`.
     progress : callable, optional
         Called after each layer.
+    **settings : dict
+        The options of `plan_image`: by default what the store's machine does.
 
     Returns
     -------
@@ -154,13 +165,24 @@ def plan_images(
     ImageError, TocError, DigestError, LocationError
         As `plan_image`.
     """
-    planner = Planner(options or pull_options(getattr(cache, "store", None)))
+    planner = Planner(chosen_options(options, getattr(cache, "store", None), settings))
     plans = []
     check_images(images)
     for image in images:
         plans.append(planner.plan(image, cache, progress))
         cache = plans[-1].cache_after
     return tuple(plans)
+
+
+def chosen_options(
+    options: PlanOptions | None, store: Store | None, settings: Mapping[str, Any]
+) -> PlanOptions:
+    """Return the options that are given, or those of the settings; never both."""
+    if options is None:
+        return pull_options(store, **settings)
+    if settings:
+        raise TypeError(f"options: found them and {', '.join(settings)}, wanted one of the two")
+    return options
 
 
 class Planner:

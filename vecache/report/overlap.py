@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 
     from vecache.arrays import I64
     from vecache.report.terminal import Cell
-    from vecache.sharing.exclusive import RepeatedFiles, Shares
+    from vecache.sharing.exclusive import Shares
     from vecache.sharing.matrix import Overlap, PairMatrices
+    from vecache.sharing.repeated import RepeatedFiles
 
 __all__ = ["METRICS", "matrix_texts", "overlap_text"]
 
@@ -303,15 +304,19 @@ def _repeated(repeated: RepeatedFiles, screen: Screen) -> str:
         Column("COPIES", "right"),
         Column("LAYERS", "right"),
         Column("PATH", truncate="start"),
+        Column("IMAGES", truncate="end"),
     ]
-    rows = (
+    rows: list[tuple[Cell, ...]] = [
         (
             human_bytes(row["repeated_bytes"]),
             human_bytes(row["size"]),
             row["n_copies"],
             row["n_layers"],
             row["path"],
+            ", ".join(short_labels([name.removesuffix(":latest") for name in row["images"]])),
         )
         for row in repeated.to_arrow().to_pylist()
-    )
+    ]
+    if not any(row[-1] for row in rows):
+        columns, rows = columns[:-1], [row[:-1] for row in rows]
     return render_table(columns, rows, screen)

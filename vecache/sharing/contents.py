@@ -18,7 +18,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, get_args
 
 import numpy as np
+import pyarrow as pa
 
+from vecache.arrays import ArrowExport
+from vecache.digest import format_digests
 from vecache.index.load import ExcludedLayer
 from vecache.sharing.intersections import Intersections
 from vecache.store.records import with_host
@@ -132,7 +135,7 @@ class ContentImage:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Contents:
+class Contents(ArrowExport):
     """The distinct contents of a set of layers, and the images that they make up.
 
     Attributes
@@ -260,6 +263,42 @@ class Contents:
         host = np.array([number[layer.record.host] for layer in self.layers], np.int64)
         return np.arange(len(host) + 1), host, len(number)
 
+    def to_arrow(self) -> Any:
+        """Export the distinct contents of each layer, at both grains.
+
+        Returns
+        -------
+        pyarrow.Table
+            One row a content of a layer: `layer` (index in `layers`), `layer_id`, `grain` ("file"
+            or "chunk"), `digest`, `size` (bytes of one copy), `n_copies` (in the layer); of several
+            stores also `host`. Ordered by layer, grain and digest. A digest that is not a sha256
+            stands as the sha256 of its text. About 0.2 kB a row.
+        """
+        tables = [
+            (n, g, each.content_table(name))
+            for n, each in enumerate(self.layers)
+            for g, name in enumerate(GRAINS)
+        ]
+        n_rows = [len(table) for _, _, table in tables]
+        layer = pa.array(np.repeat(np.array([n for n, _, _ in tables], np.int64), n_rows))
+        grain = np.repeat(np.array([g for _, g, _ in tables], np.int8), n_rows)
+        columns = {
+            "layer": layer,
+            "layer_id": _texts(layer, [each.id for each in self.layers]),
+            "grain": _texts(pa.array(grain), GRAINS),
+            "digest": pa.chunked_array(
+                [format_digests(table.key) for *_, table in tables], pa.string()
+            ),
+            **{
+                name: pa.chunked_array([getattr(table, name) for *_, table in tables], pa.int64())
+                for name in ("size", "n_copies")
+            },
+        }
+        if self.hosts:
+            hosts = _texts(layer, [each.record.host for each in self.layers])
+            columns = {"host": hosts, **columns}
+        return pa.table(columns)
+
     def limited_to(self, layer_ids: Collection[str]) -> Contents:
         """Return the contents of some of the layers.
 
@@ -347,3 +386,8 @@ class Contents:
             ),
             n_rows=len(self.layers),
         )
+
+
+def _texts(rows: Any, texts: Sequence[str]) -> Any:
+    """Return one of a few texts a row, by its number."""
+    return pa.DictionaryArray.from_arrays(rows, pa.array(texts, pa.string()))

@@ -1,4 +1,4 @@
-"""What each layer or image costs by itself, how much sharing saves, and which files repeat most.
+"""What each layer or image costs by itself, and how much sharing saves.
 
 For each member, a layer or an image, `shares` finds:
 
@@ -6,10 +6,6 @@ For each member, a layer or an image, `shares` finds:
 2. bytes by the number of other members that have them too;
 3. new bytes: contents that no member before it in store order has. Their running sum is the curve
    of unique bytes; it ends with what the store would need if it kept each content once.
-
-`repeated_files` finds the files whose copies, in all layers and within one, take most bytes. It
-goes through the contents of all layers block by block and holds only the largest rows so far. The
-tables have no paths, so the TOC of the first layer that has one of these files is read once more.
 """
 
 from __future__ import annotations
@@ -22,19 +18,19 @@ import numpy as np
 import pyarrow as pa
 
 from vecache.arrays import ArrowExport, frozen
-from vecache.digest import format_digests
 from vecache.sharing.content_table import merge_tables
 from vecache.sharing.contents import GRAINS, check_by, check_grain
+from vecache.sharing.repeated import RepeatedFiles, repeated_files
 from vecache.sharing.sources import read_contents
 from vecache.text import html_table
 
 if TYPE_CHECKING:
-    from vecache.arrays import I64, U8
+    from vecache.arrays import I64
     from vecache.draw.picture import Picture
     from vecache.sharing.contents import By, Contents, Grain
     from vecache.sharing.intersections import Intersections
 
-__all__ = ["DedupRatio", "RepeatedFiles", "Shares", "repeated_files", "shares"]
+__all__ = ["DedupRatio", "Shares", "shares"]
 
 
 def shares(source: Any, by: By = "layer", grain: Grain = "file") -> Shares:
@@ -270,101 +266,3 @@ def _dedup(contents: Contents, grain: Grain) -> DedupRatio:
     tables = contents.content_tables(grain)
     unique_bytes = sum(int(merged.size.sum()) for merged in merge_tables(tables))
     return DedupRatio(grain, sum(table.logical_bytes for table in tables), unique_bytes)
-
-
-def repeated_files(source: Any, n_files: int = 20) -> RepeatedFiles:
-    """Find the files whose copies take most bytes, those of the lowest digest first if equal."""
-    contents = read_contents(source)
-    none = np.zeros(0, np.int64)
-    columns: list[Any] = [np.zeros((0, 32), np.uint8), none, none, none, none]
-    for merged in merge_tables(contents.content_tables("file")):
-        block: tuple[Any, ...] = (
-            merged.key,
-            merged.member[merged.member_start[:-1]],
-            merged.size,
-            merged.n_copies,
-            np.diff(merged.member_start),
-        )
-        columns = [np.concatenate(pair) for pair in zip(columns, block, strict=True)]
-        repeated_bytes = columns[2] * (columns[3] - 1)
-        order = np.argsort(-repeated_bytes, kind="stable")[:n_files]
-        columns = [column[order[repeated_bytes[order] > 0]] for column in columns]
-    key, first_layer, size, n_copies, n_layers = columns
-    return RepeatedFiles(key, _find_paths(contents, first_layer, key), size, n_copies, n_layers)
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class RepeatedFiles(ArrowExport):
-    """Files that are stored more than once, the one whose copies take most bytes first.
-
-    Attributes
-    ----------
-    key : (n, 32) uint8
-        See `keys.py`.
-    path : tuple of str or None
-        First path of the file in the first layer that has it; None where it cannot be found now.
-    size : (n,) int64
-        Bytes of one copy.
-    n_copies, n_layers : (n,) int64
-        Copies in all layers, and layers with at least one.
-    repeated_bytes : (n,) int64
-        Bytes of all copies but one.
-    """
-
-    key: U8
-    path: tuple[str | None, ...]
-    size: I64
-    n_copies: I64
-    n_layers: I64
-
-    @property
-    def repeated_bytes(self) -> I64:
-        """(n,) int64, bytes of all copies but one."""
-        return self.size * (self.n_copies - 1)
-
-    def to_arrow(self) -> Any:
-        """Export the columns.
-
-        Returns
-        -------
-        pyarrow.Table
-            `digest`, `path`, `size`, `n_copies`, `n_layers`, `repeated_bytes`.
-        """
-        return pa.table(
-            {
-                "digest": format_digests(self.key),
-                "path": pa.array(self.path, pa.string()),
-                "size": self.size,
-                "n_copies": self.n_copies,
-                "n_layers": self.n_layers,
-                "repeated_bytes": self.repeated_bytes,
-            }
-        )
-
-    def __len__(self) -> int:
-        return len(self.size)
-
-    def __repr__(self) -> str:
-        return f"<RepeatedFiles: {len(self):,} files, {int(self.repeated_bytes.sum()):,} bytes>"
-
-    def _repr_html_(self) -> str:
-        columns = (self.size, self.n_copies, self.n_layers, self.repeated_bytes)
-        return html_table(
-            repr(self)[1:-1],
-            ("path", "size", "copies", "layers", "repeated bytes"),
-            zip(self.path, *(column.tolist() for column in columns), strict=True),
-            n_rows=len(self),
-        )
-
-
-def _find_paths(contents: Contents, layer_no: I64, key: U8) -> tuple[str | None, ...]:
-    """Read the TOC of each of these layers once more, for the few files that are listed."""
-    paths: list[str | None] = [None] * len(key)
-    if contents.source is None:
-        return tuple(paths)
-    for number in np.unique(layer_no).tolist():
-        rows = np.flatnonzero(layer_no == number)
-        found = contents.source.find_paths(contents.layers[number].record, key[rows])
-        for row, path in zip(rows.tolist(), found, strict=True):
-            paths[row] = path
-    return tuple(paths)

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from vecache.arrays import ArrowExport
+from vecache.cluster import average_linkage
 from vecache.sharing.contents import check_by, check_grain
 from vecache.sharing.pairs import pair_sums
 from vecache.sharing.sources import read_contents
@@ -20,6 +21,7 @@ from vecache.text import html_table
 
 if TYPE_CHECKING:
     from vecache.arrays import F64, I64
+    from vecache.cluster import Tree
     from vecache.draw.picture import Picture
     from vecache.sharing.contents import By, Contents, Grain
 
@@ -131,6 +133,31 @@ class PairMatrices(ArrowExport):
         shared = self._matrix(metric)
         total = shared.diagonal()
         return _ratio(shared, total[:, None] + total[None, :] - shared)
+
+    def tree(self) -> Tree:
+        """Cluster the members, as the heat map does.
+
+        Returns
+        -------
+        Tree
+            By average linkage of 1 - Jaccard similarity, by bytes; `to_arrow` has the merges.
+
+        Raises
+        ------
+        ValueError
+            If there are no members.
+        """
+        return average_linkage(1 - self.jaccard())
+
+    def order(self) -> I64:
+        """Return the order in which the heat map has the members: similar ones side by side.
+
+        Returns
+        -------
+        (n,) int64
+            Indices into `labels`.
+        """
+        return self.tree().leaf_order() if len(self) else np.zeros(0, np.int64)
 
     def to_arrow(self) -> Any:
         """Export every pair that shares something, and each member with itself.

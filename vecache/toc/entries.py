@@ -12,11 +12,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+import pyarrow as pa
 
-from vecache.arrays import column
+from vecache.arrays import binary_buffers, binary_to_text, column, slices_to_binary
 
 if TYPE_CHECKING:
     from vecache.arrays import I64, U8, BinaryColumn
@@ -45,6 +46,13 @@ class ChunkKind(IntEnum):
     DATA = 0
     ZEROS = 1
     OTHER = 2
+
+
+_KINDS: Final = {"kind": EntryKind, "chunk_kind": ChunkKind}
+_ARROW_COLUMNS: Final = (
+    *("kind", "name", "link_name", "mode", "uid", "gid", "size", "digest"),
+    *("chunk_offset", "chunk_size", "chunk_kind", "chunk_digest", "offset", "end_offset"),
+)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -117,6 +125,24 @@ class Entries:
                 column(field.name, value, np.uint8 if "kind" in field.name else np.int64, n_rows)
             elif field.name != "xattrs" and len(value) != n_rows:
                 raise ValueError(f"{field.name}: found {len(value)} rows, wanted {n_rows}")
+
+    def to_arrow(self) -> Any:
+        """Return all columns but the extended attributes; null where there is no text."""
+        columns: dict[str, Any] = {}
+        for field in fields(self):  # columns, not rows
+            value = getattr(self, field.name)
+            if field.name in _KINDS:
+                names = [kind.name.lower() for kind in _KINDS[field.name]]
+                columns[field.name] = pa.DictionaryArray.from_arrays(value.astype(np.int8), names)
+            elif isinstance(value, np.ndarray):
+                columns[field.name] = value
+            elif field.name != "xattrs":
+                texts = value if isinstance(value, pa.Array) else value.to_text()
+                starts, lengths, data = binary_buffers(texts)
+                columns[field.name] = binary_to_text(
+                    slices_to_binary(data, starts, lengths, lengths > 0)
+                )
+        return pa.table({name: columns[name] for name in _ARROW_COLUMNS})
 
     def __len__(self) -> int:
         return len(self.kind)

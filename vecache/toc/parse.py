@@ -13,8 +13,9 @@ Nothing here compares a TOC with its digest: the code that fetches it does.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from vecache.arrays import ArrowExport
 from vecache.errors import TocError
 from vecache.text import describe_content, html_table
 from vecache.toc.columns import build_entries
@@ -41,7 +42,7 @@ _LIMITS = (
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Toc:
+class Toc(ArrowExport):
     """The table of contents (TOC) of one layer. Created by `parse`.
 
     Attributes
@@ -111,6 +112,20 @@ class Toc:
         digests = parsed.tar_split_digests
         tar_split_digest = digests[-1].decode("ascii") if digests else None
         return cls(entries, parsed.version, tar_split_digest, len(data))
+
+    def to_arrow(self) -> Any:
+        r"""Export the entries.
+
+        Returns
+        -------
+        pyarrow.Table
+            One row an entry, in TOC order: `kind`, `name`, `link_name`, `mode`, `uid`, `gid`,
+            `size`, `digest`, `chunk_offset`, `chunk_size`, `chunk_kind`, `chunk_digest`, and
+            `offset` and `end_offset` in the compressed blob. What the TOC lacks is as
+            containers/storage takes it to be: a number 0, a text null, the digest of an empty file
+            that of nothing. Bytes that are not UTF-8 are `\xNN`.
+        """
+        return self.entries.to_arrow()
 
     @property
     def is_blank(self) -> bool:

@@ -11,11 +11,13 @@ Of groups at the same distance the one with the lowest row is taken, so the tree
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 
-from vecache.arrays import column
+from vecache.arrays import ArrowExport, column
+from vecache.text import html_table
 
 if TYPE_CHECKING:
     from vecache.arrays import F64, I64
@@ -24,7 +26,7 @@ __all__ = ["Tree", "average_linkage"]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Tree:
+class Tree(ArrowExport):
     """A tree of n leaves and n - 1 merges, one row a merge; children come before parents.
 
     Nodes below n are leaves, node n + i is merge i.
@@ -51,6 +53,40 @@ class Tree:
     def n_leaves(self) -> int:
         """Number of leaves: one more than merges."""
         return len(self.height) + 1
+
+    def to_arrow(self) -> Any:
+        """Export the merges.
+
+        Returns
+        -------
+        pyarrow.Table of n - 1 rows
+            `left`, `right`, `height` and `n_leaves`, the leaves under both: the four columns that
+            `scipy.cluster.hierarchy` calls a linkage matrix.
+        """
+        n = self.n_leaves
+        n_leaves = np.ones(2 * n - 1, np.int64)
+        pairs = zip(self.left.tolist(), self.right.tolist(), strict=True)
+        for node, pair in enumerate(pairs, n):  # merges
+            n_leaves[node] = n_leaves[list(pair)].sum()
+        return pa.table(
+            {
+                "left": self.left,
+                "right": self.right,
+                "height": self.height,
+                "n_leaves": n_leaves[n:],
+            }
+        )
+
+    def __len__(self) -> int:
+        return len(self.height)
+
+    def __repr__(self) -> str:
+        return f"<Tree: {self.n_leaves:,} leaves, up to {self.height.max(initial=0):.3f} apart>"
+
+    def _repr_html_(self) -> str:
+        table = self.to_arrow()
+        rows = zip(*(table[name].to_pylist() for name in table.column_names), strict=True)
+        return html_table(repr(self)[1:-1], table.column_names, rows, n_rows=len(self))
 
     def leaf_order(self) -> I64:
         """Return all leaves from left to right, (n_leaves,) int64."""

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vecache.draw.cluster import Tree, average_linkage
+from vecache.cluster import Tree, average_linkage
 
 
 def symmetric(
