@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vecache.draw.picture import contrast
 from vecache.text import MAX_LABEL_CHARACTERS, html_table, printable, quoted, short_labels
 
 
@@ -46,6 +49,24 @@ def test_everything_in_an_html_table_is_escaped() -> None:
     assert r"&amp;\xff" in html
     assert ">1,234</td><td></td>" in html
     assert ">12.5%</td>" in html
+
+
+def test_shortened_text_has_the_whole_as_a_tip() -> None:
+    html = html_table("", ["ab"], [["ab", "cd", "e"]], tips={"ab": '"ab"c\x1b', "e": "e"})
+    assert r'<th title="&quot;ab&quot;c\x1b">ab</th>' in html
+    digest = "sha256:" + "ab" * 32
+    assert f'<td title="{digest}">abababababab</td>' in html_table("", [], [[digest]])
+    assert r'<td title="&quot;ab&quot;c\x1b">ab</td><td>cd</td><td>e</td>' in html
+
+
+def test_shades_are_legible_in_a_light_and_in_a_dark_theme() -> None:
+    html = html_table("", [], [[0.0, 0.5, 1.0, 7.5, 3]], is_shaded=True)
+    shades = re.findall(r"background: rgba\((\d+), (\d+), (\d+), ([\d.]+)\)", html)
+    assert [shade[3] for shade in shades] == ["0.00", "0.25", "0.50", "0.50"]
+    for ink, paper in (("#222222", 1.0), ("#dddddd", 0.07)):
+        for *rgb, alpha in shades:
+            mixed = [float(alpha) * int(c) / 255 + (1 - float(alpha)) * paper for c in rgb]
+            assert contrast(ink, mixed) >= 4.5
 
 
 def test_a_long_table_shows_its_start_and_says_so() -> None:

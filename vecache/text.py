@@ -13,10 +13,11 @@ from __future__ import annotations
 import re
 import unicodedata
 from itertools import islice
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 __all__ = [
     "MAX_LABEL_CHARACTERS",
@@ -41,6 +42,7 @@ _CONTENTS = (
 )  # offset, the bytes there, what that makes of a file
 _DIGEST = re.compile(r"(?:\w+:)?([0-9a-f]{32,})")
 _DIGEST_CHARACTERS = 12
+_MAX_SHADE = 0.5
 
 
 def printable(text: str | bytes) -> str:
@@ -100,17 +102,26 @@ def html_table(
     *,
     n_rows: int = 0,
     n_shown: int = 20,
+    tips: Mapping[str, str] = MappingProxyType({}),
+    is_shaded: bool = False,
 ) -> str:
     """Return a small HTML table; integers get thousands separators, floats become percentages.
+
+    Ids and digests keep 12 digits; the whole appears beside the mouse, as that of a text in `tips`
+    does. Where the table is shaded, larger percentages have more of a colour.
 
     Examples
     --------
     >>> html_table("1 layer", ["id"], [["<b>"]])
     '<table><caption>1 layer</caption><tr><th>id</th></tr><tr><td>&lt;b&gt;</td></tr></table>'
     """
-    head = "".join(f"<th>{_html(title)}</th>" for title in titles)
+    head = "".join(_text_cell("th", title, tips) for title in titles)
     head = f"<tr>{head}</tr>" if titles else ""
-    body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in islice(rows, n_shown))
+    lines = (
+        "".join(_cell(cell, tips, is_shaded=is_shaded) for cell in row)
+        for row in islice(rows, n_shown)
+    )
+    body = "".join(f"<tr>{line}</tr>" for line in lines)
     more = f" (the first {n_shown:,} of {n_rows:,} rows)" if n_rows > n_shown else ""
     return f"<table><caption>{_html(caption)}{more}</caption>{head}{body}</table>"
 
@@ -154,11 +165,25 @@ def _character_width(character: str) -> int:
     return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
 
-def _cell(cell: str | bytes | float | None) -> str:
+def _cell(cell: str | bytes | float | None, tips: Mapping[str, str], *, is_shaded: bool) -> str:
     if cell is None or isinstance(cell, str | bytes):
-        return f"<td>{_html(cell or '')}</td>"
-    number = f"{cell:,}" if isinstance(cell, int) else f"{cell:.1%}"
-    return f'<td style="text-align: right">{number}</td>'
+        return _text_cell("td", cell or "", tips)
+    style = "text-align: right"
+    if isinstance(cell, int):
+        return f'<td style="{style}">{cell:,}</td>'
+    if is_shaded:  # of what lies below, so that text is legible in both themes
+        style += f"; background: rgba(0, 114, 178, {_MAX_SHADE * min(max(cell, 0), 1):.2f})"
+    return f'<td style="{style}">{cell:.1%}</td>'
+
+
+def _text_cell(tag: str, text: str | bytes, tips: Mapping[str, str]) -> str:
+    whole = text
+    if isinstance(text, str):
+        whole = tips.get(text, text)
+        if _DIGEST.fullmatch(text):
+            text = _short(text, None)
+    tip = "" if whole == text else f' title="{_html(whole)}"'
+    return f"<{tag}{tip}>{_html(text)}</{tag}>"
 
 
 def _html(text: str | bytes) -> str:

@@ -158,3 +158,7 @@ def test_repr_and_html_name_the_members(golden: Golden) -> None:
     found = overlap(golden.contents, by="image")
     assert "5 images by file" in repr(found)
     assert next(iter(golden.images)) in found._repr_html_()
+    by_layer = overlap(golden.contents)
+    first = by_layer.labels[0]
+    assert f'<th title="{first}">{first[:12]}</th>' in by_layer._repr_html_()
+    assert f'<td title="{first}">{first[:12]}</td>' in by_layer._repr_html_()

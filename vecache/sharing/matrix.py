@@ -17,7 +17,7 @@ from vecache.cluster import average_linkage
 from vecache.sharing.contents import check_by, check_grain
 from vecache.sharing.pairs import pair_sums
 from vecache.sharing.sources import read_contents
-from vecache.text import html_table
+from vecache.text import html_table, short_labels
 
 if TYPE_CHECKING:
     from vecache.arrays import F64, I64
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Metric", "Overlap", "PairMatrices", "overlap"]
 
+_MAX_SHOWN = 12  # rows and columns in a notebook
 Metric: TypeAlias = Literal["bytes", "files", "chunks"]
 """What is counted."""
 
@@ -245,15 +246,20 @@ class PairMatrices(ArrowExport):
         return len(self.labels)
 
     def _repr_html_(self) -> str:
+        names = short_labels(self.labels)
+        rows = self.containment()[:_MAX_SHOWN, :_MAX_SHOWN].tolist()
+        n_bytes = self.bytes.diagonal().tolist()
         return html_table(
             f"{repr(self)[1:-1]}; how much of each row is in each column",
-            ("", *self.labels[:12]),
+            ("", "bytes", *names[:_MAX_SHOWN]),
             (
-                (label, *row[:12].tolist())
-                for label, row in zip(self.labels, self.containment(), strict=True)
+                (names[i], n_bytes[i], *(None if i == j else part for j, part in enumerate(row)))
+                for i, row in enumerate(rows)
             ),
             n_rows=len(self),
-            n_shown=12,
+            n_shown=_MAX_SHOWN,
+            tips=dict(zip(names, self.labels, strict=True)),
+            is_shaded=True,
         )
 
 
