@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, NoReturn, Protocol, cast
 
 from vecache.cli.options import UsageError, error_text
 from vecache.errors import VecacheError
-from vecache.report.terminal import Screen
+from vecache.report.terminal import Screen, showing_waits
 from vecache.text import printable
 
 if TYPE_CHECKING:
@@ -239,7 +239,8 @@ def _dispatch(arguments: list[str]) -> int:
         args = parser.parse_intermixed_args(rest)
     except SystemExit as stop:  # argparse has printed the message
         return int(stop.code or 0)
-    return verb.run(args)
+    with showing_waits():
+        return verb.run(args)
 
 
 def _no_such_verb(word: str) -> str:

@@ -15,13 +15,14 @@ from __future__ import annotations
 import os
 import sys
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from vecache.text import display_width, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import Self, TextIO
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "human_share",
     "render_facts",
     "render_table",
+    "showing_waits",
 ]
 
 _GAP = "  "
@@ -288,3 +290,31 @@ class Progress:
         if self._is_drawn:
             self._stream.write(_CLEAR)
             self._stream.flush()
+
+
+@contextmanager
+def showing_waits() -> Iterator[None]:
+    """Show on stderr what is waited for, if that is a terminal; each line once."""
+    if Screen.of(sys.stderr).width is None:
+        yield
+        return
+    import logging  # noqa: PLC0415 - slow, as the next is, and only needed here
+
+    from vecache.waiting import LOGGER  # noqa: PLC0415
+
+    shown: set[str] = set()
+
+    def is_new(record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        return not (text in shown or shown.add(text))  # type: ignore[func-returns-value]
+
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter(f"{_CLEAR}vecache: %(message)s"))
+    handler.addFilter(is_new)
+    LOGGER.addHandler(handler)
+    LOGGER.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        LOGGER.removeHandler(handler)
+        LOGGER.setLevel(logging.NOTSET)

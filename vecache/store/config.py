@@ -13,7 +13,7 @@ third and fourth, which are the machine's; the rest of them describes root's sto
 `graphroot` comes before `rootless_storage_path`. There are no drop-in files (Podman 5). The default
 store is `/var/lib/containers/storage` for root and `~/.local/share/containers/storage` for a user.
 
-`registries.conf`, `$STORAGE_OPTS` and options without influence on a pull's cost are not read.
+`$STORAGE_OPTS` and options without influence on a pull's cost are not read.
 
 Source: containers/storage types/options.go loadStoreOptionsFromConfFile, getRootlessStorageOpts;
 types/utils.go expandEnvPath.

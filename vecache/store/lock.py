@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Final
 
 from vecache.errors import StoreError, StoreLockedError
 from vecache.files import open_beneath, store_error
+from vecache.waiting import waiting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,23 +84,29 @@ def _acquire(descriptor: int, kind: int, path: Path, wait_seconds: float) -> boo
     """Try to take the lock until the deadline; False where the file system has no locks."""
     deadline = time.monotonic() + wait_seconds
     pause = _FIRST_PAUSE_SECONDS
-    while True:
-        try:
-            fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _FLOCK.pack(kind, os.SEEK_SET, 0, 0, 0))
-        except OSError as error:
-            if error.errno in _NO_LOCKS:
-                return False
-            if error.errno not in _HELD:
-                raise store_error(error, path, "the lock cannot be taken") from error
-        else:
-            return True
-        if time.monotonic() >= deadline:
-            raise StoreLockedError(
-                f"{path}: {_locking_process(descriptor, kind)} still holds the lock of the store "
-                f"after {wait_seconds:g} s; try again when it has finished"
-            )
-        time.sleep(pause)
-        pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+    with waiting(f"the lock of the store, {path}"):
+        while (is_taken := _try_once(descriptor, kind, path)) is None:
+            if time.monotonic() >= deadline:
+                raise StoreLockedError(
+                    f"{path}: {_locking_process(descriptor, kind)} still holds the lock of the "
+                    f"store after {wait_seconds:g} s; try again when it has finished"
+                )
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+    return is_taken
+
+
+def _try_once(descriptor: int, kind: int, path: Path) -> bool | None:
+    """Try to take the lock; None where another holds it, False where there are no locks."""
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _FLOCK.pack(kind, os.SEEK_SET, 0, 0, 0))
+    except OSError as error:
+        if error.errno in _NO_LOCKS:
+            return False
+        if error.errno in _HELD:
+            return None
+        raise store_error(error, path, "the lock cannot be taken") from error
+    return True
 
 
 def _locking_process(descriptor: int, kind: int) -> str:

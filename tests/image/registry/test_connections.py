@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import shutil
+import ssl
 from typing import TYPE_CHECKING
 
 import pytest
@@ -68,6 +69,35 @@ def test_a_certificate_in_certs_d_is_trusted(
     (folder / "ca.crt").write_text("rubbish")
     with pytest.raises(ConfigError, match="certificate cannot be read"):
         open_image(tls_registry.reference, retry=time.policy())
+
+
+def test_a_named_folder_of_certificates_replaces_certs_d(
+    tls_registry: Registry, time: FakeTime, certificate: Path, tmp_path: Path
+) -> None:
+    shutil.copy(certificate / "cert.pem", tmp_path / "ca.crt")
+    image = open_image(tls_registry.reference, retry=time.policy(), cert_dir=tmp_path)
+    assert image.digest == SAMPLE.digest
+    with pytest.raises(ConfigError, match=r"a certificate cannot be read: .*No such file"):
+        open_image(tls_registry.reference, cert_dir=tmp_path / "missing")
+
+
+def test_the_clients_certificate_goes_to_the_registry_alone(
+    certificate: Path, tmp_path: Path, time: FakeTime
+) -> None:
+    for name, copy in (("cert.pem", "ca.crt"), ("cert.pem", "me.cert"), ("key.pem", "me.key")):
+        shutil.copy(certificate / name, tmp_path / copy)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate / "cert.pem", certificate / "key.pem")
+    context.load_verify_locations(certificate / "cert.pem")
+    context.verify_mode = ssl.CERT_REQUIRED
+    with serve(Registry(SAMPLE), context) as mine, serve(Registry(SAMPLE), context) as cdn:
+        image = open_image(mine.reference, retry=time.policy(), cert_dir=tmp_path)
+        assert image.digest == SAMPLE.digest
+        target = f"https://{cdn.address}/v2/a/b/manifests/latest"
+        mine.rules = [only("manifest", Reply(307, {"Location": target}))]
+        with pytest.raises(RegistryError):  # the other host wants a certificate too, and gets none
+            open_image(mine.reference, retry=time.policy(), cert_dir=tmp_path)
+        assert cdn.requests == []
 
 
 def test_a_redirect_from_https_to_http_is_not_followed(

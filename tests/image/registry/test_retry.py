@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from tests.image.registry.clock import FakeTime
 from vecache.errors import RegistryError
+from vecache.image.open import open_image
 from vecache.image.registry.http import Deadline, RetryableError, parse_retry_after
 
 
@@ -20,6 +21,24 @@ def test_waits_double_and_the_attempts_end() -> None:
     with pytest.raises(RegistryError, match="host: the server failed; tried 4 times"):
         time.policy().run(fail, "host")
     assert time.waits == [0.5, 1.0, 2.0]
+
+
+def test_a_host_that_cannot_be_resolved_is_not_tried_again() -> None:
+    time = FakeTime()
+    for tls_verify in (True, False):
+        with pytest.raises(RegistryError, match=r"nowhere\.invalid.*host name cannot be resolved"):
+            open_image("nowhere.invalid/x", retry=time.policy(), tls_verify=tls_verify)
+    assert time.waits == []
+
+
+def test_a_proxy_that_cannot_be_resolved_is_not_tried_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.invalid:3128")
+    time = FakeTime()
+    with pytest.raises(RegistryError, match="the name of the proxy cannot be resolved"):
+        open_image("nowhere.invalid/x", retry=time.policy())
+    assert time.waits == []
 
 
 def test_success_ends_the_attempts() -> None:

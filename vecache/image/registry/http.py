@@ -26,6 +26,7 @@ from vecache.errors import ImageNotFoundError, RegistryError, VecacheError
 from vecache.image.registry.connections import Watch, open_manager, watching
 from vecache.image.registry.urls import find_proxy, parse_origin, show_url
 from vecache.json_fields import parse_fields
+from vecache.waiting import waiting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -113,7 +114,7 @@ class HttpClient:
         manager = self._manager(url)  # not below: its errors are ValueErrors too
         watch = Watch(min(_HEADER_SECONDS, deadline.left()))
         try:
-            with watching(watch):
+            with watching(watch), waiting(f"an answer of {_host(url)}"):
                 raw = manager.urlopen(
                     method,
                     url,
@@ -143,6 +144,13 @@ class HttpClient:
             return self._tls_error(error, where)
         if isinstance(error, (urllib3.exceptions.LocationParseError, UnicodeError)):
             return RegistryError(f"{where}: not a valid host name")
+        through = (
+            error.original_error if isinstance(error, urllib3.exceptions.ProxyError) else error
+        )
+        if isinstance(through, urllib3.exceptions.NameResolutionError):
+            name = "host name" if through is error else "name of the proxy"
+            advice = "check it, and the network"
+            return RegistryError(f"{where}: the {name} cannot be resolved; {advice}")
         return RetryableError(_explain(error))
 
     def _redirect_target(self, url: str, location: str | None) -> str:
@@ -164,7 +172,7 @@ class HttpClient:
         host = url.partition("://")[2].partition("/")[0]
         folders = (os.path.join(folder, host) for folder in self.certificates)
         folder = next(filter(os.path.isdir, folders), None)
-        is_own = self.cert_dir is None or host == self.host
+        is_own = self.cert_dir is None or parse_origin(url) == parse_origin(f"https://{self.host}")
         key = folder if self.cert_dir is None else str(self.cert_dir), is_own, find_proxy(url)
         with self._lock:
             if key not in self._managers:
@@ -209,6 +217,10 @@ class Response:
 
     def read(self, n_bytes: int, offset: int = 0) -> bytes:
         """Discard `offset` bytes of the body and read `n_bytes`, or fewer at its end."""
+        with waiting(f"data of {_host(self.url)}"):
+            return self._read(n_bytes, offset)
+
+    def _read(self, n_bytes: int, offset: int) -> bytes:
         pieces = []
         n_left = offset + n_bytes
         while n_left:
@@ -318,7 +330,9 @@ class RetryPolicy:
             wait = min(self.first_wait * 2**attempt if wait is None else wait, self.longest_wait)
             if attempt + 1 == self.n_attempts or wait >= deadline.left():
                 break
-            self.sleep(wait)
+            attempts = f"attempt {attempt + 2} of {self.n_attempts} in {wait:.0f} s"
+            with waiting(f"{where}: {reason}; {attempts}"):
+                self.sleep(wait)
         tried = f"; tried {attempt + 1} times, try again later" if attempt else ""
         raise RegistryError(f"{where}: {reason}{tried}")
 
@@ -331,11 +345,14 @@ def parse_retry_after(text: str) -> float | None:
         return None
 
 
+def _host(url: str) -> str:
+    """Return the host, and port, of a URL for messages."""
+    return show_url(url).partition("://")[2].partition("/")[0]
+
+
 def _explain(error: Exception) -> str:
     """Return what happened, in fixed words: the error's own text could quote a whole URL."""
     kinds = urllib3.exceptions
-    if isinstance(error, kinds.NameResolutionError):
-        return "the host name cannot be resolved"
     if isinstance(error, kinds.NewConnectionError):
         cause = error.__cause__
         detail = cause.strerror if isinstance(cause, OSError) else None
