@@ -37,6 +37,7 @@ def test_the_promised_names_are_these() -> None:
         "OrderResult",
         "Overlap",
         "Removal",
+        "RemovalOrder",
         "Shares",
         "Store",
         "Toc",
@@ -64,6 +65,7 @@ def test_the_promised_names_are_these() -> None:
         "shares",
         "what_if",
         "what_if_fleet",
+        "what_to_remove",
     ]
     assert dir(vecache) == sorted(vecache.__all__)
 

@@ -25,6 +25,7 @@ __all__ = [
     "OrderResult",
     "Overlap",
     "Removal",
+    "RemovalOrder",
     "Shares",
     "Store",
     "Toc",
@@ -52,6 +53,7 @@ __all__ = [
     "shares",
     "what_if",
     "what_if_fleet",
+    "what_to_remove",
 ]
 
 if TYPE_CHECKING:
@@ -78,6 +80,7 @@ if TYPE_CHECKING:
     from vecache.sharing.dataset import open_dataset
     from vecache.sharing.exclusive import Shares, shares
     from vecache.sharing.export import export_dataset
+    from vecache.sharing.free import RemovalOrder, what_to_remove
     from vecache.sharing.gather import Cover, gather
     from vecache.sharing.matrix import Overlap, overlap
     from vecache.sharing.removal import Removal, what_if
@@ -109,6 +112,7 @@ else:  # a type checker must not see this: it would let any name pass
         "OrderResult": "vecache.plan.order",
         "Overlap": "vecache.sharing.matrix",
         "Removal": "vecache.sharing.removal",
+        "RemovalOrder": "vecache.sharing.free",
         "Shares": "vecache.sharing.exclusive",
         "Store": "vecache.store.graphroot",
         "Toc": "vecache.toc.parse",
@@ -135,6 +139,7 @@ else:  # a type checker must not see this: it would let any name pass
         "shares": "vecache.sharing.exclusive",
         "what_if": "vecache.sharing.removal",
         "what_if_fleet": "vecache.fleet.removal",
+        "what_to_remove": "vecache.sharing.free",
     }
 
     def __getattr__(name):

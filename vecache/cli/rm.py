@@ -12,8 +12,12 @@ AGAIN is what a new pull of the image alone no longer finds here, in uncompresse
 the same after the images above it were pulled. FETCH is what `vecache plan` expects over the
 network for the image alone.
 
-Exit code: 0 fine, 1 no such layer or image, 3 some layers could not be read, unless
---incomplete-ok.
+--free SIZE chooses the images: the one that frees most, then the one that frees most besides, and
+so on until SIZE is free. ALONE is what one frees alone, ADDS what it frees besides those above it.
+Images that containers of the store use are left out.
+
+Exit code: 0 fine, 1 no such layer or image, or --free is out of reach, 3 some layers could not be
+read, unless --incomplete-ok.
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ import os
 from typing import TYPE_CHECKING
 
 from vecache.cli.options import (
+    UsageError,
     add_output,
     add_pull,
     limit_to_present,
@@ -32,8 +37,10 @@ from vecache.cli.options import (
     show,
     warn_of_unread,
 )
+from vecache.cli.values import parse_size
 from vecache.errors import LayerNotFoundError, VecacheError
 from vecache.report.excluded import unread_documents
+from vecache.report.free import free_document, free_table, free_text
 from vecache.report.output import Report
 from vecache.report.terminal import Column, count, human_bytes, render_facts, render_table
 from vecache.text import printable
@@ -44,6 +51,8 @@ if TYPE_CHECKING:
 
     from vecache.index.load import ExcludedLayer
     from vecache.report.terminal import Screen
+    from vecache.sharing.contents import ContentImage, Contents, Grain
+    from vecache.sharing.free import RemovalOrder
     from vecache.sharing.removal import Removal
     from vecache.store.graphroot import Store
 
@@ -53,8 +62,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "names",
         metavar="LAYER-or-IMAGE",
-        nargs="+",
+        nargs="*",
         help="what would be removed, together",
+    )
+    parser.add_argument(
+        "--free",
+        metavar="SIZE",
+        type=parse_size,
+        help="choose the images to remove to free so much: bytes, 200MB, 1.5GiB",
     )
     add_pull(parser)
     add_output(parser)
@@ -64,9 +79,15 @@ def run(args: argparse.Namespace) -> int:
     """Run the verb, print its result, and return the exit code."""
     from vecache.sharing.removal import what_if
 
+    if (args.free is None) is not bool(args.names):
+        raise UsageError("rm: name layers or images, or let --free SIZE choose images")
     contents, store = load_contents(args.store)
     contents = limit_to_present(contents, args).without_additional()
     grain, shares = pull_sharing(args, store)
+    order = None
+    if args.free is not None:
+        order, in_use = _choose(contents, store, args.free, grain if shares else None)
+        args.names = [image.id for image in order.images]
     try:
         removal = what_if(contents, args.names, grain)
     except LayerNotFoundError as error:
@@ -75,25 +96,45 @@ def run(args: argparse.Namespace) -> int:
         hint = "of the images, only those count whose layers --present names all"
         raise LayerNotFoundError(f"{error}; {hint}") from None
     fetch, not_planned = _plan_fetch(removal, store, args)
+    steps = None if order is None else free_table(order, removal, fetch)
     # What is freed is read from TOCs, the pulls are planned with caches.
     unread = {each.id: each for each in (*not_planned, *contents.excluded) if each.is_unread}
     show(
         Report(
-            text=lambda screen: _text(removal, fetch, shares=shares, screen=screen),
+            text=lambda screen: (
+                _text(removal, fetch, shares=shares, screen=screen)
+                if order is None
+                else free_text(order, steps, in_use, _facts(removal, shares=shares), screen)
+            ),
             document=lambda: {
                 "schema": "vecache.rm/1",
                 "store": str(args.store if store is None else store.path),
                 **_document(removal, fetch, shares=shares),
+                **({} if order is None else free_document(order, steps, in_use)),
                 "excluded": unread_documents(unread.values()),
             },
-            table=lambda: _table(removal, fetch),
+            table=lambda: _table(removal, fetch) if steps is None else steps,
         ),
         args,
     )
     effect = "what is freed and what pulls cost again are upper bounds"
     if not unread.keys().isdisjoint(removal.unknown_ids):
         effect = "what they hold is in no figure, neither freed nor to pull again"
-    return warn_of_unread(args, unread.values(), len(contents.records), effect)
+    code = warn_of_unread(args, unread.values(), len(contents.records), effect)
+    return code or (1 if order is not None and not order.is_enough else 0)
+
+
+def _choose(
+    contents: Contents, store: Store | None, wanted_bytes: int, grain: Grain | None
+) -> tuple[RemovalOrder, list[ContentImage] | None]:
+    """Choose the images to remove; also return those in use, None where that is not known."""
+    from vecache.sharing.free import what_to_remove
+    from vecache.store.containers import images_in_use
+
+    used = None if store is None else images_in_use(store)
+    in_use = [image for image in contents.images if image.id in (used or ())]
+    order = what_to_remove(contents, wanted_bytes, grain, keep=[image.id for image in in_use])
+    return order, None if used is None else in_use
 
 
 def _plan_fetch(

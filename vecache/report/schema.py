@@ -218,6 +218,13 @@ _DOCUMENTS: Final[dict[str, list[Schema]]] = {
                 "images": objects_of(
                     "image image_id is_removed pull_bytes in_turn_bytes fetch_bytes|null"
                 ),
+                "wanted_bytes?": COUNT,
+                "is_enough?": {"type": "boolean"},
+                "in_use?": {"type": ["array", "null"], "items": TEXT},
+                "steps?": objects_of(
+                    "step image image_id alone_bytes added_bytes freed_bytes pull_bytes "
+                    "fetch_bytes|null"
+                ),
                 "excluded": _REASONS,
             },
         )
