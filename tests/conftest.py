@@ -52,6 +52,7 @@ def own_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "CONTAINERS_CONF_OVERRIDE",
         "CONTAINERS_REGISTRIES_CONF",
         "DOCKER_CONFIG",
+        "FORCE_COLOR",
         "REGISTRY_AUTH_FILE",
         "STORAGE_DRIVER",
     ):

@@ -25,7 +25,7 @@ import pyarrow as pa
 
 from vecache.arrays import binary_buffers, frozen, require_column_size
 from vecache.errors import ColumnSizeError, DigestError
-from vecache.text import quoted
+from vecache.text import count, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -226,7 +226,7 @@ class Digests:
         return len(self.algorithm)
 
     def __repr__(self) -> str:
-        return f"<Digests: {len(self):,} rows, {int(self.is_sha256.sum()):,} sha256>"
+        return f"<Digests: {count(len(self), 'row')}, {int(self.is_sha256.sum()):,} sha256>"
 
 
 def parse_digests(texts: Sequence[str | bytes | None] | BinaryColumn) -> Digests:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "MAX_LABEL_CHARACTERS",
     "ZSTD_MAGIC",
+    "count",
     "describe_content",
     "display_width",
     "html_table",
@@ -93,6 +94,17 @@ def describe_content(data: bytes) -> str:
         if data.startswith(magic, offset):
             return what
     return f"it begins with {quoted(data[:8])}" if data else "it is empty"
+
+
+def count(n: int, noun: str, plural: str | None = None) -> str:
+    """Format a number and its noun.
+
+    Examples
+    --------
+    >>> count(1, "layer"), count(1_000, "layer"), count(2, "class", "classes")
+    ('1 layer', '1,000 layers', '2 classes')
+    """
+    return f"{n:,} {noun if n == 1 else plural or f'{noun}s'}"
 
 
 def html_table(

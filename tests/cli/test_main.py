@@ -92,8 +92,27 @@ def test_every_verb_explains_itself(verb: str, capsys: pytest.CaptureFixture[str
     assert main([*verb.split(), "--help"]) == 0
     shown = capsys.readouterr().out
     assert shown.startswith(f"usage: vecache {verb} ")
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+@pytest.mark.parametrize("verb", ALL_VERBS)
+def test_help_breaks_at_words(
+    verb: str,
+    columns: int,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert main([*verb.split(), "--help"]) == 0
+    shown = capsys.readouterr().out
     module = import_module(f"vecache.cli.{verb.replace(' ', '.')}")
-    assert (module.__doc__ or "!").splitlines()[0] in shown
+    assert " ".join((module.__doc__ or "!").split()) in " ".join(shown.split())
+    _, description = shown.split("\n\n", 1)
+    description = re.split("^[a-z ]+:$", description, maxsplit=1, flags=re.MULTILINE)[0]
+    checked = shown if columns == 80 else description  # usage has words of more than 30 columns
+    assert max(map(len, checked.splitlines())) <= columns
+    if "oci-archive:" in shown:
+        assert "containers-storage:NAME" in shown
 
 
 def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -108,8 +127,13 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
         (["frobnicate"], "`vecache --help` lists them"),
         (["--store", "x"], "options come after the verb"),
         (["main"], "no verb `main`"),
-        (["layers", "--frob"], "--frob"),
-        (["layers", "--js"], "--js"),
+        (["layers", "--frob"], "no option --frob; `vecache layers --help` lists them"),
+        (["layers", "--js"], "no option --js; did you mean `--json`?"),
+        (["plan", "oci:x", "--stroe=x", "--bogus"], "no option --stroe; did you mean `--store`?"),
+        (["fleet", "list", "--jsonn"], "no option --jsonn; did you mean `--json`?"),
+        (["fleett", "list"], "no verb `fleett`; did you mean `fleet`?"),
+        (["inspect"], "wanted FILE; `vecache inspect --help` shows what it takes"),
+        (["plan", "oci:x", "--reflink", "yess"], "wanted auto, yes or no; did you mean `yes`?"),
         (["layers", "--json", "--jsonl"], "not allowed with"),
         (["layers", "-o", "x.xlsx"], ".parquet .arrow .csv .json .jsonl"),
         (["layers", "--store", "a", "--store", "b"], "--store: found twice, wanted once"),
@@ -132,6 +156,7 @@ def test_wrong_usage_is_2_and_says_what_to_do(
     assert main(argv) == 2
     shown = capsys.readouterr()
     assert hint in shown.err
+    assert shown.err.count("\n") == 1  # no usage block
     assert shown.out == ""
 
 

@@ -146,7 +146,7 @@ def test_the_text_has_the_figures(capsys: pytest.CaptureFixture[str]) -> None:
     text = plan(capsys, APP1, "--store", STORE, "--present", BASE_ID, "--reflink", "no")
     assert "7fa05f8c43dc  partial" in text
     assert "Here already: 31.3 kB of 1.19 MB (2.6 %)" in text
-    assert "a file system with reflinks (xfs, btrfs): 817,014 bytes" in text
+    assert "a file system with reflinks (xfs, btrfs): 817 kB" in text
     assert "nothing is pulled" in plan(capsys, APP1, "--store", STORE)
 
 

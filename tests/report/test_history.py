@@ -105,7 +105,7 @@ def test_the_text_has_all_three_tables_and_the_sums() -> None:
     found = "oci:app1 1 1 0 1.24 MB 618 kB 50.3 % 618 kB 50.3 %"
     assert found.split() in [line.split() for line in text.splitlines()]
     assert "NO REFLINK" in text
-    assert "a file system with reflinks (xfs, btrfs): 1,897,957 bytes" in text
+    assert "a file system with reflinks (xfs, btrfs): 1.90 MB" in text
     assert "After the previous: 1.53 MB of data (33.5 % less than an empty node)" in text
     assert lines["1"][1:3] == ["1", "1"]  # the lowest layer is present once, and pulled once
     assert "row's image" not in text

@@ -16,6 +16,7 @@ from vecache.report.terminal import (
     human_share,
     render_facts,
     render_table,
+    wrap_lines,
 )
 from vecache.text import display_width
 
@@ -91,12 +92,56 @@ def test_colours_take_no_room() -> None:
     st.lists(st.tuples(st.text(), st.binary(), st.text(), st.integers()), max_size=4),
     st.integers(1, 100),
 )
-def test_any_cells_give_one_printable_line_a_row(
+def test_any_cells_give_one_printable_line_a_row_or_one_block(
     rows: list[tuple[str, bytes, str, int]], width: int
 ) -> None:
-    lines = render_table(COLUMNS, rows, Screen(width)).split("\n")
-    assert len(lines) == len(rows) + 1
+    text = render_table(COLUMNS, rows, Screen(width))
+    lines = text.split("\n")
     assert all(line.isprintable() for line in lines)
+    if lines[0].split() == [column.title for column in COLUMNS]:
+        assert len(lines) == len(rows) + 1
+        assert max(map(display_width, lines)) <= width or not rows
+    else:
+        assert len(text.split("\n\n")) == len(rows)
+
+
+def test_titles_break_before_a_row_becomes_a_block() -> None:
+    columns = [Column("LAYER"), Column("FILES REUSED", "right"), Column("PATH", truncate="start")]
+    rows: list[list[Cell]] = [["abc", "1/2", "a/b"], ["d", "33/44", ""]]
+    assert render_table(columns, rows, Screen(20)).splitlines() == [
+        "        FILES",
+        "LAYER  REUSED  PATH",
+        "abc       1/2  a/b",
+        "d       33/44",
+    ]
+    assert render_table(columns, rows, Screen(17)).splitlines() == [
+        "LAYER         abc",
+        "FILES REUSED  1/2",
+        "PATH          a/b",
+        "",
+        "LAYER         d",
+        "FILES REUSED  33/44",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "wanted"),
+    [
+        ("without a gap it goes on below", ["without a gap it", "goes on below"]),
+        (
+            "Wire:  it goes on behind the gap",
+            ["Wire:  it goes", "       on behind", "       the gap"],
+        ),
+        ("  indented: it stays so", ["  indented: it", "  stays so"]),
+        ("it would be of 4.66 MB then", ["it would be of", "4.66 MB then"]),
+        ("\x1b[1mPainted words\x1b[0m are wide", ["\x1b[1mPainted words\x1b[0m", "are wide"]),
+        ("A  TABLE  IS  LEFT  ALONE", ["A  TABLE  IS  LEFT  ALONE"]),
+        ("awordthatiswiderthanthescreen", ["awordthatiswiderthanthescreen"]),
+    ],
+)
+def test_long_lines_break_at_words(line: str, wanted: list[str]) -> None:
+    assert wrap_lines(line, 16).split("\n") == wanted
+    assert wrap_lines(line, None) == line
 
 
 def test_facts_line_up() -> None:

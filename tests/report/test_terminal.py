@@ -40,6 +40,17 @@ def test_colours_only_on_a_terminal_that_wants_them(monkeypatch: pytest.MonkeyPa
     assert Screen.of(Terminal()) == Screen(72, colour=False)
 
 
+def test_colours_can_be_forced_into_a_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setenv("COLUMNS", "72")
+    assert Screen.of(io.StringIO()) == Screen(None, colour=True)
+    assert Screen.of(Terminal()) == Screen(72, colour=True)
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert Screen.of(io.StringIO()) == Screen(None, colour=False)
+
+
 def test_paint_leaves_text_alone_without_colours() -> None:
     assert Screen(colour=True).paint("found", "green") == "\x1b[32mfound\x1b[0m"
     assert Screen(colour=True).paint("found", "") == "found"

@@ -127,7 +127,7 @@ def test_copies_count_as_stored_and_not_as_freed() -> None:
     found = what_if(contents, ["image0"])
     assert found.freed_bytes == content(3)[1]
     assert found.stored_bytes == 2 * content(2)[1] + content(3)[1]
-    assert repr(found) == "<Removal: 1 layers, 1 images, 262 bytes stored, 112 bytes freed>"
+    assert repr(found) == "<Removal: 1 layer, 1 image, 262 bytes stored, 112 bytes freed>"
     assert "localhost/image0:latest" in found._repr_html_()
 
 

@@ -34,7 +34,7 @@ from vecache.cache.locations import Locations, Section, name_lengths, parse_loca
 from vecache.cache.search import find_first, is_ascending
 from vecache.digest import PREFIX_BYTES, RAW_BYTES, Algorithm, format_digests
 from vecache.files import open_mapped, require_whole
-from vecache.text import html_table
+from vecache.text import count, html_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -413,7 +413,7 @@ class CacheFile(ArrowExport):
 
     def __repr__(self) -> str:
         where = f" {os.fspath(self.path)!r}" if self.path is not None else ""
-        return f"<CacheFile{where}: {self.n_tags:,} tags, {self.n_bytes:,} bytes>"
+        return f"<CacheFile{where}: {count(self.n_tags, 'tag')}, {self.n_bytes:,} bytes>"
 
     def _repr_html_(self) -> str:
         rows = (
@@ -422,7 +422,7 @@ class CacheFile(ArrowExport):
             ("bytes of locations", len(self.vdata)),
             ("bytes of names", len(self.fnames)),
             ("bytes of the file", self.n_bytes),
-            ("bloom filter", f"{self.bloom.n_words:,} words, {self.bloom.fill:.0%} set"),
+            ("bloom filter", f"{count(self.bloom.n_words, 'word')}, {self.bloom.fill:.0%} set"),
         )
         return html_table("Cache file", (), rows)
 

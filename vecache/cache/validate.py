@@ -28,6 +28,7 @@ from vecache.cache.bloom import BloomFilter
 from vecache.cache.format import HEADER, LOCATION_BYTES, N_HASHES, SIZES, field_offset
 from vecache.cache.search import is_ascending
 from vecache.digest import RAW_BYTES
+from vecache.text import count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,7 +50,7 @@ class Problem:
     rule: int = field(default=0, compare=False)  # its number in the list above
 
     def __str__(self) -> str:
-        rows = f" ({self.n_rows:,} tags)" if self.n_rows else ""
+        rows = f" ({count(self.n_rows, 'tag')})" if self.n_rows else ""
         return f"{self.section} at byte {self.offset}: {self.reason}{rows}"
 
 
@@ -71,7 +72,7 @@ def _check_header(cache: CacheFile) -> Iterator[Problem]:
     rules = (
         (2, "tag_len", header.tag_len == tag_len, f"{tag_len}, digest_len and {LOCATION_BYTES}"),
         (2, "digest_len", has_known_length, "39 (sha256), 55 (sha384) or 71 (sha512)"),
-        (1, "n_words", header.n_words == n_words, f"{n_words} for {cache.n_tags} tags"),
+        (1, "n_words", header.n_words == n_words, f"{n_words} for {count(cache.n_tags, 'tag')}"),
         (1, "n_hashes", header.n_hashes == N_HASHES, f"{N_HASHES}"),
     )
     for rule, name, is_followed, wanted in rules:  # four fields

@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--layout",
         choices=("dir", "flat"),
         default="dir",
-        help="how the layer is stored: dir, or flat for composefs (default: dir)",
+        help="how layers are stored; flat is composefs (default: dir)",
     )
 
 

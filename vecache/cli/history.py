@@ -73,7 +73,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     node.add_argument("--hard-links", action="store_true", help="they reuse files by hard link")
     node.add_argument(
-        "--layout", choices=("dir", "flat"), default="dir", help="flat is composefs (default: dir)"
+        "--layout",
+        choices=("dir", "flat"),
+        default="dir",
+        help="how layers are stored; flat is composefs (default: dir)",
     )
     node.add_argument(
         "--parallel",
@@ -127,7 +130,9 @@ def _open_images(args: argparse.Namespace) -> Sequence[Image]:
             raise UsageError("found one image, wanted several in their order, or --tags")
         return open_images(args, None, BadImages(keep_going=False))
     if len(args.image) > 1:
-        raise UsageError(f"--tags: found {len(args.image)} images, wanted one without a tag")
+        raise UsageError(
+            f"--tags: found {count(len(args.image), 'image')}, wanted one without a tag"
+        )
     from vecache.image.series import find_series
 
     (reference,) = args.image

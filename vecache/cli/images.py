@@ -53,7 +53,7 @@ def add_images(parser: argparse.ArgumentParser) -> None:
         "--platform",
         metavar="OS/ARCH",
         type=check_platform,
-        help="what images must be for; default: this machine's, from a list of images",
+        help="what images must be for (default: this machine's, from a list of images)",
     )
     where.add_argument("--authfile", metavar="FILE", help="logins for registries")
     where.add_argument(
@@ -66,12 +66,12 @@ def add_images(parser: argparse.ArgumentParser) -> None:
     )
     where.add_argument(
         "--tls-verify",
-        metavar="true|false",
+        metavar="{true,false}",
         type=parse_bool,
         nargs="?",
         const=True,
-        help="verify a registry's certificate; false also allows plain http; "
-        "default: as registries.conf says, else true",
+        help="verify a registry's certificate; false also allows plain http "
+        "(default: as registries.conf says, else true)",
     )
     where.add_argument(
         "--retry-times",

@@ -166,7 +166,7 @@ def _text(document: dict[str, Any], screen: Screen) -> str:
         for run in document["runs"]
     ]
     summary = (
-        f"{where}: {document['n_tags'] - document['masked_tags']:,} tags of "
+        f"{where}: {count(document['n_tags'] - document['masked_tags'], 'tag')} of "
         f"{count(document['n_layers'] - document['masked_layers'], 'layer')} in the index, "
         f"{human_bytes(document['n_bytes'])} in {printable(document['folder'])}"
     )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from vecache.cli.options import UsageError, add_output, read_input, show
 from vecache.report.output import Report
-from vecache.report.terminal import human_bytes, human_share, render_facts
+from vecache.report.terminal import count, human_bytes, human_share, render_facts
 from vecache.text import describe_content, printable
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def _text(document: dict[str, Any], screen: Screen) -> str:
     lines = [render_facts([("File", document["file"]), *facts], screen), ""]
     problems = [_problem_line(problem) for problem in document["problems"]]
     style = "red" if problems else "green"
-    n_problems = f"{len(problems)} problem{'s' * (len(problems) != 1)}"
+    n_problems = count(len(problems), "problem")
     lines.append(screen.paint(f"{n_problems}:" if problems else "No problems.", style))
     return "\n".join([*lines, *problems])
 
@@ -90,7 +90,10 @@ def _cache_facts(document: dict[str, Any]) -> Iterator[tuple[str, Cell]]:
     yield "Digests", document["algorithm"]
     yield "Files", document["n_files"]
     yield "Bytes in files", human_bytes(document["file_bytes"])
-    yield "Bloom filter", f"{document['n_words']:,} words, {document['n_hashes']} hashes"
+    yield (
+        "Bloom filter",
+        (f"{count(document['n_words'], 'word')}, {count(document['n_hashes'], 'hash', 'hashes')}"),
+    )
     yield "Bloom fill", human_share(document["bloom_fill"])
     yield "False positives", f"{human_share(document['false_positive_rate'])}, measured"
 
@@ -111,5 +114,5 @@ def _toc_facts(document: dict[str, Any]) -> Iterator[tuple[str, Cell]]:
 
 def _problem_line(problem: dict[str, Any]) -> str:
     where = f"{problem['section']} at byte {problem['offset']}: " if "section" in problem else ""
-    rows = f" ({problem['n_rows']:,} tags)" if problem.get("n_rows") else ""
+    rows = f" ({count(problem['n_rows'], 'tag')})" if problem.get("n_rows") else ""
     return printable(f"{where}{problem['reason']}{rows}")

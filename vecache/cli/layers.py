@@ -29,7 +29,7 @@ from vecache.report.terminal import (
     human_share,
     render_facts,
 )
-from vecache.text import printable
+from vecache.text import count, printable
 
 if TYPE_CHECKING:
     import argparse
@@ -144,6 +144,6 @@ def _summary(title: str, layers: list[dict[str, Any]]) -> str:
     n_tags = sum(layer["n_tags"] or 0 for layer in layers)
     n_bytes = sum(layer["file_bytes"] or 0 for layer in layers)
     return (
-        f"{printable(title)}: {len(layers):,} layers, {n_cached:,} with a cache, "
-        f"{n_tags:,} tags, {human_bytes(n_bytes)} in files"
+        f"{printable(title)}: {count(len(layers), 'layer')}, {n_cached:,} with a cache, "
+        f"{count(n_tags, 'tag')}, {human_bytes(n_bytes)} in files"
     )

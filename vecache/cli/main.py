@@ -14,26 +14,24 @@
    130   interrupted
    ====  ===================================================================
 
-A verb is a module in this folder with `add_arguments` and `run`, and a line in `VERBS`; its
-docstring is the text of its `--help`. A verb of two words is in the folder of the first one, as
-`fleet/add.py`; the first word alone prints the verbs that begin with it. This module does not
-import numpy: `vecache --help` answers at once.
+`verbs.py` lists the verbs. The first word of a verb of two words prints those that begin with it.
+This module does not import numpy: `vecache --help` answers at once.
 """
 
 from __future__ import annotations
 
-import argparse
 import gc
 import io
 import os
 import sys
 from contextlib import suppress
 from importlib import import_module
-from typing import TYPE_CHECKING, NoReturn, Protocol, cast
+from typing import TYPE_CHECKING, cast
 
 from vecache.cli.options import UsageError, error_text
+from vecache.cli.verbs import VERBS, did_you_mean, load_verb, make_parser, summaries
 from vecache.errors import VecacheError
-from vecache.report.terminal import Screen, showing_waits
+from vecache.report.terminal import Screen, showing_waits, wrap_lines
 from vecache.text import printable
 
 if TYPE_CHECKING:
@@ -41,42 +39,7 @@ if TYPE_CHECKING:
     from importlib.abc import MetaPathFinder
     from typing import TextIO
 
-__all__ = ["VERBS", "Verb", "first_screen", "main"]
-
-VERBS: dict[str, dict[str, str]] = {
-    "Before a pull": {
-        "plan": "what it will reuse, fetch and ask for, and what would be best",
-        "gather": "which few local layers hold most of the image",
-        "history": "what each tag of a series costs a node that has the one before",
-        "demo": "the same on a small sample in the package",
-    },
-    "In a store": {
-        "layers": "what each layer holds, and why one has no cache",
-        "lookup": "which layer, path and offset hold a digest",
-        "overlap": "what layers and images share, and what each costs alone",
-        "rm": "what removing layers or images would free, and cost again",
-        "doctor": "what is wrong with its caches, TOCs and records; --fix mends caches",
-        "index": "all tags sorted on disk, so that a large store answers at once",
-        "snapshot": "all that plans of it need, in one file for other machines",
-        "export": "all tags as one table for DuckDB, Polars, pandas and Spark",
-    },
-    "Many stores": {
-        "fleet add": "snapshots of nodes into one folder, shared layers once",
-        "fleet list": "its nodes: how old, how large, how much of them is shared",
-        "fleet remove": "nodes from it, and what no other node has",
-        "fleet plan": "which node pays what for which image",
-        "fleet overlap": "what nodes have in common, and how often each byte is there",
-        "fleet rm": "what removing images on all nodes would free",
-    },
-    "One file": {
-        "build": "the cache file of a TOC, byte for byte as Podman writes it",
-        "inspect": "what a cache file or a TOC holds, and what is wrong with it",
-    },
-    "For programs": {
-        "schema": "the JSON Schema of what a verb prints with --json",
-    },
-}
-"""Title of a group -> verb -> summary: the first screen, in this order."""
+__all__ = ["VERBS", "first_screen", "main"]
 
 _EXAMPLES = {
     "vecache plan docker://HOST/NAME": "what would pulling it cost here?",
@@ -88,44 +51,6 @@ _EXIT_CODES = (
     "  0 fine; 1 asked for and not there; 2 wrong usage, a malformed reference too;",
     "  3 bad or unreadable input; 4 over the limit of --fail-over; 130 interrupted",
 )
-
-
-class Verb(Protocol):
-    """The two functions of a verb's module."""
-
-    __doc__: str | None
-
-    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Add the verb's arguments to its parser."""
-
-    def run(self, args: argparse.Namespace) -> int:
-        """Run the verb, print its result, and return the exit code."""
-
-
-class _StoreOnce(argparse.Action):
-    """Store a value as argparse does, but refuse to store another: one of them would do nothing."""
-
-    is_stored = False
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: object,
-        option: str | None = None,
-    ) -> None:
-        if option is not None and self.is_stored:
-            raise argparse.ArgumentError(self, "found twice, wanted once")
-        self.is_stored = True
-        setattr(namespace, self.dest, values)
-
-
-class _Help(argparse.Action):
-    """Print help as argparse does, but raise the error of a full disk."""
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
-        print(parser.format_help(), end="")
-        parser.exit()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -163,14 +88,14 @@ def first_screen(screen: Screen) -> str:
         lines += [f"  {verb:<{max(width, 8)}}  {summary}" for verb, summary in verbs.items()]
     lines += ["", screen.paint("Exit code", "bold"), *_EXIT_CODES]
     lines += ["", "`vecache VERB --help` shows the options of a verb."]
-    return "\n".join(lines)
+    return wrap_lines("\n".join(lines), screen.width)
 
 
 def _group_screen(word: str, screen: Screen) -> str:
     """Return the text of `vecache WORD`, where WORD is the first of a verb's two words."""
-    verbs = {verb: text for verb, text in _summaries().items() if verb.startswith(f"{word} ")}
+    verbs = {verb: text for verb, text in summaries().items() if verb.startswith(f"{word} ")}
     width = max(map(len, verbs))
-    return "\n".join(
+    text = "\n".join(
         [
             import_module(f"vecache.cli.{word}").__doc__ or "",
             f"{screen.paint('Usage', 'bold')}  vecache {word} VERB [OPTION...]",
@@ -180,11 +105,7 @@ def _group_screen(word: str, screen: Screen) -> str:
             f"`vecache {word} VERB --help` shows the options of a verb.",
         ]
     )
-
-
-def _summaries() -> dict[str, str]:
-    """Return the summary of each verb."""
-    return {verb: text for verbs in VERBS.values() for verb, text in verbs.items()}
+    return wrap_lines(text, screen.width)
 
 
 class _NoPandas:
@@ -216,28 +137,18 @@ def _dispatch(arguments: list[str]) -> int:
         print(f"vecache {__version__}")
         return 0
     name = first
-    if any(verb.startswith(f"{first} ") for verb in _summaries()):
+    if any(verb.startswith(f"{first} ") for verb in summaries()):
         second, *rest = rest or ["--help"]
         if second in {"-h", "--help", "help"}:
             print(_group_screen(first, Screen.of(sys.stdout)))
             return 0
         name = f"{first} {second}"
-    if name not in _summaries():
+    if name not in summaries():
         raise UsageError(_no_such_verb(name))
-    verb = cast("Verb", import_module(f"vecache.cli.{name.replace(' ', '.')}"))
-    parser = argparse.ArgumentParser(
-        prog=f"vecache {name}",
-        description=verb.__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-        add_help=False,
-    )
-    parser.register("action", None, _StoreOnce)
-    parser.add_argument("-h", "--help", nargs=0, action=_Help, help="show this text")
-    verb.add_arguments(parser)
+    verb = load_verb(name)
     try:
-        args = parser.parse_intermixed_args(rest)
-    except SystemExit as stop:  # argparse has printed the message
+        args = make_parser(name, verb).parse(rest)
+    except SystemExit as stop:  # the help was printed
         return int(stop.code or 0)
     with showing_waits():
         return verb.run(args)
@@ -249,10 +160,8 @@ def _no_such_verb(word: str) -> str:
         return (
             f"no option {option} here; options come after the verb, as in `vecache layers --json`"
         )
-    from difflib import get_close_matches
-
-    near = get_close_matches(word, _summaries(), 1)
-    hint = f"did you mean `{near[0]}`?" if near else "`vecache --help` lists them"
+    words = [*summaries(), *{verb.partition(" ")[0] for verb in summaries()}]
+    hint = did_you_mean(word, words) or "`vecache --help` lists them"
     return f"no verb `{word}`; {hint}"
 
 

@@ -18,7 +18,7 @@ from vecache.cli.values import (
 )
 from vecache.errors import VecacheError
 from vecache.report.output import PICTURE_ENDINGS, TABLE_ENDINGS, json_text, write_report
-from vecache.report.terminal import Progress, Screen
+from vecache.report.terminal import Progress, Screen, wrap_lines
 from vecache.text import ZSTD_MAGIC, printable
 
 if TYPE_CHECKING:
@@ -58,13 +58,12 @@ __all__ = [
 ]
 
 _STORE_HELP = (
-    "graph root of the store, a file that `vecache snapshot` wrote, or FLEET#NODE; "
-    "default: this machine's store, as storage.conf says"
+    "graph root of the store, a file that `vecache snapshot` wrote, or FLEET#NODE "
+    "(default: this machine's store, as storage.conf says)"
 )
 _DATASET_HELP = (
     "graph root, file of `vecache snapshot`, FLEET#NODE, data set of `vecache export`, or folder "
-    "of TOCs; "
-    "default: this machine's store, as storage.conf says"
+    "of TOCs (default: this machine's store, as storage.conf says)"
 )
 
 
@@ -163,15 +162,20 @@ def add_pull_settings(pull: argparse._ArgumentGroup) -> None:
         "--reflink",
         choices=("auto", "yes", "no"),
         default="auto",
-        help="whether the store's file system has reflinks; auto tests it (default)",
+        help="whether the store's file system has reflinks; auto tests it (default: auto)",
     )
     pull.add_argument(
         "--hard-links",
         action=_Switch,
         default=None,
-        help="reuse files by hard link",
+        help="reuse files by hard link (default: storage.conf)",
     )
-    pull.add_argument("--layout", choices=("dir", "flat"), default=None, help="flat is composefs")
+    pull.add_argument(
+        "--layout",
+        choices=("dir", "flat"),
+        default=None,
+        help="how layers are stored; flat is composefs (default: storage.conf)",
+    )
     pull.add_argument(
         "--parallel",
         metavar="N",
@@ -318,7 +322,7 @@ def show(report: Report, args: argparse.Namespace) -> None:
         for line in report.json_lines():
             print(line)
     else:
-        print(report.text(screen))
+        print(wrap_lines(report.text(screen), screen.width))
 
 
 def warn_of_unread(

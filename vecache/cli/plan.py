@@ -67,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         type=_ranges,
         default={},
-        help="ranges in one request: a number, `one`, or `whole` for whole blobs (default 1024)",
+        help="ranges in one request: a number, `one`, or `whole` for whole blobs (default: 1024)",
     )
     registry.add_argument(
         "--accepts",
@@ -76,7 +76,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the registry answers 400 to more ranges than this; Podman asks again with fewer",
     )
     registry.add_argument(
-        "--gap", metavar="BYTES", type=parse_count, help="also fetch gaps up to this size (1024)"
+        "--gap",
+        metavar="BYTES",
+        type=parse_count,
+        help="also fetch gaps up to this size (default: 1024)",
     )
     registry.add_argument(
         "--bandwidth", metavar="MBIT", type=_positive, help="estimate the time, in Mbit/s"
@@ -85,7 +88,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--rtt",
         metavar="MS",
         type=_milliseconds,
-        help=f"round trip of a request, for the estimate ({_DEFAULT_RTT_MS:.0f})",
+        help=f"round trip of a request, for the estimate (default: {_DEFAULT_RTT_MS:.0f})",
     )
     more = parser.add_argument_group("what to show")
     more.add_argument("--explain", metavar="PATH", help="explain where one file comes from")

@@ -11,7 +11,7 @@ import numpy as np
 from vecache.arrays import ArrowExport, frozen, masked_column
 from vecache.fleet.cells import FIGURES
 from vecache.fleet.classes import class_label
-from vecache.text import html_table
+from vecache.text import count, html_table
 
 if TYPE_CHECKING:
     from vecache.arrays import I64, Bool
@@ -258,7 +258,7 @@ class FleetPlan(ArrowExport):
             np.where(self.is_planned, getattr(self, shown), -1)[first],
             self.labels,
             self.images,
-            title=f"What {n_images:,} images cost {n_nodes:,} nodes",
+            title=f"Pulls of {count(n_images, 'image')} on {count(n_nodes, 'node')}",
             note=f"{notes[shown]}; nodes that are equal are one row.",
         )
 
@@ -289,8 +289,9 @@ class FleetPlan(ArrowExport):
     def __repr__(self) -> str:
         n_bytes = sum(self.image_sums("wire_bytes"))
         return (
-            f"<FleetPlan: {len(self.nodes):,} nodes in {len(self.classes):,} classes, "
-            f"{len(self.images):,} images, {n_bytes:,} bytes to fetch in all>"
+            f"<FleetPlan: {count(len(self.nodes), 'node')} in "
+            f"{count(len(self.classes), 'class', 'classes')}, "
+            f"{count(len(self.images), 'image')}, {n_bytes:,} bytes to fetch in all>"
         )
 
 

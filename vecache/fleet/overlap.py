@@ -29,6 +29,7 @@ from vecache.sharing.contents import GRAINS, check_grain
 from vecache.sharing.intersections import Intersections
 from vecache.sharing.matrix import PairMatrices
 from vecache.sharing.pairs import PairSums
+from vecache.text import count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -258,8 +259,9 @@ class FleetOverlap(PairMatrices):
         files, chunks = self.dedup
         of_grain = files if self.grain == "file" else chunks
         return (
-            f"<FleetOverlap: {len(self.contents.nodes):,} nodes in {len(self):,} classes by "
-            f"{self.grain}, {of_grain.logical_bytes:,} bytes, {of_grain.unique_bytes:,} unique>"
+            f"<FleetOverlap: {count(len(self.contents.nodes), 'node')} in "
+            f"{count(len(self), 'class', 'classes')} by {self.grain}, "
+            f"{of_grain.logical_bytes:,} bytes, {of_grain.unique_bytes:,} unique>"
         )
 
 

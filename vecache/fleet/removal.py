@@ -29,7 +29,7 @@ from vecache.fleet.partitions import MAX_ROWS, cut_partitions, merge_partition
 from vecache.sharing.contents import GRAINS, check_grain
 from vecache.sharing.intersections import Intersections
 from vecache.sharing.removal import list_names
-from vecache.text import html_table
+from vecache.text import count, html_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
@@ -247,7 +247,7 @@ class FleetRemoval(ArrowExport):
             len(each.nodes) for each in self.removals if each.image_names or each.layer_ids
         )
         return (
-            f"<FleetRemoval: on {n_nodes:,} of {len(self.contents.nodes):,} nodes, "
+            f"<FleetRemoval: on {n_nodes:,} of {count(len(self.contents.nodes), 'node')}, "
             f"{self.stored_bytes:,} bytes stored, {self.freed_bytes:,} bytes freed>"
         )
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from vecache.errors import ImageError
 from vecache.image.ahead import ReadAhead
-from vecache.text import html_table
+from vecache.text import count, html_table
 from vecache.toc.files import TocFormat
 from vecache.toc.parse import Toc
 
@@ -173,7 +173,7 @@ class Image:
     def __repr__(self) -> str:
         n_tocs = sum(layer.reader is not None for layer in self.layers)
         return (
-            f"<Image {self.reference}: {len(self)} layers, {n_tocs} with a TOC, "
+            f"<Image {self.reference}: {count(len(self), 'layer')}, {n_tocs} with a TOC, "
             f"{self.blob_bytes:,} bytes>"
         )
 
@@ -182,5 +182,5 @@ class Image:
             (layer.blob[:19], layer.blob_bytes, str(layer.toc_format or "none"))
             for layer in self.layers
         )
-        caption = f"{self.reference}: {len(self)} layers, {self.blob_bytes:,} bytes"
+        caption = f"{self.reference}: {count(len(self), 'layer')}, {self.blob_bytes:,} bytes"
         return html_table(caption, ("layer", "bytes", "TOC"), rows, n_rows=len(self))

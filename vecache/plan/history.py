@@ -14,7 +14,7 @@ import pyarrow as pa
 from vecache.arrays import ArrowExport
 from vecache.plan.best import Cause
 from vecache.plan.layer_plan import LayerState
-from vecache.text import html_table, short_labels
+from vecache.text import count, html_table, short_labels
 
 if TYPE_CHECKING:
     from vecache.arrays import F64, I64
@@ -287,7 +287,7 @@ class History(ArrowExport):
         fetched = sum(self.figures("fetch_bytes").tolist())
         alone = sum(self.figures("fetch_bytes", "nothing").tolist())
         return (
-            f"<History: {len(self):,} images, {fetched:,} bytes to fetch one after another, "
+            f"<History: {count(len(self), 'image')}, {fetched:,} bytes to fetch one after another, "
             f"{alone:,} if each came to a node that has nothing>"
         )
 

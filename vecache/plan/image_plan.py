@@ -11,7 +11,7 @@ from vecache.plan.arrow import plan_to_arrow
 from vecache.plan.best import find_best
 from vecache.plan.curve import curve_by_gap, curve_by_ranges, wire_seconds
 from vecache.plan.layer_plan import LayerState
-from vecache.text import html_table
+from vecache.text import count, html_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -223,7 +223,7 @@ class ImagePlan(ArrowExport):
     def __repr__(self) -> str:
         return (
             f"<ImagePlan {self.image.reference}: {self.missing_bytes:,} of {self.total_bytes:,} "
-            f"bytes missing, {self.fetch_bytes:,} to fetch in {self.requests} requests>"
+            f"bytes missing, {self.fetch_bytes:,} to fetch in {count(self.requests, 'request')}>"
         )
 
 

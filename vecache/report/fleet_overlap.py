@@ -97,7 +97,7 @@ def _summary(where: str, over: FleetOverlap) -> Iterator[str]:
         yield f"With each layer once it would be {by_layer}, without repeated files {by_file},"
         yield f"without repeated chunks and holes {by_chunk}."
     if len(over) < len(contents.nodes):
-        yield f"Nodes with the same layers are one row, NAME +N: {len(over):,} rows."
+        yield f"Nodes with the same layers are one row, NAME +N: {count(len(over), 'row')}."
 
 
 def _repeated(files: FleetFiles, screen: Screen) -> str:

@@ -100,7 +100,7 @@ def _with_nulls(figures: I64, is_known: Bool) -> list[list[Any]]:
 def fleet_plan_text(where: str, plan: FleetPlan, screen: Screen) -> str:
     """Write all parts."""
     n_nodes, n_images = count(len(plan.nodes), "node"), count(len(plan.images), "image")
-    n_classes = f"{len(plan.classes):,} class{'es' * (len(plan.classes) != 1)}"
+    n_classes = count(len(plan.classes), "class", "classes")
     head = f"Pulls of {n_images}, each by itself, on {n_nodes}, {n_classes}\nof {printable(where)}"
     if not plan.nodes:
         return f"{head}\n\nThe fleet has no nodes."

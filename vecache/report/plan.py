@@ -257,7 +257,7 @@ def advice(best: Best) -> list[str]:
     """Return what would save each part of the excess, the largest first."""
     largest_first = sorted(Cause, key=lambda cause: -best.excess[cause])
     return [
-        f"{_REMEDIES[cause]}: {best.excess[cause]:,} bytes"
+        f"{_REMEDIES[cause]}: {human_bytes(best.excess[cause])}"
         for cause in largest_first
         if best.excess[cause]
     ]

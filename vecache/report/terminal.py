@@ -2,8 +2,9 @@
 
 1. Every cell becomes printable text (`vecache.text.printable`): paths, image names and ids are
    untrusted, and a control character could move the cursor or hide a line.
-2. A column is as wide as its widest cell. On a narrower screen the widest of the columns that may
-   be shortened gives way first: digests keep their start, paths their end.
+2. A column is as wide as its widest cell. On a narrower screen titles take several lines, and the
+   widest of the columns that may be shortened gives way: digests keep their start, paths their end.
+   Where that is not enough each row becomes lines of titles and cells.
 3. Widths are those on a terminal: Japanese takes two columns a character, a combining accent none.
 
 Bytes have decimal units and three digits, as Podman shows them: 1 MB is 1,000,000 bytes.
@@ -13,13 +14,14 @@ Progress goes to stderr, and only where that is a terminal.
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
-from vecache.text import display_width, printable
+from vecache.text import count, display_width, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -37,12 +39,15 @@ __all__ = [
     "render_facts",
     "render_table",
     "showing_waits",
+    "wrap_lines",
 ]
 
 _GAP = "  "
 _NARROWEST = 8
 _UNITS = ("kB", "MB", "GB", "TB", "PB", "EB")
 _CODES = {"bold": 1, "dim": 2, "red": 31, "green": 32, "yellow": 33}
+_ESCAPE = re.compile(r"\x1b\[\d*m")
+_WORDS = re.compile(r" +(?!(?:[kMGTPE]?B|%)(?:\W|$))")  # a number and its unit are one
 
 
 class Screen(NamedTuple):
@@ -53,13 +58,14 @@ class Screen(NamedTuple):
 
     @classmethod
     def of(cls, stream: TextIO | None) -> Screen:
-        """Return what a stream can show."""
+        """Return what a stream can show; NO_COLOR comes before FORCE_COLOR, that before TERM."""
+        has_colour = bool(os.environ.get("FORCE_COLOR")) and not os.environ.get("NO_COLOR")
         if stream is None or not stream.isatty():
-            return cls()
+            return cls(None, stream is not None and has_colour)
         from shutil import get_terminal_size  # noqa: PLC0415 - slow, and only needed here
 
-        plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
-        return cls(get_terminal_size().columns, not plain)
+        is_plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+        return cls(get_terminal_size().columns, has_colour or not is_plain)
 
     def paint(self, text: str, style: str) -> str:
         """Return the text with escape sequences around it, where colours are on."""
@@ -94,17 +100,19 @@ def render_table(columns: Sequence[Column], rows: Iterable[Sequence[Cell]], scre
     """
     cells = [list(map(_cell_text, column)) for column in zip(*rows, strict=True)]
     cells = cells or [[] for _ in columns]
-    widths = [
-        max(len(column.title), max(map(_width_of(texts), texts), default=0))
-        for column, texts in zip(columns, cells, strict=True)
-    ]
-    if screen.width is not None:
-        widths = _fit(columns, widths, screen.width)
+    widths = [max(map(_width_of(texts), texts), default=0) for texts in cells]
+    fitted = [max(len(column.title), width) for column, width in zip(columns, widths, strict=True)]
+    if screen.width is not None and _line_width(fitted) > screen.width:
+        fitted = _fit(columns, widths, screen.width)
+        if any(cells) and _line_width(fitted) > screen.width:
+            return _render_records(columns, cells, screen)
+    heads = _render_titles(columns, fitted, screen)
     rendered = [
         _render_column(column, texts, width, screen)
-        for column, texts, width in zip(columns, cells, widths, strict=True)
+        for column, texts, width in zip(columns, cells, fitted, strict=True)
     ]
-    return "\n".join(_GAP.join(row).rstrip() for row in zip(*rendered, strict=True))
+    lines = [*heads, *zip(*rendered, strict=True)]
+    return "\n".join(_GAP.join(line).rstrip() for line in lines)
 
 
 def render_facts(facts: Iterable[tuple[str, Cell]], screen: Screen) -> str:
@@ -160,11 +168,6 @@ def human_share(share: float | None) -> str:
     return "-" if share is None else f"{100 * share:.1f} %"
 
 
-def count(n: int, noun: str) -> str:
-    """Format a number and its noun, `2 layers`."""
-    return f"{n:,} {noun}{'s' * (n != 1)}"
-
-
 def _cell_text(cell: Cell) -> str:
     if type(cell) is str and cell.isprintable():
         return cell
@@ -173,20 +176,104 @@ def _cell_text(cell: Cell) -> str:
     return f"{cell:,}" if isinstance(cell, int) else printable(cell)
 
 
-def _fit(columns: Sequence[Column], widths: list[int], room: int) -> list[int]:
-    """Narrow the widest of the columns that may be shortened until the line fits."""
-    least = [max(_NARROWEST, len(column.title)) for column in columns]
+def _line_width(widths: Sequence[int]) -> int:
+    return sum(widths) + len(_GAP) * (len(widths) - 1)
+
+
+def _fit(columns: Sequence[Column], widths: Sequence[int], room: int) -> list[int]:
+    """Break titles, and narrow the widest columns that may be shortened, until lines fit."""
+    words = [max(map(len, column.title.split()), default=0) for column in columns]
+    least = [max(_NARROWEST, width) for width in words]
     shrinkable = [number for number, column in enumerate(columns) if column.truncate != "never"]
-    widths = list(widths)
+    fitted = list(map(max, widths, words))
     for number in shrinkable:  # bounds the loop below: a name may have a million characters
-        widths[number] = min(widths[number], max(room, least[number]))
-    excess = sum(widths) + len(_GAP) * (len(widths) - 1) - room
-    for _ in range(excess):
-        number = max(shrinkable, key=widths.__getitem__, default=-1)
-        if number < 0 or widths[number] <= least[number]:
+        fitted[number] = min(fitted[number], max(room, least[number]))
+    for _ in range(_line_width(fitted) - room):
+        number = max(shrinkable, key=fitted.__getitem__, default=-1)
+        if number < 0 or fitted[number] <= least[number]:
             break
-        widths[number] -= 1
-    return widths
+        fitted[number] -= 1
+    return fitted
+
+
+def _render_records(
+    columns: Sequence[Column], cells: Sequence[Sequence[str]], screen: Screen
+) -> str:
+    """Lay out each row as lines of a title and a cell, with a blank line between rows."""
+    titles = [column.title for column in columns]
+    room = max((screen.width or 0) - max(map(len, titles)) - len(_GAP), _NARROWEST)
+    short = [
+        [_shorten(text, room, column) for text in texts]
+        for column, texts in zip(columns, cells, strict=True)
+    ]
+    rows = ([*zip(titles, row, strict=True)] for row in zip(*short, strict=True))
+    return "\n\n".join(render_facts(filter(all, row), screen) for row in rows)
+
+
+def _render_titles(
+    columns: Sequence[Column], widths: Sequence[int], screen: Screen
+) -> list[tuple[str, ...]]:
+    """Return the lines of the titles, which end in the same line."""
+    broken = [
+        _break_words(column.title.split(" "), width)
+        for column, width in zip(columns, widths, strict=True)
+    ]
+    n_lines = max(map(len, broken), default=0)
+    padded = [
+        [
+            _pad(line, screen.paint(line, "bold"), width, is_right=column.align == "right")
+            for line in [""] * (n_lines - len(lines)) + lines
+        ]
+        for column, lines, width in zip(columns, broken, widths, strict=True)
+    ]
+    return [*zip(*padded, strict=True)]
+
+
+def wrap_lines(text: str, width: int | None) -> str:
+    """Break long lines at words; those of tables, with more gaps than one, stay as they are.
+
+    Examples
+    --------
+    >>> print(wrap_lines("On the wire:  914 kB of data, in 5 requests.", 30))
+    On the wire:  914 kB of data,
+                  in 5 requests.
+    """
+    if width is None:
+        return text
+    return "\n".join(part for line in text.split("\n") for part in _wrap_line(line, width))
+
+
+def _wrap_line(line: str, width: int) -> list[str]:
+    if len(line) <= width or _visible_width(line) <= width:
+        return [line]
+    start = len(line) - len(line.lstrip(" "))
+    gaps = [match.end() for match in re.finditer(r"(?<=\S) {2,}(?=\S)", line)]
+    if len(gaps) > 1:
+        return [line]
+    if gaps and _visible_width(line[: gaps[0]]) <= width // 2:
+        start = gaps[0]
+    indent = _visible_width(line[:start])
+    lines = _break_words(_WORDS.split(line[start:]), width - indent)
+    return [line[:start] + lines[0], *(" " * indent + each for each in lines[1:])]
+
+
+def _break_words(words: Sequence[str], width: int) -> list[str]:
+    """Join words to lines that are no wider, if no word is."""
+    lines, room = [words[0]], width - _visible_width(words[0])
+    for word in words[1:]:
+        n_columns = _visible_width(word) + 1
+        if n_columns <= room:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+            room = width + 1
+        room -= n_columns
+    return lines
+
+
+def _visible_width(text: str) -> int:
+    """Count the columns of a text that may have escape sequences of `Screen.paint`."""
+    return display_width(_ESCAPE.sub("", text))
 
 
 def _shorten(text: str, width: int, column: Column) -> str:
@@ -202,13 +289,13 @@ def _shorten(text: str, width: int, column: Column) -> str:
 
 
 def _render_column(column: Column, texts: list[str], width: int, screen: Screen) -> list[str]:
-    """Return the title and the cells of a column, padded to its width."""
+    """Return the cells of a column, padded to its width."""
     is_right = column.align == "right"
-    rendered = [_pad(column.title, screen.paint(column.title, "bold"), width, is_right=is_right)]
     is_plain = not screen.colour and _width_of(texts) is len
     if is_plain and max(map(len, texts), default=0) <= width:
         pad = str.rjust if is_right else str.ljust  # ten thousand rows of a look-up are common
-        return rendered + [pad(text, width) for text in texts]
+        return [pad(text, width) for text in texts]
+    rendered = []
     for text in texts:
         short = _shorten(text, width, column)
         painted = screen.paint(short, column.styles.get(text, ""))

@@ -21,6 +21,7 @@ import numpy as np
 
 from vecache.arrays import column, frozen
 from vecache.sharing.keys import KEY_BYTES, order_keys
+from vecache.text import count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -95,7 +96,7 @@ class ContentTable:
         return len(self.size)
 
     def __repr__(self) -> str:
-        return f"<ContentTable: {len(self):,} contents, {self.n_bytes:,} bytes>"
+        return f"<ContentTable: {count(len(self), 'content')}, {self.n_bytes:,} bytes>"
 
 
 @dataclass(frozen=True, slots=True, repr=False)

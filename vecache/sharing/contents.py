@@ -25,7 +25,7 @@ from vecache.digest import format_digests
 from vecache.index.load import ExcludedLayer
 from vecache.sharing.intersections import Intersections
 from vecache.store.records import with_host
-from vecache.text import html_table
+from vecache.text import count, html_table
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -106,9 +106,8 @@ class ContentLayer:
         return self.files if grain == "file" else self.chunks
 
     def __repr__(self) -> str:
-        return (
-            f"<ContentLayer {self.id[:12]}: {len(self.files):,} files, {len(self.chunks):,} chunks>"
-        )
+        counts = f"{count(len(self.files), 'file')}, {count(len(self.chunks), 'chunk')}"
+        return f"<ContentLayer {self.id[:12]}: {counts}>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -366,8 +365,8 @@ class Contents(ArrowExport):
         n_bytes = sum(layer.files.logical_bytes for layer in self.layers)
         hosts = f" of {len(self.hosts):,} hosts" if self.hosts else ""
         return (
-            f"<Contents: {len(self.layers):,} layers{hosts}{excluded}, {len(self.images):,} "
-            f"images, {n_bytes:,} bytes in files>"
+            f"<Contents: {count(len(self.layers), 'layer')}{hosts}{excluded}, "
+            f"{count(len(self.images), 'image')}, {n_bytes:,} bytes in files>"
         )
 
     def _repr_html_(self) -> str:

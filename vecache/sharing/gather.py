@@ -28,7 +28,7 @@ from vecache.sharing.contents import check_grain
 from vecache.sharing.intersections import Intersections
 from vecache.sharing.sources import read_contents
 from vecache.store.records import with_host
-from vecache.text import html_table
+from vecache.text import count, html_table
 
 if TYPE_CHECKING:
     from vecache.arrays import I64
@@ -165,7 +165,7 @@ class Cover(ArrowExport):
 
     def __repr__(self) -> str:
         return (
-            f"<Cover: {len(self):,} of {len(self.layer_ids):,} layers hold "
+            f"<Cover: {len(self):,} of {count(len(self.layer_ids), 'layer')} hold "
             f"{self.covered_bytes:,} of {self.total_bytes:,} bytes by {self.grain}>"
         )
 

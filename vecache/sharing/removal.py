@@ -35,7 +35,7 @@ from vecache.errors import ImageNotFoundError, LayerNotFoundError, StoreError
 from vecache.sharing.contents import check_grain
 from vecache.sharing.sources import read_contents
 from vecache.store.find import find_image, find_layer
-from vecache.text import html_table
+from vecache.text import count, html_table
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -150,7 +150,7 @@ class Removal(ArrowExport):
 
     def __repr__(self) -> str:
         return (
-            f"<Removal: {len(self.layer_ids):,} layers, {len(self.images):,} images, "
+            f"<Removal: {count(len(self.layer_ids), 'layer')}, {count(len(self.images), 'image')}, "
             f"{self.stored_bytes:,} bytes stored, {self.freed_bytes:,} bytes freed>"
         )
 

@@ -21,6 +21,7 @@ import re
 from typing import TYPE_CHECKING
 
 from vecache.errors import ImageError, ImageNotFoundError, LayerNotFoundError, StoreError
+from vecache.text import count
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,7 +63,8 @@ def find_layer(layers: Sequence[LayerRecord], name: str) -> LayerRecord:
     found = [layer for layer in layers if bare and layer.id.startswith(bare)]
     if not found:
         raise LayerNotFoundError(
-            f"layer {name!r}: none of the store's {len(layers):,} layers has this id or digest"
+            f"layer {name!r}: none of the store's {count(len(layers), 'layer')} has this id or "
+            "digest"
         )
     if len(found) > 1:
         listed = ", ".join(layer.id[:16] for layer in found[:5])

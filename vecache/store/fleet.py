@@ -49,7 +49,7 @@ from vecache.store.objects import is_object_name, object_path
 from vecache.store.packed import max_unpacked_bytes, pack, unpack_bytes
 from vecache.store.records import check_records, image_records, layer_records
 from vecache.store.snapshot import Snapshot, SnapshotRoot, header_snapshot
-from vecache.text import html_table
+from vecache.text import count, html_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -165,11 +165,11 @@ class Fleet:
         return path
 
     def __repr__(self) -> str:
-        return f"<Fleet {self.path}: {len(self.nodes()):,} nodes>"
+        return f"<Fleet {self.path}: {count(len(self.nodes()), 'node')}>"
 
     def _repr_html_(self) -> str:
         rows = [(name,) for name in self.nodes()]
-        return html_table(f"{self.path}: {len(rows):,} nodes", ("node",), rows)
+        return html_table(f"{self.path}: {count(len(rows), 'node')}", ("node",), rows)
 
 
 def open_fleet(path: str | os.PathLike[str]) -> Fleet:

@@ -23,7 +23,7 @@ from vecache.store.blob_info import BlobInfo, blob_info_path, read_blob_info
 from vecache.store.config import effective_uid, load_config
 from vecache.store.lock import LOCK_WAIT_SECONDS
 from vecache.store.records import IMAGES, LAYERS, list_images, list_layers
-from vecache.text import html_table
+from vecache.text import count, html_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -317,7 +317,7 @@ class Store:
         except VecacheError as error:
             return f"cannot be read now: {error}"
         n_bytes = sum(max(layer.diff_size, 0) for layer in layers)
-        return f"{len(layers):,} layers of {n_bytes:,} bytes, {len(images):,} images"
+        return f"{count(len(layers), 'layer')} of {n_bytes:,} bytes, {count(len(images), 'image')}"
 
     def __repr__(self) -> str:
         more = f" and {len(self.additional_stores)} more" if self.additional_stores else ""

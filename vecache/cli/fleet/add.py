@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("snapshot", metavar="SNAPSHOT", nargs="*", help="files to add")
     parser.add_argument("--store", metavar="PATH", help="graph root to add, as it is now")
     add_incomplete_ok(parser)
-    parser.add_argument("--name", metavar="NODE", help="name of the node; default: its host")
+    parser.add_argument("--name", metavar="NODE", help="name of the node (default: its host)")
 
 
 def run(args: argparse.Namespace) -> int:
