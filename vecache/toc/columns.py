@@ -45,7 +45,7 @@ INTEGERS = (
 )
 TIMES = ("modtime", "accesstime", "changetime")
 
-MAX_XATTRS = 4_000_000
+MAX_XATTRS = 2_000_000
 """Most extended attributes of a document, each of which takes some hundred bytes of memory."""
 
 _KINDS = tuple(kind.name.lower().encode() for kind in EntryKind if kind)

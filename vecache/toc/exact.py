@@ -22,8 +22,9 @@ they mean would hide damage. All classes, each with a test:
 5. Control characters in a text, after an escape.
 6. Integers beyond 64 bits, some of which jsoniter wraps (21000000000000000000).
 7. Nesting deeper than 1,000 levels (jsoniter: 10,000).
-8. More extended attributes in an entry than a file of Linux can have; a million numbers with large
-   exponents. What is absurd in any document is refused in `parse`.
+8. Over a thousand fields in an entry or beside the entries; more extended attributes in an entry
+   than a file of Linux can have; a million numbers with large exponents. What is absurd in any
+   document is refused in `parse`.
 
 The first five are not JSON. A field of an entry takes one match of an expression and one store into
 a list; what is skipped takes less (`skip`). Memory grows with the columns alone: lists hold some
@@ -60,14 +61,15 @@ _ENTRY_FIELDS: Final = {
 _BLOCK_ENTRIES: Final = 1 << 13
 _TIME_NAMES: Final = tuple(name.encode() for name in TIMES)
 _NO_FIELD: Final = (b"", None, None, b"")
-_MAX_SPELLINGS: Final = 100
+_MAX_FIELDS: Final = 1_000  # of an entry, and of the document; Go knows 20 and 3
 _MAX_TIMES: Final = 1 << 16  # distinct ones, before they are checked
 _MAX_XATTRS_OF_ENTRY: Final = 1 << 16  # the kernel's XATTR_LIST_MAX: bytes of names
 
 _PLAIN_TEXT = rb'"([^"\\\x00-\x1f]*+)"'
+_OTHER = rb"true|false|null|-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?+"
 # A field of an entry as nearly all are, and the comma or the bracket behind it.
 _FIELD: Final = compile_json(
-    rb"_" + _PLAIN_TEXT + rb"_:_(?:" + _PLAIN_TEXT + rb"|(-?(?:0|[1-9][0-9]{0,17})))_([,}])"
+    rb"_%b_:_(?:%b|(-?(?:0|[1-9][0-9]{0,17}))|%b)_([,}])" % (_PLAIN_TEXT, _PLAIN_TEXT, _OTHER)
 )
 _XATTR: Final = compile_json(rb'_"([^"\\\x00-\x1f]++)"_:_' + _PLAIN_TEXT + rb"_([,}])")
 
@@ -77,7 +79,9 @@ def parse_exact(data: bytes) -> ParsedToc:
     reader, columns = JsonReader(data), _Columns()
     version = 0
     tar_split_digests = []
-    for name in reader.fields("the document"):
+    for n_fields, name in enumerate(reader.fields("the document"), 1):
+        if n_fields > _MAX_FIELDS:
+            raise TocError(f"found over {_MAX_FIELDS:,} fields beside the entries")
         known = _TOP_FIELDS.get(_fold(name))
         if known == "version":
             version = reader.integer(known)
@@ -124,7 +128,9 @@ class _Columns:
         row, texts, integers, times = self._row, self._texts, self._integers, self._times
         xattrs: dict[bytes, bytes] = {}
         is_open = reader.open_object("an entry")
-        while is_open:
+        for _ in range(_MAX_FIELDS):
+            if not is_open:
+                break
             found = _FIELD.match(reader.data, reader.at)
             name, text, number, mark = _NO_FIELD if found is None else found.groups()
             if name in texts and text is not None:
@@ -135,7 +141,7 @@ class _Columns:
                 times[text] = None
                 if len(times) > _MAX_TIMES:
                     self._check_times()
-            else:
+            elif not self._take_other(name, text, number):
                 found = None
             if found is not None:
                 reader.at, is_open = found.end(), mark == b","
@@ -146,12 +152,24 @@ class _Columns:
                 xattrs = _read_xattrs(reader)
             else:
                 self._read_field(reader, known)
-                self._add_spelling(name, known)
             is_open = reader.has_next_field()
+        if is_open:
+            raise TocError(f"an entry has over {_MAX_FIELDS:,} fields")
         self._xattrs += [(self._n_done + row, key, xattrs[key]) for key in sorted(xattrs)]
         self._row += 1
         if self._row == _BLOCK_ENTRIES or len(self._xattrs) > _MAX_XATTRS_OF_ENTRY:
             self._finish_block()
+
+    def _take_other(self, name: bytes, text: bytes | None, number: bytes | None) -> bool:
+        """Take a field with a name in other letter case or unknown; return whether that was all."""
+        known = _ENTRY_FIELDS.get(_fold(name)) if name else ""
+        if known in TEXTS and text is not None:
+            self._texts[known.encode()][self._row] = text
+        elif known in INTEGERS and number is not None:
+            self._integers[known.encode()][self._row] = int(number)
+        else:
+            return known is None  # skipped: its value is JSON
+        return True
 
     def _read_field(self, reader: JsonReader, name: str | None) -> None:
         """Read a field in any letter case, with escapes or null; skip one without a name here."""
@@ -165,15 +183,6 @@ class _Columns:
             self._texts[name.encode()][self._row] = reader.text(name)
         else:
             self._integers[name.encode()][self._row] = reader.integer(name)
-
-    def _add_spelling(self, name: bytes, known: str | None) -> None:
-        """Let a name in other letter case be found at once the next time in this block."""
-        if known is None or len(self._texts) + len(self._integers) > _MAX_SPELLINGS:
-            return
-        if known in TEXTS:
-            self._texts[name] = self._texts[known.encode()]
-        elif known in INTEGERS:
-            self._integers[name] = self._integers[known.encode()]
 
     def _check_times(self) -> None:
         check_times(pa.array(list(self._times), pa.binary()))

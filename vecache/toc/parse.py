@@ -32,12 +32,12 @@ __all__ = ["MAX_TOC_BYTES", "Toc"]
 
 # A few kilobytes may be decompressed to a document of nothing but small values, each of which takes
 # far more time and memory than its bytes. In a real TOC there are some 30 bytes a value, 300 an
-# entry, and next to no escapes.
+# entry, next to no escapes, and no null.
 _FREE_COUNT = 1_000_000  # a document may have as many of each, whatever its size
 _LIMITS = (
-    ("objects and arrays", (b"{", b"["), 128),
-    ("values", (b",",), 12),
-    ("escapes", (b"\\",), 64),
+    ("objects, arrays and nulls", (b"{", b"[", b"null"), 200),
+    ("values", (b",",), 16),
+    ("escapes", (b"\\",), 256),
 )  # what is counted, the bytes that mark it, and how many bytes a document must have for one more
 
 
