@@ -11,8 +11,9 @@ from unittest import mock
 
 from tests.fuzz.documents import run_each
 from vecache.errors import VecacheError
-from vecache.image.name import parse_registry_name
+from vecache.image.name import parse_registry_name, parse_short_name
 from vecache.image.registry.auth import AuthFile, find_credentials
+from vecache.image.registry.registries import Registries
 from vecache.store.blob_info import read_blob_info
 from vecache.store.config import load_config
 from vecache.store.fleet import open_fleet
@@ -42,17 +43,35 @@ network_cmd_options.a.b = [1, 2.5, 1979-05-27T07:32:00Z]
 [[secrets]]
 driver = "file"
 """
+_REGISTRIES_CONF = b"""unqualified-search-registries = ["quay.io", "docker.io"]
+short-name-mode = "permissive"
+[aliases]
+"app" = "quay.io/a/app"
+[[registry]]
+prefix = "*.example.com"
+location = "there.example.com/b"
+insecure = true
+blocked = false
+[[registry.mirror]]
+location = "mirror:5000/c"
+pull-from-mirror = "digest-only"
+[[registry]]
+location = "quay.io"
+mirror-by-digest-only = true
+[[registry.mirror]]
+location = "mirror:5000"
+"""
 _FLEET_FILE = b'{"schema": "vecache.fleet/1"}\n'
 
 
 class ConfigFiles:
-    """storage.conf, containers.conf and the file of a fleet."""
+    """storage.conf, containers.conf, registries.conf and the file of a fleet."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True)
         self.folder = folder
         self.names = ("storage.conf", "containers.conf", "fleet.json")
-        self.seeds = [_STORAGE_CONF, _CONTAINERS_CONF, _FLEET_FILE]
+        self.seeds = [_STORAGE_CONF, _CONTAINERS_CONF, _REGISTRIES_CONF, _FLEET_FILE]
 
     def read(self, data: bytes) -> None:
         paths = [self.folder / name for name in self.names]
@@ -65,7 +84,19 @@ class ConfigFiles:
             lambda: load_config(environ, 1000),
             lambda: read_parallel(environ, 1000),
             lambda: open_fleet(self.folder),
+            lambda: self._resolve(paths[0]),
         )
+
+    @staticmethod
+    def _resolve(path: Path) -> None:
+        """Find out where names are; each is a full one, whatever the file says."""
+        registries = Registries()
+        registries.add(path)
+        for name in ("quay.io/a/b:1", "x.example.com/a:1", f"quay.io/a@sha256:{'ab' * 32}"):
+            for endpoint in registries.endpoints(parse_registry_name(name)):
+                assert parse_registry_name(str(endpoint.name)) == endpoint.name
+        for found in (registries.resolve(parse_short_name(each)) for each in ("app", "other:1")):
+            assert all(parse_registry_name(str(each)) == each for each in found)
 
 
 class AuthFiles:

@@ -140,6 +140,22 @@ def test_golden_images_are_the_same_over_http(address: str, folder: str, tag: st
         assert read_toc(one.reader) == read_toc(other.reader)
 
 
+def test_a_short_name_is_read_from_a_mirror(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conf = tmp_path / "registries.conf"
+    conf.write_text(
+        f'[aliases]\napp="a.invalid/team/oci"\n[[registry]]\nlocation="a.invalid/team"\n'
+        '[[registry.mirror]]\nlocation="127.0.0.1:1/x"\ninsecure=true\n'
+        f'[[registry.mirror]]\nlocation="{address}/small"\ninsecure=true\n'
+    )
+    monkeypatch.setenv("CONTAINERS_REGISTRIES_CONF", str(conf))
+    there, here = open_image("app:app1"), open_image(f"oci:{GOLDEN_SMALL}/oci:app1")
+    assert there.read_from == f"{address}/small/oci:app1"
+    assert (there.name, there.digest) == ("a.invalid/team/oci:app1", here.digest)
+    assert history([there, here]).pulls.tolist() == history([here, here]).pulls.tolist()
+
+
 def test_an_image_is_found_by_digest(address: str) -> None:
     digest = open_image(f"oci:{GOLDEN_SMALL}/oci:base").digest
     reference = f"docker://{address}/small/oci@{digest}"
