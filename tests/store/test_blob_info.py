@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -145,11 +146,11 @@ def test_a_view_without_end_is_stopped(tmp_path: Path, monkeypatch: pytest.Monke
 
 @pytest.fixture(scope="module")
 def database() -> bytes:
-    connection = sqlite3.connect(":memory:")
-    for statement in (*SCHEMA, *ROWS):
-        connection.execute(statement)
-    connection.commit()
-    return connection.serialize()
+    with closing(sqlite3.connect(":memory:")) as connection:
+        for statement in (*SCHEMA, *ROWS):
+            connection.execute(statement)
+        connection.commit()
+        return connection.serialize()
 
 
 @given(offset=st.integers(0, 1 << 20), data=st.binary(min_size=1, max_size=40))
