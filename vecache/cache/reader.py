@@ -87,7 +87,8 @@ class CacheFile(ArrowExport):
     bloom : BloomFilter
         The filter over the digests of all tags.
     tags : (n_tags,) structured
-        Fields `digest` (V), `location_offset`, `location_length` (<u8); not aligned.
+        Fields `digest` (V), `location_offset`, `location_length` (uint64,
+        little-endian); not aligned.
     packed : (n_tags, digest_len) uint8
         The tags' digests: one row every `tag_len` bytes.
     vdata, fnames : (n,) uint8
