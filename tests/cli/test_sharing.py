@@ -204,7 +204,7 @@ def test_rm_leaves_the_store_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixt
 
 def test_rm_of_an_unknown_name_is_not_found(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["rm", "nothing", "--store", STORE]) == 1
-    assert "no layer has that id either" in capsys.readouterr().err
+    assert "layers has this id, digest or name" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("verb", ["rm", "gather"])
@@ -223,7 +223,14 @@ def test_a_data_set_does_not_say_how_its_store_shares(
 def test_rm_says_that_present_limits_images_too(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["rm", "app2", "--store", STORE, "--present", layer_ids("dir")[2]]
     assert main(words) == 1
-    assert "only those count whose layers --present names all" in capsys.readouterr().err
+    assert "image 'app2': in the store, but hidden by --present" in capsys.readouterr().err
+    words[1] = layer_ids("dir")[0][:12]
+    assert main(words) == 1
+    assert "layer 'dd95d764c505': in the store, but hidden by" in capsys.readouterr().err
+    assert main([*words, "app2", "nowhere"]) == 1
+    assert main([*words[:1], "nowhere", *words[2:]]) == 1
+    assert "none of the store's 5 layers" in capsys.readouterr().err
+    assert main(["rm", "app2", "--store", STORE, "--present", "app2", "--reflink", "no"]) == 0
 
 
 def test_rm_counts_layers_without_a_toc(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

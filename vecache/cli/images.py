@@ -225,5 +225,7 @@ def read_image_list(path: str) -> list[str]:
 
 
 def _is_image(word: str) -> bool:
-    """Return whether a word has a transport, as images do and layers do not."""
-    return ":" in word and not word.startswith(("sha256:", "sha384:", "sha512:"))
+    """Return whether a word has a transport, which no name of a present layer or image has."""
+    from vecache.image.name import Transport
+
+    return word.partition(":")[0] in set(Transport)

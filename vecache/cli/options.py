@@ -148,10 +148,11 @@ def add_pull(parser: argparse.ArgumentParser, *, can_be_several: bool = False) -
     pull = parser.add_argument_group("the pull; storage.conf decides by default")
     pull.add_argument(
         "--present",
-        metavar="ID",
+        metavar="NAME",
         nargs="*",
         action="extend",
-        help="count only these layers of the store as present; none without an ID",
+        help="count only these layers as present, named by id or digest, or by an image that has "
+        "them; none without a NAME",
     )
     add_pull_settings(pull)
 
@@ -208,11 +209,10 @@ def load_layers(
     from vecache.index.load import BuildCache
 
     store = open_named_store(path)
-    ids = None if present is None else [record.id for record in store.find_layers(present)]
     build_cache = BuildCache.of_user(os.environ).folder
     with Progress("Loading layers") as progress:
         cache = LayersCache.load(
-            store, present=ids, build_cache=build_cache, progress=progress.advance
+            store, present=present, build_cache=build_cache, progress=progress.advance
         )
     return store, cache
 
@@ -242,11 +242,12 @@ def load_contents(path: str | None) -> tuple[Contents, Store | None]:
 
 def limit_to_present(contents: Contents, args: argparse.Namespace) -> Contents:
     """Drop the layers that do not count as present."""
-    from vecache.store.find import find_layer
+    from vecache.store.find import find_present
 
     if args.present is None:
         return contents
-    return contents.limited_to({find_layer(contents.records, name).id for name in args.present})
+    images = [image.record for image in contents.images]
+    return contents.limited_to(find_present(contents.records, images, args.present))
 
 
 def pull_options(args: argparse.Namespace, store: Store, **more: Any) -> PlanOptions:

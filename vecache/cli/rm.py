@@ -47,6 +47,7 @@ from vecache.text import printable
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
     from typing import Any
 
     from vecache.index.load import ExcludedLayer
@@ -81,8 +82,8 @@ def run(args: argparse.Namespace) -> int:
 
     if (args.free is None) is not bool(args.names):
         raise UsageError("rm: name layers or images, or let --free SIZE choose images")
-    contents, store = load_contents(args.store)
-    contents = limit_to_present(contents, args).without_additional()
+    everything, store = load_contents(args.store)
+    contents = limit_to_present(everything, args).without_additional()
     grain, shares = pull_sharing(args, store)
     order = None
     if args.free is not None:
@@ -90,11 +91,10 @@ def run(args: argparse.Namespace) -> int:
         args.names = [image.id for image in order.images]
     try:
         removal = what_if(contents, args.names, grain)
-    except LayerNotFoundError as error:
-        if args.present is None:
-            raise
-        hint = "of the images, only those count whose layers --present names all"
-        raise LayerNotFoundError(f"{error}; {hint}") from None
+    except LayerNotFoundError:
+        if args.present is not None:
+            _explain_hidden(everything, contents, args.names)
+        raise
     fetch, not_planned = _plan_fetch(removal, store, args)
     steps = None if order is None else free_table(order, removal, fetch)
     # What is freed is read from TOCs, the pulls are planned with caches.
@@ -135,6 +135,22 @@ def _choose(
     in_use = [image for image in contents.images if image.id in (used or ())]
     order = what_to_remove(contents, wanted_bytes, grain, keep=[image.id for image in in_use])
     return order, None if used is None else in_use
+
+
+def _explain_hidden(everything: Contents, contents: Contents, names: Sequence[str]) -> None:
+    """Raise an error of its own for the first name that the store has, but `--present` hides."""
+    from vecache.sharing.removal import find_named
+
+    for name in names:
+        try:
+            find_named(contents, [name])
+        except LayerNotFoundError:
+            images, _ = find_named(everything, [name])
+            what = "image" if images else "layer"
+            raise LayerNotFoundError(
+                f"{what} {name!r:.100}: in the store, but hidden by --present, which has not all "
+                f"of it; add it there: --present {name:.100}"
+            ) from None
 
 
 def _plan_fetch(

@@ -143,7 +143,8 @@ class LayersCache(ArrowExport):
             What to do where a layer has a TOC and no good cache file: build it in memory, build
             it and write it into the store under its locks, or exclude the layer.
         present : collection of str, optional
-            Ids of the layers that count as present, or beginnings of ids; all by default.
+            The layers that count as present: ids or digests of layers, or beginnings of them, or
+            names of images, for all layers of these; all by default.
         build_cache : path, optional
             Folder for caches that are built in memory, to find them there the next time, and for
             the index of a store of more than two million tags. By default only such an index is

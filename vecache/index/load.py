@@ -37,6 +37,7 @@ from vecache.files import (
     sweep_folder,
 )
 from vecache.index.disk_folder import FOLDER_NAME, IndexFolder
+from vecache.store import find
 from vecache.store.bigdata import (
     CACHE_FILE_NAME,
     CACHE_KEY,
@@ -45,7 +46,6 @@ from vecache.store.bigdata import (
     layer_layout,
     read_big_data,
 )
-from vecache.store.find import find_layer
 from vecache.store.records import LAYERS
 from vecache.toc.layout import Layout
 
@@ -312,13 +312,11 @@ def _cache_file_state(record: LayerRecord) -> tuple[int, int, int] | None:
 
 
 def find_present(store: Store, present: Collection[str]) -> frozenset[str]:
-    """Return the whole ids of layers, which may be given by their beginnings."""
+    """Return the ids of layers, which may be named otherwise, or by an image that has them."""
     names = [present] if isinstance(present, str) else list(present)
     if isinstance(present, str) or not all(isinstance(name, str) for name in names):
         raise TypeError(f"present: found {present!r:.80}, wanted a list of ids as text")
-    layers = store.layers()
-    known = {layer.id for layer in layers}
-    return frozenset(name if name in known else find_layer(layers, name).id for name in names)
+    return find.find_present(store.layers(), store.images(), names)
 
 
 class BuildCache:

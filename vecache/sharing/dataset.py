@@ -393,4 +393,4 @@ def _record(kind: type[_Record], row: Mapping[str, Any]) -> _Record:
             values[name] = tuple(value)
         elif name.endswith("_root"):
             values[name] = Path(value)
-    return kind(**values)
+    return kind(**values, items={})  # what the paths name is of another time, or machine

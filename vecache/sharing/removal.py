@@ -294,9 +294,10 @@ def find_named(contents: Records, remove: Iterable[str]) -> tuple[set[str], set[
         except ImageNotFoundError as error:
             no_image = str(error)
         try:
-            layers.add(find_layer(contents.records, name).id)
-        except LayerNotFoundError:
-            raise LayerNotFoundError(f"{no_image}; no layer has that id either") from None
+            layers.add(find_layer(contents.records, name, image_records).id)
+        except LayerNotFoundError as error:
+            no_layer = str(error).partition(": ")[2]
+            raise LayerNotFoundError(f"{no_image}; {no_layer}") from None
     if found := contents.additional_ids & (images | layers):
         raise StoreError(
             f"{min(found)[:12]}: in an additional store, which is only read; nothing goes from it"

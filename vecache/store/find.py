@@ -8,7 +8,11 @@ An image is looked up as Podman looks up local ones. The first rule that matches
 3. the beginning of an id, three digits or more;
 4. for short names: the end of a full name, such as `small/base` or `base`.
 
-If several images match, the error lists them; if none does, it lists similar names.
+A layer is looked up by its id, one of its names, or the digest of its tar, TOC or blob, with or
+without `sha256:`; or by their beginning, where an id comes before a digest. Blobs that the layers'
+records do not have are looked for in the manifests of the images.
+
+If several match, the error lists them; if none does, it lists what is similar.
 
 `registries.conf` is not read, so there are no aliases and no search registries.
 
@@ -21,16 +25,20 @@ import re
 from typing import TYPE_CHECKING
 
 from vecache.errors import ImageError, ImageNotFoundError, LayerNotFoundError, StoreError
+from vecache.store.names import find_blobs, layer_chains
 from vecache.text import count
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from vecache.store.records import ImageRecord, LayerRecord
 
-__all__ = ["find_image", "find_layer", "has_manifest"]
+__all__ = ["find_image", "find_layer", "find_layers", "find_present", "has_manifest"]
 
 _MIN_PREFIX_LENGTH = 3
+_MAX_LISTED = 5
+_MAX_COMPARED = 10_000  # 0.2 s
+_MAY_BE_BLOB = re.compile(r"(?:\w+:)?[0-9a-f]{6,}$", re.ASCII)  # for it manifests are read
 
 
 def find_image(images: Sequence[ImageRecord], name: str) -> ImageRecord:
@@ -53,25 +61,108 @@ def find_image(images: Sequence[ImageRecord], name: str) -> ImageRecord:
     return _require_one(ends, images, name)
 
 
-def find_layer(layers: Sequence[LayerRecord], name: str) -> LayerRecord:
-    """Find the layer that an id, the beginning of one, a name or a digest refers to."""
-    for layer in layers:
-        digests = (layer.diff_digest, layer.compressed_diff_digest, layer.toc_digest)
-        if name == layer.id or name in layer.names or name in digests:
-            return layer
-    bare = name.removeprefix("sha256:")
-    found = [layer for layer in layers if bare and layer.id.startswith(bare)]
-    if not found:
-        raise LayerNotFoundError(
-            f"layer {name!r}: none of the store's {count(len(layers), 'layer')} has this id or "
-            "digest"
-        )
+def find_layer(
+    layers: Sequence[LayerRecord], name: str, images: Sequence[ImageRecord] = ()
+) -> LayerRecord:
+    """Find the layer that an id, a name or a digest refers to."""
+    found = find_layers(layers, name, images)
     if len(found) > 1:
-        listed = ", ".join(layer.id[:16] for layer in found[:5])
         raise StoreError(
-            f"layer {name!r}: matches {len(found)} layers ({listed}); use more of the id"
+            f"layer {name!r:.100}: the digest of {len(found)} layers ({_listed(found)}); "
+            "use the id of one"
         )
     return found[0]
+
+
+def find_layers(
+    layers: Sequence[LayerRecord], name: str, images: Sequence[ImageRecord] = ()
+) -> list[LayerRecord]:
+    """Find the layers that an id, a name or a digest refers to: several only of one digest."""
+    named = [layer for layer in layers if name in layer.names]
+    if named:
+        return named[:1]
+    wanted = name.removeprefix("sha256:")
+    found = _begin_with(wanted, _digests(layers))
+    if not found and _MAY_BE_BLOB.match(wanted):
+        found = _begin_with(wanted, find_blobs(layers, images))
+    if not found:
+        raise LayerNotFoundError(_no_layer(layers, name))
+    if len(found) > 1:
+        several = list({each.key: each for some in found.values() for each in some}.values())
+        if len(several) > 1:
+            raise StoreError(
+                f"layer {name!r:.100}: matches {len(several)} layers ({_listed(several)}); "
+                "use more of the id"
+            )
+        return several
+    ((text, same),) = found.items()
+    return [each for each in same if each.id == text] or same
+
+
+def find_present(
+    layers: Sequence[LayerRecord], images: Sequence[ImageRecord], names: Collection[str]
+) -> frozenset[str]:
+    """Return the ids of the layers that are named, or that a named image has."""
+    known = {layer.id for layer in layers}
+    found = known.intersection(names)
+    for name in names:
+        if name in known:
+            continue
+        try:
+            found.update(layer.id for layer in find_layers(layers, name, images))
+        except LayerNotFoundError as no_layer:
+            try:
+                image = find_image(images, name)
+            except ImageNotFoundError:
+                raise LayerNotFoundError(f"{no_layer}; no image has that name either") from None
+            by_key = {layer.key: layer.id for layer in layers}
+            ((_, chain),) = layer_chains(layers, [image])
+            found.update(by_key[key] for key in chain)
+    return frozenset(found)
+
+
+def _digests(layers: Iterable[LayerRecord]) -> Iterator[tuple[str, LayerRecord]]:
+    for layer in layers:
+        yield layer.id, layer
+        for digest in (layer.diff_digest, layer.compressed_diff_digest, layer.toc_digest):
+            if digest is not None:
+                yield digest, layer
+
+
+def _begin_with(
+    wanted: str, digests: Iterable[tuple[str, LayerRecord]]
+) -> dict[str, list[LayerRecord]]:
+    """Return the layers of the digest that is wanted, or of each that begins so."""
+    found: dict[str, list[LayerRecord]] = {}
+    for digest, layer in digests:
+        text = digest.removeprefix("sha256:")
+        if wanted and text.startswith(wanted):
+            same = found.setdefault(text, [])
+            if layer not in same:
+                same.append(layer)
+    return {wanted: found[wanted]} if wanted in found else found
+
+
+def _no_layer(layers: Sequence[LayerRecord], name: str) -> str:
+    """Return the message for a name that no layer has."""
+    there_are = count(len(layers), "layer")
+    message = f"layer {name!r:.100}: none of the store's {there_are} has this id, digest or name"
+    wanted = name.removeprefix("sha256:")[:64]
+    if re.fullmatch("[0-9a-f]{6,}", wanted):
+        known = dict.fromkeys(
+            digest.removeprefix("sha256:")[: len(wanted)] for digest, _ in _digests(layers)
+        )
+        import difflib  # noqa: PLC0415 - 1 ms, for a message
+
+        similar = difflib.get_close_matches(wanted, list(known)[:_MAX_COMPARED], n=3, cutoff=0.8)
+        if similar:
+            return f"{message}; similar: {', '.join(similar)}"
+    return f"{message}; `vecache layers` lists them"
+
+
+def _listed(layers: Sequence[LayerRecord]) -> str:
+    more = ", …" if len(layers) > _MAX_LISTED else ""
+    return ", ".join(layer.id[:16] for layer in layers[:_MAX_LISTED]) + more
 
 
 def _require_one(

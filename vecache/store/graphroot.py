@@ -269,8 +269,8 @@ class Store:
         """
         if isinstance(prefixes, str):
             raise TypeError("find_layers wants an iterable of prefixes, found one str")
-        layers = self.layers()
-        return tuple(find.find_layer(layers, prefix) for prefix in prefixes)
+        layers, images = self.layers(), self.images()
+        return tuple(find.find_layer(layers, prefix, images) for prefix in prefixes)
 
     def image_layers(self, image: ImageRecord) -> tuple[LayerRecord, ...]:
         """Return the layers of an image, the bottom one first.

@@ -7,6 +7,8 @@
 
 Configs are read once an image, and only if a layer of it has no name yet: about 0.1 ms each.
 
+A store seldom records which blob a layer was pulled from; the manifests of its images say that.
+
 Source: opencontainers/image-spec config.md; buildah and moby for how `created_by` is written.
 """
 
@@ -22,15 +24,23 @@ from vecache.store.bigdata import read_big_data
 from vecache.store.records import layer_chain, with_host
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from vecache.store.records import ImageRecord, LayerRecord
 
-__all__ = ["LayerNames", "name_layers", "parse_history", "read_history", "short_command"]
+__all__ = [
+    "LayerNames",
+    "find_blobs",
+    "layer_chains",
+    "name_layers",
+    "parse_history",
+    "short_command",
+]
 
-_MAX_CONFIG_BYTES: Final = 4 << 20  # upstream: iolimits.MaxConfigBodySize
+_MAX_DOCUMENT_BYTES: Final = 4 << 20  # upstream: iolimits.MaxConfigBodySize
 _MAX_CHARACTERS: Final = 1 << 14  # of one `created_by`; the rest is cut
 _CONFIG_KEY = re.compile("[a-z0-9]+:[0-9a-f]{32,}")
+_MANIFEST_KEY = re.compile(f"manifest(-{_CONFIG_KEY.pattern})?")
 _SHELL = re.compile(r"(?:RUN )?(?:\|\d+ .*?)?/bin/(?:ba|da)?sh -[a-z]*c (#\(nop\)(?: |$))?")
 _SET = re.compile(r"RUN (?:set(?: [\w-]+)+ ?(?:;|&&) )+")
 _CONTENT = re.compile(r"\b(dir|file|multi):[0-9a-f]{64}\b")
@@ -58,38 +68,73 @@ def name_layers(
 
     `read` returns what made each of so many layers of an image; by default its config is read.
     """
-    parents = {layer.key: layer.parent and with_host(layer.host, layer.parent) for layer in layers}
-    having: dict[str, list[tuple[int, str]]] = {layer_id: [] for layer_id in parents}
+    layers = tuple(layers)
+    having: dict[str, list[tuple[int, str]]] = {layer.key: [] for layer in layers}
     created_by: dict[str, str] = {}
-    for image in images:
-        top = image.top_layer and with_host(image.host, image.top_layer)
-        chain = layer_chain(top, parents)
-        for layer_id in chain:
-            having[layer_id].append((len(chain), image.label))
+    for image, chain in layer_chains(layers, images):
+        for key in chain:
+            having[key].append((len(chain), image.label))
         if not created_by.keys() >= set(chain):
-            made = (read or read_history)(image, len(chain))
-            for layer_id, text in zip(chain, made, strict=True):
+            made = (read or _read_history)(image, len(chain))
+            for key, text in zip(chain, made, strict=True):
                 if text:
-                    created_by.setdefault(layer_id, text)
+                    created_by.setdefault(key, text)
     return {
-        layer_id: LayerNames(
+        key: LayerNames(
             tuple(label for _, label in sorted(found, key=lambda each: each[0])),
-            created_by.get(layer_id, ""),
+            created_by.get(key, ""),
         )
-        for layer_id, found in having.items()
+        for key, found in having.items()
     }
 
 
-def read_history(image: ImageRecord, n_layers: int) -> tuple[str, ...]:
-    """Read what made each layer of an image in a store, from the bottom up."""
+def layer_chains(
+    layers: Iterable[LayerRecord], images: Iterable[ImageRecord]
+) -> Iterator[tuple[ImageRecord, tuple[str, ...]]]:
+    """Yield each image with the keys of its layers, from the bottom up."""
+    parents = {layer.key: layer.parent and with_host(layer.host, layer.parent) for layer in layers}
+    for image in images:
+        top = image.top_layer and with_host(image.host, image.top_layer)
+        yield image, layer_chain(top, parents)
+
+
+def find_blobs(
+    layers: Sequence[LayerRecord], images: Iterable[ImageRecord]
+) -> Iterator[tuple[str, LayerRecord]]:
+    """Yield the digest of each blob that a manifest of an image names, with the layer it became."""
+    by_key = {layer.key: layer for layer in layers}
+    for image, chain in layer_chains(layers, images):
+        for key in filter(_MANIFEST_KEY.fullmatch, image.big_data_names):
+            blobs = _parse_blobs(_read(image, key) or b"")
+            if len(blobs) == len(chain):
+                yield from zip(blobs, map(by_key.__getitem__, chain), strict=True)
+
+
+def _read_history(image: ImageRecord, n_layers: int) -> tuple[str, ...]:
     for key in filter(_CONFIG_KEY.fullmatch, image.big_data_names):  # one as a rule
-        try:
-            data = read_big_data(image, key, _MAX_CONFIG_BYTES)
-        except VecacheError:  # that a name is missing harms nobody
-            continue
+        data = _read(image, key)
         if data is not None and any(made := parse_history(data, n_layers)):
             return made
     return ("",) * n_layers
+
+
+def _read(image: ImageRecord, key: str) -> bytes | None:
+    """Read a manifest or config; None where that fails, as a missing name harms nobody."""
+    if image.items is not None and key not in image.items:  # of a fleet, or a data set
+        return None
+    try:
+        return read_big_data(image, key, _MAX_DOCUMENT_BYTES)
+    except VecacheError:
+        return None
+
+
+def _parse_blobs(manifest: bytes) -> list[str]:
+    """Return the digests of an image's blobs, from the bottom up; none of a list of images."""
+    try:
+        fields = parse_fields(manifest, "manifest", StoreError)
+        return [each.text("digest") for each in fields.objects("layers")]
+    except StoreError:
+        return []
 
 
 def parse_history(config: bytes, n_layers: int) -> tuple[str, ...]:
