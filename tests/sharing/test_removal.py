@@ -132,7 +132,7 @@ def test_copies_count_as_stored_and_not_as_freed() -> None:
 
 
 def test_an_unknown_name_is_not_found(golden: Golden) -> None:
-    with pytest.raises(LayerNotFoundError, match="layers? has this id, digest or name"):
+    with pytest.raises(LayerNotFoundError, match=r"layers? has this id, digest or name"):
         what_if(golden.contents, ["nothing-like-it"])
 
 
