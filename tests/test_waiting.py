@@ -76,7 +76,7 @@ def test_a_lock_is_named(logged: Callable[[str], bool], tmp_path: Path) -> None:
         write_lock(path, wait_seconds=0.5),
     ):
         pytest.fail("the lock was taken twice")
-    assert logged(f"waiting for the lock of the store, {path}")
+    assert logged(f"waiting for the lock {path}")
 
 
 def test_a_registry_is_named(logged: Callable[[str], bool]) -> None:

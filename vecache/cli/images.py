@@ -90,7 +90,8 @@ def sort_out_images(args: argparse.Namespace, *, most: int | None = None) -> Non
     if args.present is not None:
         args.present = [word for word in ids if not _is_image(word)]
     if not args.image:
-        raise UsageError("name an IMAGE, such as oci:DIR:TAG; `--help` lists the ways")
+        hint = "; put it before --present" if ids else "; `--help` lists the ways"
+        raise UsageError(f"name an IMAGE, such as oci:DIR:TAG{hint}")
     if most is not None and len(args.image) > most:
         raise UsageError(f"found {len(args.image)} images, wanted {most} at most")
     names = [parse_image_name(image) for image in args.image]  # wrong usage, whatever the store is

@@ -36,6 +36,7 @@ from vecache.index.lookup import LayerIndex
 from vecache.index.merge import indexed_only, is_indexed
 from vecache.index.run import build_run
 from vecache.index.tags import LayerTags
+from vecache.waiting import waiting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -381,18 +382,19 @@ def _lock(folder: Path) -> Iterator[None]:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         deadline = time.monotonic() + _LOCK_WAIT_SECONDS
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise TimeoutError(
-                        errno.ETIMEDOUT, "Another process is still writing", str(folder)
-                    ) from None
-                time.sleep(_LOCK_PAUSE_SECONDS)
-            except OSError:
-                break
+        with waiting(f"the process that writes the index, {folder}"):
+            while True:
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > deadline:
+                        raise TimeoutError(
+                            errno.ETIMEDOUT, "Another process is still writing", str(folder)
+                        ) from None
+                    time.sleep(_LOCK_PAUSE_SECONDS)
+                except OSError:
+                    break
         yield
     finally:
         os.close(descriptor)

@@ -84,7 +84,7 @@ def _acquire(descriptor: int, kind: int, path: Path, wait_seconds: float) -> boo
     """Try to take the lock until the deadline; False where the file system has no locks."""
     deadline = time.monotonic() + wait_seconds
     pause = _FIRST_PAUSE_SECONDS
-    with waiting(f"the lock of the store, {path}"):
+    with waiting(f"the lock {path}"):
         while (is_taken := _try_once(descriptor, kind, path)) is None:
             if time.monotonic() >= deadline:
                 raise StoreLockedError(
