@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -53,6 +54,16 @@ def test_layers_are_named_and_say_what_is_fetched(plan: ImagePlan) -> None:
     assert ">435.4 kB in 2 ranges<" in drawn
     again = plan_image(plan.image, plan.cache_after, reflink=False)
     assert svg(again.plot()).count(">present<") == len(plan.layers)
+
+
+def test_what_made_a_layer_stands_beside_it(plan: ImagePlan) -> None:
+    made = "/bin/sh -c #(nop) COPY <b>dir:0123456789abcdef $x$ in /usr/local/bin"
+    layers = tuple(
+        replace(each, layer=replace(each.layer, created_by=made)) for each in plan.layers
+    )
+    drawn = svg(replace(plan, layers=layers).plot())
+    assert drawn.count("  COPY &lt;b&gt;dir:") == len(layers)
+    assert "/usr/local/bin" not in drawn
 
 
 def test_a_blob_that_comes_whole_is_a_part_of_its_own(plan: ImagePlan) -> None:

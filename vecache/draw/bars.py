@@ -18,7 +18,6 @@ from vecache.draw.picture import (
     show_bytes,
     text_inches,
 )
-from vecache.text import short_labels
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -50,7 +49,7 @@ def stacked_bars(
     parts : mapping of str to (n,) float64, at most 4
         Bytes that are stacked, the first at the left. Those that are 0 everywhere are left out.
     labels : sequence of n str
-        Shortened here.
+        Shown as they are.
     ends : sequence of n str
         What is written at the end of each row.
     title, note : str
@@ -61,10 +60,10 @@ def stacked_bars(
     Picture
         The first row on top. Up to 130 rows all have their texts, above that each second and so on.
     """
-    names = short_labels(labels)
-    pitch = _PITCH if len(names) <= _MANY_ROWS else _MIN_PITCH
-    height = min(pitch * len(names), _MAX_HEIGHT)
-    left = _SPACE + text_inches(names) + _SPACE
+    pitch = _PITCH if len(labels) <= _MANY_ROWS else _MIN_PITCH
+    height = min(pitch * len(labels), _MAX_HEIGHT)
+    label_width = text_inches(labels)
+    left = _SPACE + label_width + _SPACE
     shown = {
         name: (values, colour)
         for (name, values), colour in zip(parts.items(), _COLOURS, strict=False)
@@ -74,23 +73,25 @@ def stacked_bars(
     top = _HEAD + legend_height(keys) + _SPACE
     right = _SPACE + text_inches(ends) + _SPACE
     picture = Picture(left + _WIDTH + right, top + height + _FOOT, title, note)
-    if not names:
+    if not labels:
         return picture
     draw_legend(picture, keys, left, _HEAD, _WIDTH)
     axes = picture.add_axes(left, top, _WIDTH, height)
-    base = np.zeros(len(names))
+    base = np.zeros(len(labels))
     for values, colour in shown.values():
-        axes.barh(np.arange(len(names)), values, 0.72, base, color=colour, linewidth=0)
+        axes.barh(np.arange(len(labels)), values, 0.72, base, color=colour, linewidth=0)
         base = base + values
-    axes.set(xlim=(0, max(float(base.max()), 1.0)), ylim=(len(names) - 0.5, -0.5))
+    axes.set(xlim=(0, max(float(base.max()), 1.0)), ylim=(len(labels) - 0.5, -0.5))
     show_bytes(axes, "x")
-    _put_labels(axes, names, ends, height / len(names))
+    _put_labels(axes, labels, ends, height / len(labels))
+    axes.tick_params(axis="y", pad=72 * (label_width + 0.05))
     return picture
 
 
-def _put_labels(axes: Axes, names: Sequence[str], ends: Sequence[str], pitch: float) -> None:
-    rows = labelled_rows(len(names), pitch, _MIN_PITCH * 0.99)
-    axes.set_yticks(rows, [names[row] for row in rows], fontsize=FONT_SIZE, **PLAIN_TEXT)
+def _put_labels(axes: Axes, labels: Sequence[str], ends: Sequence[str], pitch: float) -> None:
+    rows = labelled_rows(len(labels), pitch, _MIN_PITCH * 0.99)
+    shown = [labels[row] for row in rows]
+    axes.set_yticks(rows, shown, fontsize=FONT_SIZE, ha="left", **PLAIN_TEXT)
     for row in rows:
         axes.annotate(
             ends[row],

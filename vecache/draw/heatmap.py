@@ -129,7 +129,7 @@ def _write_cells(axes: Axes, share: F64, row_bytes: I64) -> None:
         if row == column:
             text, colour = bytes_text(int(row_bytes[row])), ink_on(PALE)
         else:
-            text = f"{100 * value:.0f}" if value >= 0.005 or not value else "<1"
+            text = f"{100 * value:.0f}" if value >= 0.005 else "<1" if value else ""
             colour = ink_on(colours[row, column, :3])
         axes.text(column, row, text, ha="center", va="center", fontsize=font_size, color=colour)
 

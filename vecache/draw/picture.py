@@ -5,9 +5,10 @@ Axes have a fixed position in inches from the top left corner, so that labels fi
 
 The same arrays give the same bytes: SVG ids come from a fixed salt, and files hold no date. Text in
 an SVG stays text, in the fonts of whoever looks at it; its title and description are read aloud by
-screen readers. A PNG has two dots for each pixel of a plain screen. It takes characters that the
-usual font lacks, such as Japanese, from the fonts of this machine; matplotlib lists these once, so
-of fonts installed later it knows nothing until its font list is deleted.
+screen readers. A PNG has two dots for each pixel of a plain screen, and 256 colours, which take a
+third of the bytes of all. It takes characters that the usual font lacks, such as Japanese, from the
+fonts of this machine; matplotlib lists these once, so fonts that are installed later are found only
+when its list of fonts is deleted.
 
 The colours are from the palette of Okabe and Ito, safe for colour blindness. Text has a contrast of
 4.5 to 1 or more against what is behind it, as WCAG 2.2 asks for.
@@ -28,6 +29,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import get_font_names
 from matplotlib.text import Text
 from matplotlib.ticker import EngFormatter, MaxNLocator
+from PIL import Image
 
 from vecache.text import display_width, printable
 
@@ -147,10 +149,16 @@ class Picture:
         with mpl.rc_context(_STYLE), warnings.catch_warnings():
             # Characters that no font has are drawn as boxes; an SVG keeps the text.
             warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
-            if form == "png":
-                self.figure.savefig(file, dpi=_DOTS_PER_INCH, metadata={"Software": None})
-            else:
-                file.write(self._svg())
+            file.write(self._svg() if form == "svg" else self._png())
+
+    def _png(self) -> bytes:
+        buffer = BytesIO()
+        self.figure.savefig(buffer, dpi=_DOTS_PER_INCH, pil_kwargs={"compress_level": 1})
+        dots = Image.open(buffer).convert("RGB")
+        few = dots.quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+        result = BytesIO()
+        few.save(result, "png", dpi=(_DOTS_PER_INCH, _DOTS_PER_INCH))
+        return result.getvalue()
 
     def _svg(self) -> bytes:
         buffer = BytesIO()
