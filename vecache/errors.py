@@ -50,6 +50,15 @@ class VecacheError(Exception):
     exit_code : int
         What the command line returns for it: 1 where something asked for by name is not there, 3
         for all else.
+
+    Examples
+    --------
+    >>> import vecache
+    >>> try:
+    ...     vecache.Toc.parse(b"no JSON")
+    ... except vecache.VecacheError as error:
+    ...     print(type(error).__name__, error.exit_code)
+    TocError 3
     """
 
     exit_code: ClassVar[int] = 3

@@ -96,12 +96,15 @@ class CacheFile(ArrowExport):
 
     Examples
     --------
-    >>> from vecache import build_cache
-    >>> toc = b'{"entries":[{"type":"reg","name":"etc/empty"}]}'
-    >>> cache = CacheFile.parse(build_cache(toc))
-    >>> locations = cache.locate(cache.find_tags(cache.packed[:1]))
-    >>> cache.names(locations.name_offset).to_pylist(), locations.length.tolist()
-    ([b'etc/empty'], [0])
+    >>> import vecache
+    >>> store = vecache.open_sample()
+    >>> layer = vecache.LayersCache.load(store).layers[0]
+    >>> cache = vecache.CacheFile.open(layer.cache.path)
+    >>> cache.n_tags, cache.algorithm.name
+    (405, 'SHA256')
+    >>> located = cache.locate(cache.find_tags(cache.packed[:1]))
+    >>> cache.names(located.name_offset).to_pylist(), located.length.tolist()
+    ([b'usr/share/doc/pkg074/copyright'], [2938])
     """
 
     # Of a thousand files only the headers are read at first, so views are made when they are used.

@@ -67,8 +67,12 @@ def build_cache(toc_data: bytes, layout: str | Layout = "dir") -> bytes:
 
     Examples
     --------
-    >>> build_cache(b'{"entries":[{"type":"reg","name":"a","size":0}]}')[:8].hex()
-    '0300000000000000'
+    >>> import vecache
+    >>> layer = vecache.LayersCache.load(vecache.open_sample()).layers[0]
+    >>> toc = layer.record.big_data_path("zstd-chunked-manifest").read_bytes()
+    >>> data = vecache.build_cache(toc)
+    >>> len(data), data == layer.cache.data.tobytes()
+    (28819, True)
     """
     layout = Layout(layout)
     return pack_cache(Toc.parse(toc_data).entries, layout)

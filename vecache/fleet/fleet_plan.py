@@ -62,6 +62,19 @@ class FleetPlan(ArrowExport):
         Layers that could not be read. The figures of nodes that have one are upper bounds.
     n_layers : tuple of int
         Layers of a node of each class.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import vecache
+    >>> store = vecache.open_sample()
+    >>> image = vecache.open_image("containers-storage:app2", store=store)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     os.mkdir(f"{folder}/overlay-layers")  # a store without layers
+    ...     nodes = {"web1": store, "new": vecache.open_store(folder)}
+    ...     plan = vecache.plan_fleet([image], nodes, reflink=False)
+    >>> plan.missing_bytes.tolist(), plan.nodes[plan.cheapest[0]]
+    ([[0], [1924135]], 'web1')
     """
 
     nodes: tuple[str, ...]

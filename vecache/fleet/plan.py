@@ -103,6 +103,19 @@ def plan_fleet(
         If the scheduler cannot be reached, or workers die.
     TypeError, ValueError
         If an option is out of range, or stores are to be read by other processes.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import vecache
+    >>> store = vecache.open_sample()
+    >>> image = vecache.open_image("containers-storage:app2", store=store)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     os.mkdir(f"{folder}/overlay-layers")  # a store without layers
+    ...     nodes = {"web1": store, "new": vecache.open_store(folder)}
+    ...     plan = vecache.plan_fleet([image], nodes, reflink=False)
+    >>> plan
+    <FleetPlan: 2 nodes in 2 classes, 1 images, 1,088,971 bytes to fetch in all>
     """
     choices = PullChoices(reflink, hard_links, layout, parallel)
     check_images(images)

@@ -93,6 +93,13 @@ def what_if_fleet(
         If the scheduler cannot be reached, or workers die.
     ValueError
         If `grain` has another value, or two nodes have one name.
+
+    Examples
+    --------
+    >>> import vecache
+    >>> store = vecache.open_sample()
+    >>> vecache.what_if_fleet([("web1", store), ("web2", store)], ["app2"], "file")
+    <FleetRemoval: on 2 of 2 nodes, 1,966,690 bytes stored, 1,772,120 bytes freed>
     """
     names = list_names(remove)
     if grain is not None:
@@ -180,6 +187,16 @@ class FleetRemoval(ArrowExport):
         Bytes of contents that no node has any more, by the grains of `removals`.
     stored_bytes, freed_bytes, freed_now_bytes, unknown_bytes : int
         Sums over all nodes.
+
+    Examples
+    --------
+    >>> import vecache
+    >>> store = vecache.open_sample()
+    >>> removal = vecache.what_if_fleet([("web1", store), ("web2", store)], ["app2"], "file")
+    >>> removal
+    <FleetRemoval: on 2 of 2 nodes, 1,966,690 bytes stored, 1,772,120 bytes freed>
+    >>> removal.stored_bytes, removal.freed_bytes
+    (1966690, 1772120)
     """
 
     contents: FleetContents

@@ -123,6 +123,14 @@ class Image:
         Whether it was chosen for its platform, from a list.
     read_from : str
         Its full name in the registry, or mirror, that it was read from; empty if in none.
+
+    Examples
+    --------
+    >>> import vecache
+    >>> store = vecache.open_sample()
+    >>> image = vecache.open_image("containers-storage:app2", store=store)
+    >>> image.name, len(image), [len(layer.toc.entries) for layer in image.layers]
+    ('localhost:5001/small/app2:latest', 3, [215, 4, 160])
     """
 
     reference: str

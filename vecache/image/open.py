@@ -93,6 +93,13 @@ def open_image(
         If an argument has another type.
     ValueError
         If `platform` is malformed.
+
+    Examples
+    --------
+    >>> import vecache
+    >>> store = vecache.open_sample()
+    >>> vecache.open_image("containers-storage:app2", store=store)
+    <Image containers-storage:app2: 3 layers, 3 with a TOC, 1,089,623 bytes>
     """
     access = Access.of(
         tls_verify=tls_verify,

@@ -81,6 +81,13 @@ def open_series(
         As `open_image`.
     ValueError
         If `platform` is malformed.
+
+    Examples
+    --------
+    >>> import vecache
+    >>> images = vecache.open_series("oci:tests/data/small/oci", "base,app1..app2")
+    >>> [(image.name, len(image)) for image in images]
+    [('base', 1), ('app1', 2), ('app2', 3)]
     """
     access = Access.of(
         tls_verify=tls_verify,

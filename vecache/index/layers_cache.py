@@ -92,6 +92,17 @@ class LayersCache(ArrowExport):
         As given.
     store : Store or None
         As given.
+
+    Examples
+    --------
+    >>> import vecache
+    >>> store = vecache.open_sample()
+    >>> cache = vecache.LayersCache.load(store)
+    >>> cache
+    <LayersCache: 5 layers, 1,154 tags, 78,457 bytes, 0 excluded>
+    >>> digests = cache.to_arrow()["digest"]
+    >>> cache.lookup(digests)
+    <LookupResult: 1,154 queries, 1,154 found, 13,982,293 bytes>
     """
 
     def __init__(

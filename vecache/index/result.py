@@ -67,6 +67,18 @@ class LookupResult(ArrowExport):
         Index in `LayersCache.layers` of the first layer that holds the digest; -1 where absent.
     tag : (n,) int64
         Row of the tag in that layer's cache file; -1 where absent.
+
+    Examples
+    --------
+    >>> import vecache
+    >>> store = vecache.open_sample()
+    >>> cache = vecache.LayersCache.load(store)
+    >>> digest = cache.to_arrow()["digest"][0].as_py()
+    >>> hits = cache.lookup([digest, "sha256:" + "0" * 64])
+    >>> hits
+    <LookupResult: 2 queries, 1 found, 2,938 bytes>
+    >>> hits.layer.tolist(), hits.length.tolist(), hits.paths().to_pylist()
+    ([0, -1], [2938, -1], [b'usr/share/doc/pkg074/copyright', None])
     """
 
     def __init__(
@@ -310,6 +322,18 @@ class Matches(ArrowExport):
         Index of the layer in `LayersCache.layers`.
     tag : (n_matches,) int64
         Row of the tag in that layer's cache file.
+
+    Examples
+    --------
+    >>> import vecache
+    >>> store = vecache.open_sample()
+    >>> cache = vecache.LayersCache.load(store)
+    >>> empty_file = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    >>> matches = cache.lookup_all([empty_file])
+    >>> matches
+    <Matches: 6 rows>
+    >>> matches.layer.tolist()
+    [0, 0, 0, 0, 0, 2]
     """
 
     __slots__ = ("layer", "query", "tag")

@@ -76,6 +76,16 @@ class History(ArrowExport):
         The same for each layer of each pull; `blob` is an index in `blobs`, and `state` 0 for
         present, 1 for partial, 2 for whole. Bytes that are not known, as a layer comes whole, are
         0. Absurd sizes end at what 64 bits hold.
+
+    Examples
+    --------
+    >>> import vecache
+    >>> store = vecache.open_sample()
+    >>> names = ("base", "app1", "app2")
+    >>> images = [vecache.open_image(f"containers-storage:{name}", store=store) for name in names]
+    >>> found = vecache.history(images)
+    >>> found.figures("fetch_bytes", "nothing").tolist(), found.figures("fetch_bytes").tolist()
+    ([609652, 1244366, 1060910], [609652, 618301, 914264])
     """
 
     images: tuple[str, ...]

@@ -48,6 +48,18 @@ class ImagePlan(ArrowExport):
         Least and most bytes of data, whatever the timing, where the registry refuses some requests.
     layer_ids : tuple of str
         Ids of the layers in the store after the pull.
+
+    Examples
+    --------
+    >>> import vecache
+    >>> store = vecache.open_sample()
+    >>> cache = vecache.LayersCache.load(store, present=["dd95d764", "3492096a"])
+    >>> image = vecache.open_image("containers-storage:app2", store=store)
+    >>> plan = vecache.plan_image(image, cache, reflink=False)
+    >>> plan.total_bytes, plan.missing_bytes, plan.fetch_bytes, plan.requests
+    (2324135, 1683870, 914264, 5)
+    >>> plan.best.missing_bytes
+    602927
     """
 
     image: Image

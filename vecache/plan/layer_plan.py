@@ -52,6 +52,18 @@ class LayerPlan:
     reads_toc : bool
         Whether the TOC is fetched: where the state is PARTIAL, and where only the TOC says that the
         blob has to come whole, as it has no tar-split.
+
+    Examples
+    --------
+    >>> import vecache
+    >>> store = vecache.open_sample()
+    >>> cache = vecache.LayersCache.load(store, present=["dd95d764", "3492096a"])
+    >>> image = vecache.open_image("containers-storage:app2", store=store)
+    >>> layer = vecache.plan_image(image, cache, reflink=False).layers[0]
+    >>> layer
+    <LayerPlan sha256:3ba79d9e5340: partial, 797,810 of 1,340,790 bytes missing>
+    >>> layer.ranges.tolist()
+    [[149, 341965], [433423, 527027]]
     """
 
     layer: ImageLayer

@@ -44,6 +44,16 @@ class OrderResult:
         The same in the given order.
     method : {"exact", "greedy"}
         Whether no order fetches less, or none was found that does.
+
+    Examples
+    --------
+    >>> import vecache
+    >>> store = vecache.open_sample()
+    >>> cache = vecache.LayersCache.load(store, present=["dd95d764", "3492096a"])
+    >>> image = vecache.open_image("containers-storage:app2", store=store)
+    >>> images = [image, vecache.open_image("containers-storage:app1", store=store)]
+    >>> vecache.best_order(images, vecache.LayersCache(), reflink=True)
+    OrderResult(order=(0, 1), fetch_bytes=1623355, given_fetch_bytes=1623355, method='exact')
     """
 
     order: tuple[int, ...]
@@ -84,6 +94,17 @@ def best_order(
     ------
     ImageError, TocError, DigestError, LocationError
         As `plan_image`.
+
+    Examples
+    --------
+    >>> import vecache
+    >>> store = vecache.open_sample()
+    >>> cache = vecache.LayersCache.load(store, present=["dd95d764", "3492096a"])
+    >>> image = vecache.open_image("containers-storage:app2", store=store)
+    >>> images = [image, vecache.open_image("containers-storage:app1", store=store)]
+    >>> found = vecache.best_order(images, vecache.LayersCache(), reflink=False)
+    >>> found.order, found.fetch_bytes, found.given_fetch_bytes
+    ((1, 0), 2158630, 2184360)
     """
     search = _Search(images, chosen_options(options, cache.store, settings), progress)
     given_bytes = search.try_given(cache)

@@ -115,6 +115,18 @@ def plan_image(
         If `image` is not an Image, `cache` not a LayersCache, or an option not a bool.
     ValueError
         If an option is out of range.
+
+    Examples
+    --------
+    >>> import vecache
+    >>> store = vecache.open_sample()
+    >>> cache = vecache.LayersCache.load(store, present=["dd95d764", "3492096a"])
+    >>> image = vecache.open_image("containers-storage:app2", store=store)
+    >>> for reflink in (False, True):
+    ...     plan = vecache.plan_image(image, cache, reflink=reflink)
+    ...     print(plan.total_bytes, plan.missing_bytes, plan.fetch_bytes, plan.requests)
+    2324135 1683870 914264 5
+    2324135 730665 412335 5
     """
     _check_types(image, cache)
     options = pull_options(
@@ -164,6 +176,17 @@ def plan_images(
     ------
     ImageError, TocError, DigestError, LocationError
         As `plan_image`.
+
+    Examples
+    --------
+    >>> import vecache
+    >>> store = vecache.open_sample()
+    >>> cache = vecache.LayersCache.load(store, present=["dd95d764", "3492096a"])
+    >>> image = vecache.open_image("containers-storage:app2", store=store)
+    >>> other = vecache.open_image("containers-storage:other", store=store)
+    >>> plans = vecache.plan_images([other, image], cache, reflink=False)
+    >>> [plan.fetch_bytes for plan in plans]
+    [435422, 478842]
     """
     planner = Planner(chosen_options(options, getattr(cache, "store", None), settings))
     plans = []

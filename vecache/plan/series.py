@@ -82,6 +82,16 @@ def history(
         If an image is not an Image, or an option not a bool.
     ValueError
         If an option is out of range.
+
+    Examples
+    --------
+    >>> import vecache
+    >>> store = vecache.open_sample()
+    >>> names = ("base", "app1", "app2")
+    >>> images = [vecache.open_image(f"containers-storage:{name}", store=store) for name in names]
+    >>> found = vecache.history(images, reflink=True)
+    >>> found.figures("missing_bytes").tolist(), found.saved().round(2).tolist()
+    ([1079348, 338131, 730665], [0.0, 0.85, 0.61])
     """
     series = dict(enumerate(_share_layers(images)))
     names = tuple(image.reference for image in series.values())

@@ -78,6 +78,16 @@ def explain(plan: ImagePlan, path: str | bytes) -> list[str]:
         If no layer has the path; the message suggests similar ones.
     ImageError, TocError
         If the TOC of a layer that is not pulled by it cannot be read.
+
+    Examples
+    --------
+    >>> import vecache
+    >>> store = vecache.open_sample()
+    >>> cache = vecache.LayersCache.load(store, present=["dd95d764", "3492096a"])
+    >>> image = vecache.open_image("containers-storage:app2", store=store)
+    >>> plan = vecache.plan_image(image, cache, reflink=False)
+    >>> print(vecache.explain(plan, "data/su")[-1])
+    Found in layer dd95d764c505 as usr/bin/su, and copied from there.
     """
     found: object = plan
     if not isinstance(found, ImagePlan):

@@ -151,6 +151,16 @@ class Contents(ArrowExport):
         The `key` of the records of layers and images that are in an additional store.
     hosts : tuple of str
         Names of the stores, where there are several.
+
+    Examples
+    --------
+    >>> import vecache
+    >>> store = vecache.open_sample()
+    >>> contents = vecache.read_contents(store)
+    >>> contents
+    <Contents: 5 layers, 5 images, 4,955,430 bytes in files>
+    >>> contents.to_arrow().num_rows, contents.layers[0].files.n_bytes
+    (1053, 1417884)
     """
 
     layers: tuple[ContentLayer, ...]

@@ -165,6 +165,15 @@ def open_dataset(
     ------
     DatasetError
         If this is not a data set, has another version, or is damaged.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import vecache
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     vecache.export_dataset({"web1": vecache.open_sample()}, f"{folder}/set")
+    ...     vecache.overlap(vecache.open_dataset(f"{folder}/set"), by="image")
+    <Overlap: 5 images by file, 10 pairs share, 8,956,628 bytes>
     """
     path = Path(path)
     folders = _host_folders(path)

@@ -98,6 +98,15 @@ def export_dataset(
         If the source cannot be read.
     OSError
         If the folder cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import vecache
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     vecache.export_dataset(vecache.open_sample(), f"{folder}/set")
+    ...     vecache.open_dataset(f"{folder}/set")
+    <Contents: 5 layers, 5 images, 4,955,430 bytes in files>
     """
     contents = read_contents(source)
     target = Path(os.path.realpath(folder))

@@ -61,6 +61,14 @@ class RemovalOrder(ArrowExport):
         What all of them free together.
     is_enough : bool
         Whether that is as much as was wanted.
+
+    Examples
+    --------
+    >>> import vecache
+    >>> store = vecache.open_sample()
+    >>> order = vecache.what_to_remove(store, 1_500_000, "chunk")
+    >>> order.freed_bytes.tolist(), order.is_enough
+    ([250618, 588749, 1052616, 1052616, 1993406], True)
     """
 
     contents: Contents

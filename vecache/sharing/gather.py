@@ -61,6 +61,14 @@ def gather(image: Any, source: Any, grain: Grain = "file") -> Cover:
         If the image or the layers cannot be read.
     ValueError
         If `grain` has another value.
+
+    Examples
+    --------
+    >>> import vecache
+    >>> store = vecache.open_sample()
+    >>> image = vecache.open_image("containers-storage:app2", store=store)
+    >>> vecache.gather(image, {"web1": store, "web2": store}, "chunk")
+    <Cover: 2 of 10 layers hold 1,360,896 of 1,360,896 bytes by chunk>
     """
     check_grain(grain)
     local, wanted = read_contents(source).without_additional(), read_contents(image)
@@ -112,6 +120,17 @@ class Cover(ArrowExport):
         No fewer layers can cover as much.
     n_excluded_layers : int
         Layers of the image without a usable TOC, which are not counted.
+
+    Examples
+    --------
+    >>> import vecache
+    >>> store = vecache.open_sample()
+    >>> image = vecache.open_image("containers-storage:app2", store=store)
+    >>> cover = vecache.gather(image, store)
+    >>> cover
+    <Cover: 2 of 5 layers hold 2,284,135 of 2,284,135 bytes by file>
+    >>> cover.added_bytes.tolist(), cover.left_bytes.tolist()
+    ([1340790, 943345], [943345, 0])
     """
 
     grain: Grain

@@ -60,9 +60,12 @@ def overlap(source: Any, by: By = "layer", grain: Grain = "file") -> Overlap:
     Examples
     --------
     >>> import vecache
-    >>> toc = vecache.Toc.parse(b'{"version":1,"entries":[]}')
-    >>> vecache.overlap({"one": toc, "two": toc}).bytes.tolist()
-    [[0, 0], [0, 0]]
+    >>> store = vecache.open_sample()
+    >>> over = vecache.overlap(store, by="image")
+    >>> over.labels[4], over.bytes[4].tolist()
+    ('localhost:5001/small/app2:latest', [182980, 200265, 1340790, 1340790, 2284135])
+    >>> vecache.overlap({"web1": store, "web2": store}, by="host").bytes.tolist()
+    [[4656899, 4656899], [4656899, 4656899]]
     """
     check_by(by)
     check_grain(grain)
@@ -284,6 +287,16 @@ class Overlap(PairMatrices):
         Distinct files, or chunks, that both members have.
     bytes : (n, n) int64
         Bytes of the distinct files or chunks that both members have.
+
+    Examples
+    --------
+    >>> import vecache
+    >>> store = vecache.open_sample()
+    >>> over = vecache.overlap(store, by="image")
+    >>> over
+    <Overlap: 5 images by file, 10 pairs share, 8,956,628 bytes>
+    >>> over.bytes[0].tolist(), over.order().tolist()
+    ([1417884, 1417884, 142980, 142980, 182980], [0, 1, 2, 3, 4])
     """
 
     contents: Contents

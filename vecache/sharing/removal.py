@@ -100,6 +100,16 @@ class Removal(ArrowExport):
         Bytes to pull each image again after those before it.
     orphaned_bytes : int
         Freed bytes that belong to none of the images.
+
+    Examples
+    --------
+    >>> import vecache
+    >>> store = vecache.open_sample()
+    >>> removal = vecache.what_if(store, ["app2"])
+    >>> removal
+    <Removal: 1 layers, 1 images, 983,345 bytes stored, 886,060 bytes freed>
+    >>> removal.freed_bytes, removal.pull_bytes.tolist(), len(removal.remaining)
+    (886060, [886060], 2)
     """
 
     contents: Contents
@@ -194,8 +204,8 @@ def what_if(source: Any, remove: Iterable[str], grain: Grain = "file") -> Remova
 
     Examples
     --------
-    >>> from importlib.resources import files
-    >>> what_if(files("vecache") / "sample" / "store", ["app2", "dirs"])
+    >>> import vecache
+    >>> vecache.what_if(vecache.open_sample(), ["app2", "dirs"])
     <Removal: 2 layers, 2 images, 983,345 bytes stored, 886,060 bytes freed>
     """
     names = list_names(remove)

@@ -89,6 +89,15 @@ def read_contents(source: Any, *, progress: Callable[[int, int], object] | None 
         If the source is of another type.
     ValueError
         If it is the name of an image: `open_image` opens that.
+
+    Examples
+    --------
+    >>> import vecache
+    >>> store = vecache.open_sample()
+    >>> vecache.read_contents(store)
+    <Contents: 5 layers, 5 images, 4,955,430 bytes in files>
+    >>> vecache.read_contents({"web1": store, "web2": store})
+    <Contents: 10 layers of 2 hosts, 10 images, 9,910,860 bytes in files>
     """
     match source:
         case Contents():

@@ -104,6 +104,18 @@ class Fleet:
     ----------
     path : pathlib.Path
         The folder.
+
+    Examples
+    --------
+    >>> import subprocess, sys, tempfile
+    >>> import vecache
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     words = ["snapshot", "--store", str(vecache.open_sample().path), "-o", f"{folder}/web1"]
+    ...     _ = subprocess.run([sys.executable, "-m", "vecache", *words], capture_output=True)
+    ...     _ = vecache.add_snapshot(f"{folder}/fleet", f"{folder}/web1", "web1")
+    ...     fleet = vecache.open_fleet(f"{folder}/fleet")
+    ...     fleet.nodes(), len(fleet.open_node("web1").layers())
+    (('web1',), 5)
     """
 
     path: Path
@@ -191,6 +203,17 @@ def open_fleet(path: str | os.PathLike[str]) -> Fleet:
         If it is no such folder, is of another version, or cannot be read.
     TypeError
         If `path` is neither text nor a path.
+
+    Examples
+    --------
+    >>> import subprocess, sys, tempfile
+    >>> import vecache
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     words = ["snapshot", "--store", str(vecache.open_sample().path), "-o", f"{folder}/web1"]
+    ...     _ = subprocess.run([sys.executable, "-m", "vecache", *words], capture_output=True)
+    ...     _ = vecache.add_snapshot(f"{folder}/fleet", f"{folder}/web1", "web1")
+    ...     vecache.open_fleet(f"{folder}/fleet").nodes()
+    ('web1',)
     """
     if not isinstance(path, (str, os.PathLike)):
         raise TypeError(f"fleet: found {type(path).__name__}, wanted the path of a folder")

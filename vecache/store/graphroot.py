@@ -58,6 +58,17 @@ class Store:
     snapshot : Snapshot or None
         What the store was unpacked from, or is in a fleet, for a store of another machine. Such a
         store is only read.
+
+    Examples
+    --------
+    >>> import vecache
+    >>> store = vecache.open_sample()
+    >>> len(store.layers()), len(store.images())
+    (5, 5)
+    >>> store.find_image("app2").names
+    ('localhost:5001/small/app2:latest',)
+    >>> [layer.id[:12] for layer in store.find_layers(["dd95", "3492"])]
+    ['dd95d764c505', '3492096ae743']
     """
 
     root: Path
@@ -358,6 +369,13 @@ def open_store(
         If storage.conf is broken.
     TypeError
         If `path` is neither text nor a path.
+
+    Examples
+    --------
+    >>> import vecache
+    >>> store = vecache.open_store(vecache.open_sample().path)
+    >>> len(store.layers()), len(store.images())
+    (5, 5)
     """
     _check_path(path)
     if path is not None and os.path.isfile(path):

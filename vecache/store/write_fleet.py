@@ -167,6 +167,18 @@ def add_snapshot(
     ------
     StoreError
         If the snapshot cannot be read, no node can have the name, or the folder cannot be written.
+
+    Examples
+    --------
+    >>> import subprocess, sys, tempfile
+    >>> import vecache
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     words = ["snapshot", "--store", str(vecache.open_sample().path), "-o", f"{folder}/web1"]
+    ...     _ = subprocess.run([sys.executable, "-m", "vecache", *words], capture_output=True)
+    ...     node = vecache.add_snapshot(f"{folder}/fleet", f"{folder}/web1", "web1")
+    ...     again = vecache.add_snapshot(f"{folder}/fleet", f"{folder}/web1", "web1")
+    >>> node.name, node.change, again.change
+    ('web1', 'added', 'unchanged')
     """
     path = Path(path)
     with open_archive(path) as (_, archive):

@@ -58,9 +58,13 @@ class Toc(ArrowExport):
 
     Examples
     --------
-    >>> toc = Toc.parse(b'{"version":1,"entries":[{"type":"reg","name":"a","size":5}]}')
-    >>> toc.entries.name.to_pylist(), toc.entries.size.tolist()
-    ([b'a'], [5])
+    >>> import vecache
+    >>> layer = vecache.LayersCache.load(vecache.open_sample()).layers[0]
+    >>> toc = vecache.Toc.parse(layer.record.big_data_path("zstd-chunked-manifest").read_bytes())
+    >>> toc
+    <Toc: 376 entries, 141 files, 64,792 bytes of JSON>
+    >>> toc.to_arrow()["name"][2:4].to_pylist(), toc.entries.size[2:4].tolist()
+    (['etc/empty0', 'etc/empty1'], [0, 0])
     """
 
     entries: Entries
