@@ -198,7 +198,7 @@ class FleetOverlap(PairMatrices):
     >>> store = vecache.open_sample()
     >>> over = vecache.overlap_fleet([("web1", store), ("web2", store)])
     >>> over
-    <FleetOverlap: 2 nodes in 1 classes by file, 9,910,860 bytes, 4,656,899 unique>
+    <FleetOverlap: 2 nodes in 1 class by file, 9,910,860 bytes, 4,656,899 unique>
     >>> over.labels, over.repeated.path[0], over.repeated.n_nodes.tolist()[0]
     (('web1 +1',), 'usr/lib/big.bin', 2)
     """

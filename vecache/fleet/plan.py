@@ -115,7 +115,7 @@ def plan_fleet(
     ...     nodes = {"web1": store, "new": vecache.open_store(folder)}
     ...     plan = vecache.plan_fleet([image], nodes, reflink=False)
     >>> plan
-    <FleetPlan: 2 nodes in 2 classes, 1 images, 1,088,971 bytes to fetch in all>
+    <FleetPlan: 2 nodes in 2 classes, 1 image, 1,088,971 bytes to fetch in all>
     """
     choices = PullChoices(reflink, hard_links, layout, parallel)
     check_images(images)

@@ -107,7 +107,7 @@ class Removal(ArrowExport):
     >>> store = vecache.open_sample()
     >>> removal = vecache.what_if(store, ["app2"])
     >>> removal
-    <Removal: 1 layers, 1 images, 983,345 bytes stored, 886,060 bytes freed>
+    <Removal: 1 layer, 1 image, 983,345 bytes stored, 886,060 bytes freed>
     >>> removal.freed_bytes, removal.pull_bytes.tolist(), len(removal.remaining)
     (886060, [886060], 2)
     """
