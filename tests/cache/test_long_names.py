@@ -70,6 +70,13 @@ def test_a_name_longer_than_a_path_is_corrupt(
     assert result.to_arrow()["state"].to_pylist() == [state.name.lower()]
 
 
+def test_a_pull_that_would_open_a_name_longer_than_a_path_is_refused(tmp_path: Path) -> None:
+    """Go reads the name, and `openat2` refuses it (ENAMETOOLONG): Podman's pull fails."""
+    result = look_up(tmp_path, cache_of(struct.pack("<I", 5000) + bytes(5000), [0]), 1)
+    with pytest.raises(LocationError, match="to no path; delete the cache"):
+        result.require_sound()
+
+
 def test_names_that_overlap_are_refused(tmp_path: Path) -> None:
     """Each four bytes are the head of a name: 80 times the file's size in all."""
     n_names = 500

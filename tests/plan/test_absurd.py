@@ -15,8 +15,11 @@ from vecache.errors import TocError
 from vecache.index.layers_cache import LayersCache
 from vecache.plan.curve import curve_by_gap, curve_by_ranges
 from vecache.plan.options import PlanOptions
+from vecache.plan.pull import Planner
 from vecache.report.documents import plan_document
 from vecache.report.output import json_text
+from vecache.report.plan import image_text
+from vecache.report.terminal import Screen
 from vecache.toc.layout import Layout
 
 if TYPE_CHECKING:
@@ -73,17 +76,17 @@ MOST = 2**63 - 1
 REFUSED = {
     "negative size": ([{**FILE, "size": -5}], "a negative size, -5"),
     "negative size of a device": ([{**FILE, "type": "char", "size": -5}], "a negative size, -5"),
-    "negative offset": ([{**FILE, "offset": -100, "endOffset": -3}], "negative offset, -100"),
-    "least offset": ([{**FILE, "offset": -MOST - 1, "endOffset": MOST}], "negative offset"),
-    "end before its begin": ([{**FILE, "offset": 80, "endOffset": 10}], "before its own begin, 10"),
+    "negative offset": ([{**FILE, "offset": -100, "endOffset": -3}], "from -100 to -3"),
+    "least offset": ([{**FILE, "offset": -MOST - 1, "endOffset": MOST}], "from -9,223"),
+    "end before its begin": ([{**FILE, "offset": 80, "endOffset": 10}], "from 80 to 10"),
     "end behind the blob": (
         [{**FILE, "offset": 10**12, "endOffset": 10**12 + 5}],
-        "behind the end",
+        "wanted a part of its blob",
     ),
-    "last end behind the blob": ([{**FILE, "endOffset": MOST}], "behind the end"),
+    "last end behind the blob": ([{**FILE, "endOffset": MOST}], "wanted a part of its blob"),
     "chunks not in order": (
         [{**FILE, "offset": 8, "chunkSize": 2}, {"type": "chunk", "name": "a", "offset": 3}],
-        "before its own begin, 3",
+        "from 8 to 3",
     ),
     "chunk larger than its file": ([{**FILE, "chunkSize": 6}], "larger than the file's, 5"),
     "hole larger than its file": (
@@ -118,9 +121,49 @@ def test_numbers_that_no_sound_layer_has_are_refused(case: str, layout: Layout) 
     image = open_sparse(
         (toc([{**FILE, "name": "sound", "digest": digest_of(b"b")}, *entries]), 100)
     )
-    with pytest.raises(TocError, match=r"^layer sha256:.*: (entry 'a|entry '|found).*") as raised:
+    with pytest.raises(
+        TocError, match=r"^layer sha256:.*: (Podman's pull fails: )?(entry '|found)"
+    ) as raised:
         plan_with(image, LayersCache(), PlanOptions(layout=layout))
     assert reason in str(raised.value)
+
+
+@pytest.mark.parametrize("place", [(-100, -3), (80, 10), (0, MOST), (-MOST - 1, MOST)])
+def test_data_that_the_blob_does_not_have_is_no_matter_where_a_layer_has_the_file(
+    place: tuple[int, int],
+) -> None:
+    offset, end = place
+    absurd = {**FILE, "offset": offset, "endOffset": end}
+    image = open_sparse((toc([FILE]), 100), (toc([absurd]), 100))
+    plan = plan_with(image, LayersCache(), PlanOptions())
+    sound, odd = plan.layers
+    assert (sound.missing_bytes, odd.missing_bytes, odd.total_bytes) == (5, 0, 5)
+    assert sound.warnings == ()
+    (warning,) = odd.warnings
+    assert warning.startswith("1 of its files are at places that its blob does not have")
+    document = json.loads(json_text(plan_document(plan)))
+    assert [layer["warnings"] for layer in document["layers"]] == [[], [warning]]
+    assert f"Layer {odd.blob[7:19]}: {warning}." in image_text(plan, "store", Screen(100, False))
+    rows = plan.to_arrow().to_pylist()
+    assert [row["blob_last"] for row in rows if row["action"] == "reused"] == [None] * 2
+    with pytest.raises(TocError, match="Podman's pull fails: entry 'a'"):
+        Planner(PlanOptions(parallel=6)).plan(image, LayersCache())  # none finds another
+
+
+def test_a_path_that_is_twice_in_a_toc_with_a_tar_split_is_refused() -> None:
+    entries: list[dict[str, Any]] = [
+        {**FILE, "size": 0},
+        {**FILE, "type": "chunk"},
+        {"type": "dir", "name": "a"},
+    ]
+    assert plan_with(open_sparse((toc(entries), 100)), LayersCache(), PlanOptions()).layers
+    document = {"version": 1, "entries": entries, "tarSplitDigest": digest_of(b"split")}
+    image = open_sparse((json.dumps(document).encode(), 100))
+    with pytest.raises(TocError, match="Podman's pull fails: the TOC has the path 'a' twice"):
+        plan_with(image, LayersCache(), PlanOptions())
+    del entries[2]  # chunks have the path of their file
+    image = open_sparse((json.dumps(document).encode(), 100))
+    assert plan_with(image, LayersCache(), PlanOptions()).layers
 
 
 @pytest.mark.parametrize("kind", ["dir", "symlink", "hardlink"])

@@ -190,6 +190,11 @@ def name_lengths(data: U8, fnames: Section, name_offset: I64) -> I64:
     -------
     (n,) int64
         Bytes of each name; -1 where it is not wholly inside the section, or longer than a path.
+
+    Notes
+    -----
+    Go returns a longer name too. A pull that would reuse a file there cannot open it and fails; a
+    chunk there it fetches. No layer on a disk has one: pulling it fails for the same reason.
     """
     n_behind = fnames.n_bytes - NAME_HEAD_BYTES - name_offset  # from a name's head to the end
     is_inside = (name_offset >= 0) & (n_behind >= 0)

@@ -113,6 +113,7 @@ def _columns(replay: Replay) -> dict[str, Any]:
     kind = np.concatenate([entry_kind, np.full(len(chunk_rows), _CHUNK)])
     digests = [files.digests(np.arange(n_files)), files.chunk_digests(chunk_rows)]
     first, last = _blob_bytes(files, chunk_rows)
+    is_nowhere = (first < 0) | (last < first) | (last >= files.blob_bytes)
     range_no = _range_numbers(replay, chunk_rows)
     columns = {
         "path": _dictionary(file_row, binary_to_text(files.name)),
@@ -123,8 +124,8 @@ def _columns(replay: Replay) -> dict[str, Any]:
             np.concatenate([replay.file_action, replay.chunk_action[chunk_rows]]), _ACTIONS
         ),
         **_source_columns(replay, chunk_rows),
-        "blob_first": pa.array(first, mask=last < first),
-        "blob_last": pa.array(last, mask=last < first),
+        "blob_first": pa.array(first, mask=is_nowhere),
+        "blob_last": pa.array(last, mask=is_nowhere),
         "range": pa.array(range_no.astype(np.int32), mask=range_no < 0),
     }
     order = pa.array(np.argsort(file_row, kind="stable"))  # a file, then its chunks
@@ -132,7 +133,7 @@ def _columns(replay: Replay) -> dict[str, Any]:
 
 
 def _blob_bytes(files: PullFiles, chunk_rows: I64) -> tuple[I64, I64]:
-    """First and last byte in the blob of files, then of chunks; none where last < first."""
+    """First and last byte in the blob of files, then of chunks; empty files end before them."""
     first, end = np.zeros((2, len(files.action)), np.int64)
     first[files.wanted] = files.entries.offset[files.entry_row[files.wanted]]
     end[files.wanted] = files.end_offset[files.wanted]

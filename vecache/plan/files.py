@@ -3,10 +3,10 @@
 1. Merge the TOC's entries into files with chunks; the flat layout keeps one file per content.
 2. Directories, links, devices and empty files are created without data; whiteouts are converted.
 3. All other files need data, and their sizes add up to the total. So do devices, which need none.
-   Their numbers must be sound (`sound.py`).
+   Their sizes must be sound (`sound.py`).
 
-17 bytes per file, besides what `toc.files` takes; 33 more for hard-link fingerprints, which are
-computed when they are first asked for.
+17 bytes per file and one per chunk, besides what `toc.files` takes; 33 more a file for hard-link
+fingerprints, which are computed when they are first asked for.
 Source: containers/storage pkg/chunked/storage_linux.go ApplyDiff.
 """
 
@@ -23,7 +23,7 @@ import numpy as np
 from vecache.arrays import frozen
 from vecache.digest import Digests
 from vecache.errors import TocError
-from vecache.plan.sound import require_sound
+from vecache.plan.sound import find_misplaced, require_sound
 from vecache.text import quoted
 from vecache.toc.entries import EntryKind
 from vecache.toc.files import TocFiles, flat_files, merge_entries
@@ -69,12 +69,18 @@ class PullFiles(TocFiles):
         Bytes of each file, uncompressed.
     total_bytes : int
         What Podman logs as the total: files that need data, and devices.
+    blob_bytes : int
+        Size of the compressed layer.
+    is_misplaced : (n_chunks,) bool
+        Whether a chunk is at a place that the blob does not have.
     """
 
     action: U8
     wanted: I64
     size: I64
     total_bytes: int
+    blob_bytes: int
+    is_misplaced: Bool
 
     @cached_property
     def fingerprints(self) -> Digests:
@@ -126,7 +132,7 @@ def select_files(
     """Merge a layer's entries into files, and find the files that need data.
 
     The TOC begins at `toc_offset` of a blob of `blob_bytes`. Raises TocError for an unknown type,
-    and for numbers that no sound layer has.
+    and for sizes that no sound layer has.
     """
     files = merge_entries(entries, toc_format, toc_offset)
     if layout is Layout.FLAT:
@@ -141,13 +147,15 @@ def select_files(
     action[is_whiteout] = Action.WHITEOUT
     needs_data = action == Action.FETCHED
     is_counted = needs_data | (is_device & ~is_whiteout)
-    require_sound(files, needs_data, is_counted, blob_bytes)
+    require_sound(files, needs_data, is_counted)
     return PullFiles(
         **{field.name: getattr(files, field.name) for field in fields(files)},
         action=frozen(action),
         wanted=frozen(np.flatnonzero(action == Action.FETCHED)),
         size=frozen(size),
         total_bytes=int(size[is_counted].sum()),
+        blob_bytes=blob_bytes,
+        is_misplaced=frozen(find_misplaced(files.chunks, blob_bytes)),
     )
 
 

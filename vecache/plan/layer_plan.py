@@ -164,6 +164,16 @@ class LayerPlan:
         has_missing = bool(len(self.replay.missing_rows))
         return self.toc_requests + self.n_refused + has_missing
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is wrong with the layer, though Podman's pull of it goes on."""
+        n_files = self.replay.n_misplaced if self.replay else 0
+        text = (
+            f"{n_files:,} of its files are at places that its blob does not have; the pull finds "
+            "them in local layers, and fails where they are missing"
+        )
+        return (text,) if n_files else ()
+
     def count_files(self, action: Action) -> int:
         """Count the files with an action.
 

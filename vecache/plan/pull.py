@@ -32,6 +32,7 @@ from vecache.plan.options import GAP_BYTES, MAX_RANGES, PlanOptions, pull_option
 from vecache.plan.presence import state_of
 from vecache.plan.replay import replay_layer
 from vecache.plan.schedule import Transfer, visible_in_waves, visible_over_network
+from vecache.plan.sound import require_distinct
 from vecache.toc.files import TocFormat
 
 if TYPE_CHECKING:
@@ -289,6 +290,8 @@ class Planner:
             assert layer.toc_format is not None  # others are pulled whole
             entries, toc_offset = layer.toc.entries, layer.toc_offset
             with _layer_in_errors(layer):
+                if layer.toc_format is TocFormat.ZSTD_CHUNKED:
+                    require_distinct(layer.toc)
                 files = select_files(
                     entries, layer.toc_format, toc_offset, layout, layer.blob_bytes
                 )

@@ -23,6 +23,7 @@ from vecache.errors import TocError
 from vecache.index.result import LookupResult
 from vecache.plan.files import Action
 from vecache.plan.ranges import coalesce_chunks, fit_ranges
+from vecache.plan.sound import require_fetchable
 from vecache.toc.entries import ChunkKind
 
 if TYPE_CHECKING:
@@ -82,6 +83,12 @@ class Replay:
         hits = (self.file_hits.layer, self.chunk_hits.layer)
         return 1 + max(int(layer.max(initial=-1)) for layer in hits)
 
+    @property
+    def n_misplaced(self) -> int:
+        """How many files are reused though their data is misplaced in the blob."""
+        file_row = self.files.chunks.file_row[self.files.is_misplaced]
+        return len(np.unique(file_row[self.file_action[file_row] == Action.REUSED]))
+
     def count_files(self, action: Action) -> int:
         """Count the files with an action."""
         return int((self.file_action == action).sum())
@@ -100,7 +107,8 @@ def replay_layer(
     them is not looked up again.
 
     Raises LocationError or DigestError where Podman's pull fails: for a corrupt location or a
-    malformed digest among those that are looked up; TocError for ranges that end before they begin.
+    malformed digest among those that are looked up; TocError for data to fetch that its blob does
+    not have, and for ranges that end before they begin.
     """
     chunks = files.chunks
     if known is None:
@@ -111,6 +119,7 @@ def replay_layer(
     file_action[files.wanted[file_hits.is_found]] = Action.REUSED
     is_missing = file_action == Action.FETCHED
     missing_rows = np.flatnonzero(is_missing[chunks.file_row])
+    require_fetchable(files, missing_rows)
     chunk_action, chunk_rows, chunk_hits = _find_chunks(files, missing_rows, cache, options, known)
     is_fetched = chunk_action[missing_rows] == Action.FETCHED
     parts = coalesce_chunks(
@@ -122,8 +131,8 @@ def replay_layer(
     ranges, refused = fit_ranges(parts, options)
     if (ranges.bounds[:, 1] - ranges.bounds[:, 0] < -1).any():  # Podman asks for it, and fails
         raise TocError(
-            f"{len(parts):,} parts in another order than in the blob; wanted at most "
-            f"{options.max_ranges:,}, as those that are merged must follow each other"
+            f"Podman's pull fails: {len(parts):,} parts in another order than in the blob; wanted "
+            f"{options.max_ranges:,} at most, as those that are merged must follow each other"
         )
     found_bytes = chunks.size[missing_rows[~is_fetched]]
     return Replay(

@@ -120,4 +120,5 @@ def _layer_document(plan: LayerPlan) -> dict[str, Any]:
             name: plan.count_chunks(action) if is_known else None
             for name, action in _CHUNKS.items()
         },
+        "warnings": list(plan.warnings),
     }

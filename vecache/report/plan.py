@@ -201,6 +201,8 @@ def _summary(plans: Sequence[ImagePlan], seconds: float | None) -> list[str]:
             f"Whole blobs:  {n_whole:,} of {human_bytes(whole)}; nothing is reused in a layer that "
             "is fetched whole, nor counted in TOTAL and MISSING."
         )
+    warned = [layer for plan in plans for layer in plan.layers if layer.warnings]
+    lines += [f"Layer {layer.blob[7:19]}: {', '.join(layer.warnings)}." for layer in warned]
     return lines + _bounds_lines(plans)
 
 

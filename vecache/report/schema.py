@@ -66,6 +66,7 @@ _PLAN_LAYER: Final = object_of(
         )["properties"],
         "files": object_of("", {f"{key}|null": COUNT for key in ("reused", "fetched", "empty")}),
         "chunks": object_of("", {f"{key}|null": COUNT for key in ("reused", "fetched", "holes")}),
+        "warnings": array_of(TEXT),
     },
 )
 _PLAN: Final = _named(

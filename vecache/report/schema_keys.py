@@ -191,6 +191,7 @@ _HOLDERS: Final = {
     "errors": "what could not be opened or planned, and is in no figure",
     "best": "the least that any client could miss, given the same layers",
     "gap": "bytes above that, by cause",
+    "warnings": "what is wrong with the layer, though Podman's pull of it goes on",
     "unread": "layers of which only the cache counts there",
     "states": "number of layers, by state",
     "steps": "one for each image, in the order of the series, or in which they would be removed",
