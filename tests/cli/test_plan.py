@@ -108,6 +108,7 @@ def test_the_document_has_the_promised_shape(capsys: pytest.CaptureFixture[str])
         "requests",
         "files",
         "chunks",
+        "warnings",
     ]
     gap = document["best"]["gap"]
     assert sorted(gap) == [

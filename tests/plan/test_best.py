@@ -19,7 +19,7 @@ from vecache.plan.best import Cause
 from vecache.plan.pull import plan_image
 from vecache.report.documents import plan_document
 from vecache.report.plan import advice, image_text, images_text
-from vecache.report.terminal import Screen
+from vecache.report.terminal import Screen, human_bytes
 from vecache.store.graphroot import open_store
 from vecache.toc.layout import Layout
 
@@ -90,8 +90,8 @@ def test_a_missing_reflink_costs_what_the_plan_with_it_saves() -> None:
     without, with_it = (plan_golden("dir", "app1", 1, reflink=reflink) for reflink in (False, True))
     assert without.best.excess["no_reflink"] == without.missing_bytes - with_it.missing_bytes > 0
     assert without.best.missing_bytes == with_it.best.missing_bytes
-    n_bytes = without.best.excess["no_reflink"]
-    assert advice(without.best) == [f"a file system with reflinks (xfs, btrfs): {n_bytes:,} bytes"]
+    shown = human_bytes(without.best.excess["no_reflink"])
+    assert advice(without.best) == [f"a file system with reflinks (xfs, btrfs): {shown}"]
 
 
 def test_hard_links_cost_what_other_owners_and_modes_cost() -> None:

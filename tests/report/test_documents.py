@@ -52,6 +52,7 @@ def test_the_document_has_the_promised_shape() -> None:
                 "requests",
                 "files",
                 "chunks",
+                "warnings",
             ),
         ]
     )
