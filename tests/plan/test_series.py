@@ -170,7 +170,7 @@ def check_views(found: History) -> None:
         assert (row["after"] is None) == (row["after_no"] is None)
         assert row["image"] == found.images[row["image_no"]]
         assert (row["missing_bytes"] is None) == (row["state"] == "whole")
-    assert f"{n} images" in repr(found)
+    assert f"{n} image{'s' * (n != 1)}" in repr(found)
     assert found._repr_html_().startswith("<table>")
 
 
