@@ -60,7 +60,7 @@ def test_the_machine_makes_no_difference(
     expected = run(capsys, *IMAGES, "--json")
     (tmp_path / "containers.conf").write_text("[engine]\nimage_parallel_copies = 1\n")
     monkeypatch.setenv("CONTAINERS_CONF", str(tmp_path / "containers.conf"))
-    monkeypatch.setenv("CONTAINERS_STORAGE_CONF", str(tmp_path / "none.conf"))
+    monkeypatch.setenv("CONTAINERS_STORAGE_CONF", "/dev/null")
     assert run(capsys, *IMAGES, "--json") == expected
 
 

@@ -10,15 +10,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tests.doctor.damage import LAYER, NEWEST, whole_store
-from tests.golden import golden_cache
+from tests.golden import GOLDEN_SMALL, golden_cache
 from tests.store.fleet_kills import content
 from tests.stores import cache_path, edit_images, edit_layers, toc_path
 from vecache.cli.main import main
 from vecache.errors import VecacheError
 from vecache.files import OWN_TEMPORARY
 from vecache.index.layers_cache import LayersCache
+from vecache.sharing import export
 from vecache.store import write_snapshot
+from vecache.store.fleet import open_fleet
 from vecache.store.graphroot import open_store
+from vecache.store.sweep_fleet import remove_nodes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,14 +32,26 @@ if TYPE_CHECKING:
 class Change:
     """A write: `prepare` makes the folder that it changes, `make` returns an exit code.
 
-    `by_file` says that each of its files, not all of them at once, is as before or as after, and
-    `is_optional` that the exit code does not depend on it.
+    `by_file` says that each of its files, not all of them at once, is as before or as after,
+    `is_optional` that the exit code does not depend on it, and `may_tear` that a power cut may
+    damage what it writes, which is made again then. What `ask` prints is the same before and after.
     """
 
     prepare: Callable[[Path], object]
     make: Callable[[Path], int]
     by_file: bool = False
     is_optional: bool = False
+    may_tear: bool = False
+    ask: Callable[[Path], int] | None = None
+
+
+@dataclass(frozen=True)
+class Race:
+    """Writes that are made at the same time; `by_file` is as for a `Change`."""
+
+    prepare: Callable[[Path], object]
+    makes: tuple[Callable[[Path], int], ...]
+    by_file: bool = False
 
 
 class _Noon(dt.datetime):
@@ -83,12 +98,32 @@ def damaged_store(folder: Path) -> None:
 
 
 def build_in_store(folder: Path) -> int:
+    return _exit_code(_problems, folder)
+
+
+def remove_node(folder: Path) -> int:
+    return _exit_code(_remove, folder)
+
+
+def _exit_code(work: Callable[[Path], str], folder: Path) -> int:
+    """Do what only Python does as a command would."""
     try:
-        cache = LayersCache.load(open_store(folder / "dir"), build="store")
+        problem = work(folder)
     except VecacheError as error:
-        os.write(2, f"{error}\n".encode())
-        return 3
-    return 3 if any(layer.problem for layer in cache.layers) else 0
+        problem = str(error)
+    if problem:
+        os.write(2, f"vecache: {problem}\n".encode())
+    return 3 if problem else 0
+
+
+def _problems(folder: Path) -> str:
+    cache = LayersCache.load(open_store(folder / "dir"), build="store")
+    return "; ".join(str(layer.problem) for layer in cache.layers if layer.problem)
+
+
+def _remove(folder: Path) -> str:
+    names = {"other"} & set(open_fleet(folder / "fleet").nodes())
+    return remove_nodes(folder / "fleet", names).problem
 
 
 def with_old(name: str) -> Callable[[Path], None]:
@@ -128,35 +163,82 @@ def tocs(folder: Path) -> None:
     shutil.copy(toc_path(root, LAYER), folder / "toc.json")
 
 
+def with_two_nodes(folder: Path) -> None:
+    with_fleet(folder)
+    must(ADD, folder)
+
+
+def without_exchange(folder: Path) -> int:
+    export._exchange = lambda target, draft: False  # as on NFS
+    return EXPORT(folder)
+
+
+def lookup(folder: Path) -> int:
+    """Look up all digests of two TOCs, so that each row of a cache is read."""
+    digests = set()
+    for layer in (LAYER, NEWEST):
+        for entry in json.loads(toc_path(GOLDEN_SMALL / "stores" / "dir", layer).read_bytes())[
+            "entries"
+        ]:
+            digests |= {entry.get("digest"), entry.get("chunkDigest")} - {None, ""}
+    code = vecache("lookup", *sorted(digests), "--json", "--store", "@dir")(folder)
+    return code if code != 1 else 0  # those of empty files are in no cache
+
+
+ADD = vecache("fleet", "add", "@fleet", "@two", "--name", "node")
+EXPORT = vecache("export", "--store", "@dir", "-o", "@out/set")
+FIX = vecache("doctor", "--fix", "--store", "@dir")
+LAYERS = vecache("layers", "--store", "@dir")
+LAYERS_OF_ONE = vecache("layers", "--store", "@one")
+OVERLAP = vecache("fleet", "overlap", "--fleet", "@fleet")
+REBUILD = vecache("index", "--rebuild", "--store", "@dir")
+SNAPSHOT = vecache("snapshot", "--store", "@dir", "-o", "@out/s.vecache")
+TABLE = vecache("layers", "--store", "@dir", "-o", "@out/t.csv")
+TAGS = vecache("export", "--store", "@dir", "-o", "@out/t.csv")
+
+
+def cache(
+    prepare: Callable[[Path], object], make: Callable[[Path], int], ask: Callable[[Path], int]
+) -> Change:
+    """A write of what may be lost, since it is made again."""
+    return Change(prepare, make, by_file=True, is_optional=True, may_tear=True, ask=ask)
+
+
 CHANGES: dict[str, Change] = {
-    'build="store"': Change(without_caches, build_in_store, by_file=True, is_optional=True),
-    "doctor --fix": Change(damaged_store, vecache("doctor", "--fix", "--store", "@dir"), True),
-    "kept caches": Change(
-        without_caches, vecache("layers", "--store", "@dir"), by_file=True, is_optional=True
+    'build="store"': Change(without_caches, build_in_store, True, is_optional=True, ask=lookup),
+    "doctor --fix": Change(damaged_store, FIX, by_file=True),
+    "kept caches": cache(without_caches, LAYERS, lookup),
+    "index": Change(small_store, REBUILD, may_tear=True, ask=lookup),
+    "snapshot": Change(with_old("s.vecache"), SNAPSHOT),
+    "unpacked snapshot": cache(with_snapshot, LAYERS_OF_ONE, LAYERS_OF_ONE),
+    "fleet add": Change(with_fleet, ADD, by_file=True),
+    "fleet add a store": Change(
+        small_store, vecache("fleet", "add", "@fleet", "--store", "@dir", "--name", "a"), True
     ),
-    "index": Change(small_store, vecache("index", "--rebuild", "--store", "@dir")),
-    "snapshot": Change(
-        with_old("s.vecache"), vecache("snapshot", "--store", "@dir", "-o", "@out/s.vecache")
-    ),
-    "unpacked snapshot": Change(
-        with_snapshot, vecache("layers", "--store", "@one"), is_optional=True
-    ),
-    "fleet add": Change(
-        with_fleet, vecache("fleet", "add", "@fleet", "@two", "--name", "node"), True
-    ),
-    "contents": Change(
-        with_fleet, vecache("fleet", "overlap", "--fleet", "@fleet"), by_file=True, is_optional=True
-    ),
+    "fleet remove": Change(with_two_nodes, remove_node, by_file=True),
+    "contents": cache(with_fleet, OVERLAP, OVERLAP),
     "export to a file": Change(
         with_old("t.parquet"), vecache("export", "--store", "@dir", "-o", "@out/t.parquet")
     ),
-    "export to a folder": Change(
-        with_data_set, vecache("export", "--store", "@dir", "-o", "@out/set")
-    ),
-    "layers -o": Change(
-        with_old("t.csv"), vecache("layers", "--store", "@dir", "-o", "@out/t.csv")
-    ),
+    "export to a folder": Change(with_data_set, EXPORT),
+    "export without exchange": Change(with_data_set, without_exchange),
+    "layers -o": Change(with_old("t.csv"), TABLE),
     "build -o": Change(tocs, vecache("build", "@toc.json", "-o", "@out/cache")),
+}
+RACES: dict[str, Race] = {
+    'build="store"': Race(without_caches, (build_in_store,), by_file=True),
+    "doctor --fix": Race(damaged_store, (FIX,), by_file=True),
+    "kept caches": Race(without_caches, (LAYERS,), by_file=True),
+    "index": Race(small_store, (REBUILD,)),
+    "unpacked snapshot": Race(with_snapshot, (LAYERS_OF_ONE,)),
+    "fleet add": Race(with_fleet, (ADD,), by_file=True),
+    "fleet add of two nodes": Race(
+        with_fleet, (ADD, vecache("fleet", "add", "@fleet", "@two", "--name", "more")), by_file=True
+    ),
+    "contents": Race(with_fleet, (OVERLAP,), by_file=True),
+    "snapshot": Race(with_old("s.vecache"), (SNAPSHOT,)),
+    "export to a folder": Race(with_data_set, (EXPORT,)),
+    "-o of one file": Race(with_old("t.csv"), (TABLE, TAGS)),
 }
 
 
@@ -168,6 +250,9 @@ def state(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
+        if name.startswith("out/.set.vecache-old/"):  # set aside, and given back the next time
+            there = (folder / "out" / "set").exists()
+            name = name.replace(".set.vecache-old", OWN_TEMPORARY if there else "set")
         if OWN_TEMPORARY in name:
             found[name] = path.is_file()
             continue
@@ -185,6 +270,6 @@ def state(folder: Path) -> dict[str, Any]:
             for key in layer.big_data_names:
                 if not layer.big_data_path(key).exists():
                     raise AssertionError(f"{key} of layer {layer.id} is listed and not there")
-    if (folder / "fleet").exists():
+    if (folder / "fleet" / "fleet.json").exists():
         content(folder / "fleet")  # all that its nodes name is there
     return found

@@ -95,16 +95,25 @@ def test_the_files_are_tried_in_order(
     assert load_config(environ, 0).path is None
 
 
-def test_a_named_file_that_is_missing_hides_the_others(
+def test_a_named_file_that_is_missing_is_an_error(
     environ: dict[str, str], machine_files: tuple[Path, Path]
 ) -> None:
+    """As in containers/storage since 1.42: another store would be shown unasked."""
     machine_files[0].write_text("[storage]\ngraphroot = '/elsewhere'\n")
-    environ["CONTAINERS_STORAGE_CONF"] = "/no/such/storage.conf"
-    assert load_config(environ, 0).graph_root == Path("/var/lib/containers/storage")
+    for name in ("/no/such/storage.conf", "/" + "x" * 300, "/" + "x/" * 3000, ""):
+        environ["CONTAINERS_STORAGE_CONF"] = name
+        with pytest.raises(ConfigError, match="CONTAINERS_STORAGE_CONF"):
+            load_config(environ, 0)
     environ["CONTAINERS_STORAGE_CONF"] = "/dev/null"
     assert load_config(environ, 0).path == Path("/dev/null")
-    environ["CONTAINERS_STORAGE_CONF"] = ""
-    assert load_config(environ, 0).graph_root == Path("/elsewhere")
+
+
+def test_an_own_file_that_cannot_be_looked_up_is_an_error(environ: dict[str, str]) -> None:
+    environ["XDG_CONFIG_HOME"] = "/" + "x" * 300
+    with pytest.raises(ConfigError, match="File name too long"):
+        load_config(environ, USER)
+    environ["XDG_CONFIG_HOME"] = "/dev/null"
+    assert load_config(environ, USER).path is None
 
 
 def test_all_settings_of_an_own_file(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import subprocess
@@ -120,6 +121,20 @@ def test_reading_needs_no_lock_file_and_creates_none(tmp_path: Path) -> None:
     with read_lock(tmp_path / "none.lock") as is_held:
         assert not is_held
     assert not (tmp_path / "none.lock").exists()
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.EMFILE])
+def test_a_lock_that_cannot_be_opened_for_reading_is_an_error(
+    lock: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Once the store was read without it, beside whoever was writing."""
+
+    def fail(*_: object, **__: object) -> int:
+        raise OSError(number, os.strerror(number), str(lock))
+
+    monkeypatch.setattr(os, "open", fail)
+    with pytest.raises(StoreError, match="cannot be locked for reading"), read_lock(lock):
+        pytest.fail("read without a lock")
 
 
 def test_without_locks_a_file_system_can_only_be_read(

@@ -2,7 +2,7 @@
 
 Only the first of these files that exists is read:
 
-1. `$CONTAINERS_STORAGE_CONF`, where it is set (even if it is missing, no other file is read);
+1. `$CONTAINERS_STORAGE_CONF`, where it is set (it is an error if there is no such file);
 2. for a user: `$XDG_CONFIG_HOME/containers/storage.conf` (`~/.config/...`);
 3. `/etc/containers/storage.conf`;
 4. `/usr/share/containers/storage.conf`;
@@ -110,16 +110,29 @@ def load_config(environ: Mapping[str, str], uid: int) -> StorageConfig:
 def _config_file(environ: Mapping[str, str], uid: int) -> tuple[Path | None, bool]:
     """Return the file to read, and whether all of it applies to this user."""
     named = environ.get(_NAMED)
-    if named:
-        return (Path(named) if os.path.lexists(named) else None), True
+    if named is not None:
+        if not named:
+            raise ConfigError(f"{_NAMED}: found an empty value; unset it, or name a file")
+        return Path(named), True
     if uid != 0:
         own = config_folder(environ, uid) / "storage.conf"
-        if os.path.exists(own):
+        if _is_there(own):
             return own, True
     files = [*_MACHINE_FILES]
     if uid == 0 and environ.get("XDG_CONFIG_HOME"):
         files.append(config_folder(environ, uid) / "storage.conf")
-    return next((file for file in files if os.path.exists(file)), None), uid == 0
+    return next((file for file in files if _is_there(file)), None), uid == 0
+
+
+def _is_there(path: Path) -> bool:
+    """Return whether there is a file, or a name that cannot be looked up, as reading it shows."""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _graph_root(storage: Fields, environ: Mapping[str, str], uid: int, *, is_own: bool) -> Path:

@@ -48,11 +48,11 @@ def read_lock(
     """Hold a store's lock as a reader; yield False where there is no lock to hold."""
     try:
         descriptor = open_beneath(path, os.O_RDONLY, beneath=beneath)
-    except OSError as error:  # a store on read-only media, or that Podman has not used yet
-        if error.errno == errno.ELOOP:
-            raise store_error(error, path, "the store cannot be locked for reading") from error
+    except FileNotFoundError:  # a store that was copied, or that Podman has not used yet
         yield False
         return
+    except OSError as error:
+        raise store_error(error, path, "the store cannot be locked for reading") from error
     try:
         yield _acquire(descriptor, fcntl.F_RDLCK, path, wait_seconds)
     finally:

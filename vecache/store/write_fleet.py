@@ -98,6 +98,7 @@ def make_fleet(path: str | os.PathLike[str]) -> Path:
                 )
             with replace_file(folder / FLEET_FILE) as file:
                 file.write(json.dumps({"schema": SCHEMA}).encode() + b"\n")
+            sync_folder(folder)
     open_fleet(folder)  # of this version
     _check_writable(folder)
     with writing_fleet(folder):
@@ -246,8 +247,8 @@ class _Objects:
         self.n_new_bytes += len(data)
 
     def sync(self) -> None:
-        """Make the names of all that was written last."""
-        for folder in self._folders:
+        """Make the names of all that was written last, and those of their folders."""
+        for folder in (*self._folders, self.fleet / OBJECTS, self.fleet):
             with writing_fleet(folder):
                 sync_folder(folder)
 
