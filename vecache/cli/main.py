@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from importlib.abc import MetaPathFinder
     from typing import TextIO
 
-__all__ = ["VERBS", "first_screen", "main"]
+__all__ = ["EXIT_CODES", "VERBS", "first_screen", "main"]
 
 _EXAMPLES = {
     "vecache plan docker://HOST/NAME": "what would pulling it cost here?",
@@ -47,7 +47,7 @@ _EXAMPLES = {
 }
 
 
-_EXIT_CODES = (
+EXIT_CODES = (
     "  0 fine; 1 asked for and not there; 2 wrong usage, a malformed reference too;",
     "  3 bad or unreadable input; 4 over the limit of --fail-over; 130 interrupted",
 )
@@ -86,7 +86,7 @@ def first_screen(screen: Screen) -> str:
         width = max(map(len, verbs), default=0)
         lines += ["", screen.paint(title, "bold")]
         lines += [f"  {verb:<{max(width, 8)}}  {summary}" for verb, summary in verbs.items()]
-    lines += ["", screen.paint("Exit code", "bold"), *_EXIT_CODES]
+    lines += ["", screen.paint("Exit code", "bold"), *EXIT_CODES]
     lines += ["", "`vecache VERB --help` shows the options of a verb."]
     return wrap_lines("\n".join(lines), screen.width)
 

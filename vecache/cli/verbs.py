@@ -51,6 +51,7 @@ VERBS: dict[str, dict[str, str]] = {
     },
     "For programs": {
         "schema": "the JSON Schema of what a verb prints with --json",
+        "completion": "a script by which bash, zsh or fish complete commands",
     },
 }
 """Title of a group -> verb -> summary: the first screen, in this order."""
@@ -120,6 +121,15 @@ class Parser(argparse.ArgumentParser):
     def options(self) -> dict[str, argparse.Action]:
         """Return the action of each option string."""
         return self._option_string_actions
+
+    def positionals(self) -> list[argparse.Action]:
+        """Return the actions of arguments that are not options, in their order."""
+        return self._get_positional_actions()
+
+    def groups(self) -> list[tuple[str, list[argparse.Action]]]:
+        """Return the titles of groups of arguments, each with its actions, none empty."""
+        groups = ((group.title or "", group._group_actions) for group in self._action_groups)  # noqa: SLF001
+        return [(title, actions) for title, actions in groups if actions]
 
     def error(self, message: str) -> NoReturn:
         """Raise the error of a wrong command line."""
