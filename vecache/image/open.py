@@ -78,7 +78,7 @@ def open_image(
     Raises
     ------
     ImageNameError
-        If the reference is malformed.
+        If the reference is malformed, or registries.conf names no registry for it.
     ImageNotFoundError
         If there is no such image, or none for the platform.
     ImageError
@@ -165,7 +165,10 @@ def find_endpoints(name: RegistryName | ShortName, access: Access) -> list[Regis
             if number == len(names) and not found:
                 raise
             continue
-        found += [connect(endpoint, each, os.environ, access) for endpoint in endpoints]
+        found += [
+            connect(endpoint, each, os.environ, access, registries.helpers)
+            for endpoint in endpoints
+        ]
     return [replace(each, is_last=each is found[-1]) for each in found]
 
 

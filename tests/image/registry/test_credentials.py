@@ -188,6 +188,32 @@ def test_helpers_receive_the_name_of_the_registry(helper: Path, tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
+    ("helpers", "user"),
+    [
+        ((), "from-file"),
+        (("containers-auth.json", "test"), "from-file"),
+        (("test", "containers-auth.json"), "quay.io"),
+        (("test",), "quay.io"),
+        (("none", "containers-auth.json"), "from-file"),
+        (("none",), None),
+    ],
+)
+def test_helpers_of_registries_conf_are_asked_in_their_order(
+    helpers: tuple[str, ...], user: str | None, helper: Path, tmp_path: Path
+) -> None:
+    write_helper(helper, ECHO)
+    none = "echo credentials not found in native keychain; exit 1"
+    write_helper(helper.with_name("docker-credential-none"), none)
+    path = tmp_path / "auth.json"
+    path.write_text(json.dumps({"auths": {"quay.io": entry("from-file")}}))
+    found = find_credentials([AuthFile(path)], NAME, helpers)
+    assert (found.username if found else None) == user
+    if found is not None:
+        source = path if user == "from-file" else "credential helper test"
+        assert found.source == str(source)
+
+
+@pytest.mark.parametrize(
     ("script", "wanted"),
     [
         ("echo 'credentials not found in native keychain'; exit 1", None),

@@ -236,6 +236,11 @@ def test_a_named_file_that_is_missing_is_an_error(monkeypatch: pytest.MonkeyPatc
         load_registries(os.environ)
 
 
+def test_credential_helpers_are_read(tmp_path: Path) -> None:
+    assert parse(tmp_path, "").helpers == []
+    assert parse(tmp_path, 'credential-helpers=["a","containers-auth.json"]').helpers[0] == "a"
+
+
 def test_version_1_of_the_format_is_read(tmp_path: Path) -> None:
     registries = parse(
         tmp_path,

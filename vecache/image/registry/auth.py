@@ -6,6 +6,9 @@
 4. `$DOCKER_CONFIG/config.json`, by default under `~/.docker`;
 5. `~/.dockercfg`, whose entries are at the top level instead of under `auths`.
 
+The helpers of `credential-helpers` in registries.conf are asked in their order instead, where
+`containers-auth.json` stands for these files.
+
 In each file: the helper for the registry (`credHelpers`), then `auths`, the most specific key first
 (`quay.io/a/b`, `quay.io/a`, `quay.io`, then keys written as URLs), then the helper for all
 (`credsStore`, which Docker writes and upstream ignores).
@@ -31,7 +34,7 @@ from vecache.image.registry.access import Credentials
 from vecache.json_fields import Fields, parse_fields
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from vecache.image.name import RegistryName
 
@@ -40,6 +43,7 @@ __all__ = ["AuthFile", "find_auth_files", "find_credentials", "run_helper"]
 _MAX_AUTH_BYTES = 4 << 20
 _HELPER_SECONDS = 60
 _NOT_FOUND = "credentials not found in native keychain"  # upstream: errCredentialsNotFoundMessage
+_AUTH_FILES = "containers-auth.json"  # upstream: AuthenticationFileHelper
 _TOKEN_USER = "<token>"
 _DOCKER_HUB_KEY = "https://index.docker.io/v1/"  # the name of Docker Hub in Docker's files
 _DOCKER_HUB_NAMES = ("index.docker.io", "registry-1.docker.io", DOCKER_HUB)
@@ -72,8 +76,21 @@ def find_auth_files(environ: Mapping[str, str], auth_file: Path | None = None) -
     ]
 
 
-def find_credentials(files: list[AuthFile], name: RegistryName) -> Credentials | None:
-    """Return the first credentials found for an image."""
+def find_credentials(
+    files: list[AuthFile], name: RegistryName, helpers: Sequence[str] = ()
+) -> Credentials | None:
+    """Return the first credentials found for an image; `helpers` are those of registries.conf."""
+    for helper in helpers or (_AUTH_FILES,):
+        if helper == _AUTH_FILES:
+            found = _search_files(files, name)
+        else:
+            found = run_helper(helper, name.domain)
+        if found is not None:
+            return found if found.source else replace(found, source=f"credential helper {helper}")
+    return None
+
+
+def _search_files(files: list[AuthFile], name: RegistryName) -> Credentials | None:
     for file in files:
         found = _search_file(file, name)
         if found is not None:
@@ -158,8 +175,8 @@ def run_helper(name: str, server: str, timeout: float = _HELPER_SECONDS) -> Cred
         )
     except FileNotFoundError:
         raise ConfigError(
-            f"{program}: an auth file names this credential helper, but it is not in PATH; "
-            "install it or remove it from the auth file"
+            f"{program}: an auth file, or registries.conf, names this credential helper, but it is "
+            "not in PATH; install it or remove it there"
         ) from None
     except subprocess.TimeoutExpired:
         raise ConfigError(f"{program}: no answer in {timeout:g} seconds") from None

@@ -22,6 +22,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, TypeVar
@@ -41,7 +42,7 @@ from vecache.image.source import Document
 from vecache.image.toc import find_toc
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from vecache.image.manifest import Descriptor
     from vecache.image.name import RegistryName
@@ -72,6 +73,7 @@ def connect(
     name: RegistryName,
     environ: Mapping[str, str],
     access: Access,
+    helpers: Sequence[str] = (),
 ) -> RegistryImage:
     """Return the image `name` at an endpoint for it; nothing is sent yet."""
     home = Path(environ.get("HOME") or os.path.expanduser("~"))
@@ -85,9 +87,10 @@ def connect(
     http = HttpClient(certificates, access.cert_dir, there.host, tls_verify=tls_verify)
     # What the caller gives is for the registry that they name, and never sent to a mirror.
     given = access.credentials if there.domain == name.domain else None
+    files = partial(find_auth_files, environ, access.auth_file)
     login = Login(
         http,
-        lambda: given or find_credentials(find_auth_files(environ, access.auth_file), there),
+        lambda: given or find_credentials(files(), there, helpers),
         f"repository:{there.repository}:pull",
         is_plain_allowed=not tls_verify,
     )

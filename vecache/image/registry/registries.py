@@ -1,15 +1,15 @@
 """Find out from registries.conf where an image is: its registry, and the mirrors of that.
 
-Of these files the first that there is is read, then each `*.conf` in the folders, sorted by name:
+These files are read, one after another; a missing one is skipped.
 
-1. `$CONTAINERS_REGISTRIES_CONF`, where it is set;
-2. `~/.config/containers/registries.conf`; of the folders then only the one beside it;
-3. `/etc/containers/registries.conf`;
+1. The first that there is of `$CONTAINERS_REGISTRIES_CONF`, `~/.config/containers/registries.conf`
+   and `/etc/containers/registries.conf`;
+2. `*.conf` in `/etc/containers/registries.conf.d`, but not after the user's own file;
+3. `*.conf` in `~/.config/containers/registries.conf.d`;
+4. `short-name-aliases.conf`, to which Podman itself writes.
 
-    /etc/containers/registries.conf.d, then ~/.config/containers/registries.conf.d
-
-A later file replaces the list of search registries, and aliases and `[[registry]]` tables of the
-same name or prefix. What Podman itself wrote to `short-name-aliases.conf` comes before all aliases.
+A later file replaces the lists of an earlier one, and its aliases and `[[registry]]` tables of the
+same name or prefix.
 
 A short name (`debian`) stands for its alias, else for the name in each search registry. Podman on a
 terminal asks in which of several; here the first that has the image is taken, unless the
@@ -84,6 +84,7 @@ class Registries:
     search: list[str] = field(default_factory=list)
     search_file: Path | None = None
     mode: str = ""
+    helpers: list[str] = field(default_factory=list)  # for logins; see `auth.py`
 
     def resolve(self, short: ShortName) -> list[RegistryName]:
         """Return the names that a short name may stand for, in the order to try them."""
@@ -149,6 +150,7 @@ class Registries:
         if search or "unqualified-search-registries" in document:
             self.search = document.text_array("unqualified-search-registries", search)
             self.search_file = path
+        self.helpers = document.text_array("credential-helpers", self.helpers)
         self.mode = _choice(document, "short-name-mode", _MODES) or self.mode
 
 
