@@ -8,6 +8,9 @@ store it was made of, and how old it is.
 IMAGES is the smallest image that has the layer, and how many others have it; CREATED BY is what
 made it, as the image's config says. --json has all names, and in full.
 
+--prometheus prints layers, bytes, caches that are missing and the dedup ratio as metrics; with
+-o FILE.prom they go to a file, by rename, for the textfile collector of node_exporter.
+
 Unused are the caches of additional stores: pulls only look whether a layer is there.
 
 Exit code: 0 all layers were read, 3 some could not be read, unless --incomplete-ok.
@@ -19,9 +22,9 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from vecache.cli.options import add_output, add_store, load_layers, show, warn_of_unread
+from vecache.cli.options import UsageError, add_output, add_store, load_layers, show, warn_of_unread
 from vecache.report.excluded import reason_notes
-from vecache.report.output import Report
+from vecache.report.output import TABLE_ENDINGS, Report
 from vecache.report.terminal import (
     Column,
     human_age,
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     import argparse
     from typing import Any
 
+    from vecache.index.layers_cache import LayersCache
     from vecache.report.terminal import Screen
     from vecache.store.graphroot import Store
 
@@ -50,23 +54,52 @@ _COLUMNS = (
 )
 
 
+_METRICS_ENDING = ".prom"
 _OPTIONAL = ("CACHE BYTES", "FALSE+", "BLOOM")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments to its parser."""
     add_store(parser)
-    add_output(parser)
+    parser.add_argument(
+        "--prometheus", action="store_true", help="print metrics in the text format of Prometheus"
+    )
+    add_output(parser, (*TABLE_ENDINGS, _METRICS_ENDING))
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb, print its result, and return the exit code."""
-    from vecache.report.excluded import unread_documents
     from vecache.report.figures import layers_table
-    from vecache.report.output import json_rows
 
+    is_file = args.output is not None and args.output.lower().endswith(_METRICS_ENDING)
+    if args.prometheus and (args.json or args.jsonl or not (is_file or args.output is None)):
+        raise UsageError(f"--prometheus: wanted no other form, or -o FILE{_METRICS_ENDING}")
     store, cache = load_layers(args.store)
     table = layers_table(cache)
+    if args.prometheus or is_file:
+        _write_metrics(str(store.path), cache, table, args.output)
+    else:
+        _show(args, store, cache, table)
+    effect = "what they hold is unknown, and the figures of plans are upper bounds"
+    return warn_of_unread(args, cache.excluded, len(cache.records), effect)
+
+
+def _write_metrics(path: str, cache: LayersCache, table: Any, output: str | None) -> None:
+    from vecache.report.output import replacing
+    from vecache.report.prometheus import prometheus_text
+
+    text = prometheus_text(path, cache, table.to_pylist())
+    if output is None:
+        print(text, end="")
+        return
+    with replacing(output) as file:
+        file.write(text.encode())
+
+
+def _show(args: argparse.Namespace, store: Store, cache: LayersCache, table: Any) -> None:
+    from vecache.report.excluded import unread_documents
+    from vecache.report.output import json_rows
+
     show(
         Report(
             text=lambda screen: _text(_title(store), table.to_pylist(), screen),
@@ -81,8 +114,6 @@ def run(args: argparse.Namespace) -> int:
         ),
         args,
     )
-    effect = "what they hold is unknown, and the figures of plans are upper bounds"
-    return warn_of_unread(args, cache.excluded, len(cache.records), effect)
 
 
 def _title(store: Store) -> str:
