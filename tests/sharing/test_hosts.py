@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,9 @@ from tests.golden import GOLDEN_SMALL, layer_ids
 from tests.sharing import oracle
 from tests.sharing.build import contents_of
 from tests.sharing.strategies import LAYERS
+from tests.stores import copy_part
 from vecache.errors import DatasetError, StoreError
+from vecache.fleet.overlap import overlap_fleet
 from vecache.sharing import export
 from vecache.sharing.content_table import ContentTable
 from vecache.sharing.contents import MAX_BYTES, Contents
@@ -28,6 +31,8 @@ from vecache.sharing.matrix import overlap
 from vecache.sharing.removal import what_if
 from vecache.sharing.sources import read_contents
 from vecache.store.graphroot import open_store
+from vecache.store.write_fleet import add_snapshot
+from vecache.store.write_snapshot import write_snapshot
 
 if TYPE_CHECKING:
     from tests.sharing.conftest import Golden
@@ -125,6 +130,7 @@ def test_each_host_comes_back_as_it_was() -> None:
         (["x/storage", "x/storage"], ["storage", "storage-2"]),
         (["storage", "y/storage"], ["storage", "y"]),
         (["tags.parquet"], ["tags"]),
+        (["a/tags.parquet", "b/tags.parquet"], ["a", "b"]),
     ],
 )
 def test_hosts_are_named_by_what_differs(paths: list[str], names: list[str]) -> None:
@@ -141,6 +147,34 @@ def test_a_list_of_stores_is_named_by_their_folders() -> None:
 def test_what_is_not_a_store_is_refused(source: Any) -> None:
     with pytest.raises((TypeError, ValueError)):
         read_contents(source)
+
+
+def test_snapshots_and_nodes_are_named_after_their_machines(tmp_path: Path) -> None:
+    snapshots = [tmp_path / name for name in ("one.snapshot", "two.snapshot")]
+    for path in snapshots:
+        with path.open("wb") as file:
+            write_snapshot(open_store(STORE), file)
+    add_snapshot(tmp_path / "fleet", snapshots[0], "db1")
+    host = platform.node()
+    node = f"{tmp_path / 'fleet'}#db1"
+    assert read_contents([snapshots[0], node]).hosts == (host, "db1")
+    assert read_contents(snapshots).hosts == ("one", "two")  # of one machine
+
+
+@pytest.mark.parametrize("grain", ["file", "chunk"])
+def test_hosts_have_in_common_what_nodes_of_a_fleet_have(tmp_path: Path, grain: Grain) -> None:
+    ids = layer_ids("dir")
+    stores = {
+        "a": open_store(copy_part(tmp_path / "a", ids[:3], [])),
+        "b": open_store(copy_part(tmp_path / "b", ids[2:], [])),
+        "c": open_store(GOLDEN_SMALL / "stores" / "flat"),
+    }
+    found, fleet = overlap(stores, "host", grain), overlap_fleet(stores.items(), grain)
+    rows = [found.labels.index(label) for label in fleet.labels]
+    for metric in ("files", "chunks", "bytes"):
+        assert (getattr(found, metric)[np.ix_(rows, rows)] == getattr(fleet, metric)).all()
+    exclusive = shares(stores, "host", grain).exclusive_bytes[rows]
+    assert exclusive.tolist() == fleet.exclusive_bytes.tolist()
 
 
 def test_nothing_is_removed_from_several_stores_at_once() -> None:
@@ -174,6 +208,14 @@ def test_a_data_set_of_several_stores_is_read_as_they_are(
     assert n_files == 6 if most else n_files > 100
     found = shares(other).repeated_files().to_arrow()
     assert found == shares(one).repeated_files().to_arrow()
+
+
+@pytest.mark.parametrize("name", ["host=%61", "host="])
+def test_two_folders_of_one_host_are_refused(name: str, tmp_path: Path) -> None:
+    export_dataset({"a": STORE, "b": STORE}, tmp_path / "set")
+    (tmp_path / "set" / "host=b").rename(tmp_path / "set" / name)
+    with pytest.raises(DatasetError, match="of one host"):
+        open_dataset(tmp_path / "set")
 
 
 def test_a_folder_with_anything_else_is_not_replaced(tmp_path: Path) -> None:

@@ -61,6 +61,7 @@ _PIPE_WIDTH = 132
 _MAX_COLUMNS = 16
 _MAX_PAIRS = 10
 _MAX_MEMBERS = 10
+_MAX_IMAGES = 3
 
 
 def overlap_text(
@@ -286,7 +287,7 @@ def _hosts(paths: Mapping[str, str], shares: Shares, screen: Screen) -> str:
     common = int(by_host.by_others[0, -1])  # what the first has that all others have
     largest = int(by_host.bytes.max())
     share = human_share(common / largest if largest else 0.0)
-    which = "Both" if n_hosts == 2 else f"All {n_hosts:,}"
+    which = "Both" if n_hosts == 2 else f"All {n_hosts:,} hosts"
     text = (
         f"{which} have {human_bytes(common)} of {grain}s in common, {share} of the largest."
         if n_hosts > 1
@@ -295,6 +296,13 @@ def _hosts(paths: Mapping[str, str], shares: Shares, screen: Screen) -> str:
     title = screen.paint("Hosts", "bold")
     table = render_table(columns, rows, screen)
     return f"{title}; EXCLUSIVE is what no other host has:\n{table}\n{text}".rstrip("\n")
+
+
+def _few(names: list[str]) -> str:
+    """Write some names, and how many there are more."""
+    short = ", ".join(short_labels(names)[:_MAX_IMAGES])
+    more = len(names) - _MAX_IMAGES
+    return f"{short} and {more:,} more" if more > 0 else short
 
 
 def _repeated(repeated: RepeatedFiles, screen: Screen) -> str:
@@ -313,7 +321,7 @@ def _repeated(repeated: RepeatedFiles, screen: Screen) -> str:
             row["n_copies"],
             row["n_layers"],
             row["path"],
-            ", ".join(short_labels([name.removesuffix(":latest") for name in row["images"]])),
+            _few([name.removesuffix(":latest") for name in row["images"]]),
         )
         for row in repeated.to_arrow().to_pylist()
     ]

@@ -61,7 +61,7 @@ MAX_BYTES = 1 << 53
 
 
 def check_by(by: str) -> None:
-    """Raise ValueError unless `by` is "layer", "image" or "host"."""
+    """Raise ValueError for another member."""
     if by not in get_args(By):
         raise ValueError(f"by: found {by!r}, wanted 'layer', 'image' or 'host'")
 
@@ -155,8 +155,7 @@ class Contents(ArrowExport):
     Examples
     --------
     >>> import vecache
-    >>> store = vecache.open_sample()
-    >>> contents = vecache.read_contents(store)
+    >>> contents = vecache.read_contents(vecache.open_sample())
     >>> contents
     <Contents: 5 layers, 5 images, 4,955,430 bytes in files>
     >>> contents.to_arrow().num_rows, contents.layers[0].files.n_bytes

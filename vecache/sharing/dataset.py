@@ -177,14 +177,13 @@ def open_dataset(
     """
     path = Path(path)
     folders = _host_folders(path)
-    if folders:
-        return merge_hosts(
-            {
-                unquote(folder.name.removeprefix(HOST_PREFIX)): _open_one(folder, progress)
-                for folder in folders
-            }
-        )
-    return _open_one(path, progress)
+    if not folders:
+        return _open_one(path, progress)
+    hosts = [unquote(folder.name.removeprefix(HOST_PREFIX)) for folder in folders]
+    if not all(hosts) or len({*hosts}) < len(hosts):
+        raise DatasetError(f"{path}: two folders are of one host, or one has no name")
+    opened = [_open_one(folder, progress) for folder in folders]
+    return merge_hosts(dict(zip(hosts, opened, strict=True)))
 
 
 def _open_one(path: Path, progress: Callable[[int, int], object] | None) -> Contents:

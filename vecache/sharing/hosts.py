@@ -104,14 +104,14 @@ def _name_and_path(source: Any) -> tuple[str, Path]:
     if isinstance(source, LayersCache):
         source = source.store
     if isinstance(source, Store):
-        node = source.path.name.rpartition("#")[2] if "#" in source.path.name else ""
         if source.snapshot is not None:
-            return node or source.snapshot.host or source.path.stem, source.path
+            node = split_node(source.path)
+            name = source.snapshot.host if node is None else node[1]
+            return name or source.path.stem, source.path.parent / source.path.stem
         return (platform.node() if source.is_own else source.path.name) or "store", source.path
     if isinstance(source, (str, os.PathLike)):
         path = Path(os.path.abspath(source))
-        node_of = split_node(source)
-        return (path.stem if node_of is None else node_of[1]) or "store", path
+        return path.stem or "store", path.parent / path.stem
     if isinstance(source, Image):
         return source.name, Path()
     return type(source).__name__.lower(), Path()
