@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vecache.draw.picture import contrast
-from vecache.text import MAX_LABEL_CHARACTERS, html_table, printable, quoted, short_labels
+from vecache.text import (
+    MAX_LABEL_CHARACTERS,
+    html_table,
+    printable,
+    quoted,
+    short_command,
+    short_labels,
+)
 
 
 @pytest.mark.parametrize(
@@ -95,3 +102,34 @@ def test_folders_that_all_labels_share_are_dropped() -> None:
 
 def test_without_a_limit_labels_keep_all_their_characters() -> None:
     assert short_labels(["x/" + "y" * 99, "x/b"], max_characters=None) == ["y" * 99, "b"]
+
+
+@pytest.mark.parametrize(
+    ("created_by", "wanted"),
+    [
+        ("/bin/sh -c #(nop) ADD file:" + "a1" * 32 + " in / ", "ADD file in /"),
+        ("/bin/sh -c #(nop) COPY multi:" + "a1" * 32 + " in /app/ ", "COPY multi in /app/"),
+        (
+            "/bin/sh -c apt-get update \t&&  apt-get -y upgrade",
+            "RUN apt-get update && apt-get -y upgrade",
+        ),
+        ("RUN /bin/sh -c npm ci # buildkit", "RUN npm ci"),
+        ("RUN |2 A=1 B=c d /bin/sh -c make B=1 # buildkit", "RUN make B=1"),
+        ("|1 A=1 /bin/bash -o -c make", "|1 A=1 /bin/bash -o -c make"),
+        (
+            "RUN /bin/bash -ec set -eux; set -o pipefail; dnf -y install gcc",
+            "RUN dnf -y install gcc",
+        ),
+        ("COPY --chown=1 /src /dst # buildkit", "COPY --chown=1 /src /dst"),
+        (
+            "# debian.sh --arch 'amd64' out/ 'bookworm'",
+            "# debian.sh --arch 'amd64' out/ 'bookworm'",
+        ),
+        ("bazel build ...", "bazel build ..."),
+        ("/bin/sh", ""),
+        ("/bin/sh -c #(nop) ", ""),
+        ("", ""),
+    ],
+)
+def test_commands_are_shortened_to_instructions(created_by: str, wanted: str) -> None:
+    assert short_command(created_by) == wanted

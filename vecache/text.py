@@ -43,6 +43,10 @@ _CONTENTS = (
 )  # offset, the bytes there, what that makes of a file
 _DIGEST = re.compile(r"(?:\w+:)?([0-9a-f]{32,})")
 _DIGEST_CHARACTERS = 12
+_SHELL = re.compile(r"(?:RUN )?(?:\|\d+ .*?)?/bin/(?:ba|da)?sh -[a-z]*c (#\(nop\)(?: |$))?")
+_SET = re.compile(r"RUN (?:set(?: [\w-]+)+ ?(?:;|&&) )+")
+_CONTENT = re.compile(r"\b(dir|file|multi):[0-9a-f]{64}\b")
+_TITLE = re.compile(r"[0-9a-f]{12} ")  # an id, and what made the layer
 _MAX_SHADE = 0.5
 
 
@@ -177,6 +181,28 @@ def _character_width(character: str) -> int:
     return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
 
+def short_command(created_by: str) -> str:
+    """Shorten what made a layer to an instruction of a Containerfile, in one line.
+
+    A shell alone, as `podman commit` writes it, says nothing and becomes empty.
+
+    Examples
+    --------
+    >>> short_command("/bin/sh -c #(nop) COPY dir:" + "ab" * 32 + " in /app ")
+    'COPY dir in /app'
+    >>> short_command("RUN |1 V=3 /bin/sh -c set -eux;   apt-get update # buildkit")
+    'RUN apt-get update'
+    >>> short_command("/bin/sh")
+    ''
+    """
+    text = " ".join(created_by.split())
+    if shell := _SHELL.match(text):
+        text = text[shell.end() :] if shell[1] else f"RUN {text[shell.end() :]}"
+    text = _SET.sub("RUN ", text, count=1).removesuffix("# buildkit").strip()
+    text = _CONTENT.sub(r"\1", text)
+    return "" if text in ("sh", "bash", "/bin/sh", "/bin/bash") else text
+
+
 def _cell(cell: str | bytes | float | None, tips: Mapping[str, str], *, is_shaded: bool) -> str:
     if cell is None or isinstance(cell, str | bytes):
         return _text_cell("td", cell or "", tips)
@@ -224,5 +250,7 @@ def _short(label: str, max_characters: int | None) -> str:
         return digest[1][:_DIGEST_CHARACTERS]
     text = printable(label)
     if max_characters is not None and len(text) > max_characters:
+        if _TITLE.match(text):
+            return f"{text[: max_characters - 1]}…"
         return f"…{text[1 - max_characters :]}"
     return text

@@ -11,10 +11,14 @@ from pyarrow import csv, parquet
 from tests.golden import GOLDEN_SMALL, layer_ids, needs_debian
 from tests.stores import copy_store, debian_store, set_manifest, toc_path
 from vecache.cli.main import main
+from vecache.report.overlap import overlap_text
+from vecache.report.terminal import Screen
+from vecache.sharing.exclusive import shares
 from vecache.sharing.gather import gather
 from vecache.sharing.matrix import overlap
 from vecache.sharing.removal import what_if
 from vecache.sharing.sources import read_contents
+from vecache.store.graphroot import open_store
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,7 +70,10 @@ def test_overlap_prints_a_matrix_with_a_title(
     assert "5 layers, 5 images, 4.96 MB in files." in text
     assert "Of 10 pairs of layers, 5 have files in common." in text
     assert "Bytes of files in common; EXCLUSIVE is what no other layer has:" in text
-    assert "#1  dd95d764c505  1.42 MB    1.20 MB        ·  31.3 kB  143 kB   -  40.0 kB\n" in text
+    assert (
+        "#1  dd95d764c505  1.42 MB    1.20 MB        ·  31.3 kB  143 kB   -  40.0 kB  base +1\n"
+        in text
+    )
     assert "80.0 kB  40.0 kB       3       2  usr/bin/su" in text
 
 
@@ -266,6 +273,8 @@ def test_export_writes_a_data_set_that_other_verbs_read(
             document.pop("store", None)
             for image in document.get("images", []):
                 image.pop("fetch_bytes")  # a data set has no manifests to plan with
+        made = [[layer.pop("created_by") for layer in each["layers"]] for each in (one, other)]
+        assert made == [["/bin/sh"] * len(made[0]), [None] * len(made[0])]  # nor configs
         assert one == other
 
 
@@ -344,3 +353,52 @@ def test_options_for_several_stores_are_refused_for_one(
     words = ["gather", APP2, "--store", STORE, "--store", STORE, "--present", "dd9"]
     assert main(words) == 2
     assert "--present names layers of one store" in capsys.readouterr().err
+
+
+def test_layers_have_the_names_of_their_images(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = copy_store("dir", tmp_path)
+    for image in open_store(root).images():
+        path = image.big_data_path(f"sha256:{image.id}")
+        config = path.read_text().replace("/bin/sh", "/bin/sh -c #(nop) COPY \\u001b[2J a")
+        path.write_text(config)
+    for words in (["overlap"], ["rm", "app2"], ["gather", APP2]):
+        words += ["--store", str(root), *_without_reflinks(words)]
+        text = run(capsys, *words)
+        assert "IMAGES" in text
+        assert r"COPY \x1b[2J a" in text
+        (layer,) = [
+            each for each in run_json(capsys, *words)["layers"] if each["layer"][:4] == "4008"
+        ]
+        assert layer["image_names"] == ["localhost:5001/small/app2:latest"]
+        assert layer["created_by"] == "/bin/sh -c #(nop) COPY \x1b[2J a"
+    path = tmp_path / "steps.parquet"
+    run(capsys, "gather", APP2, "--store", str(root), "--reflink", "no", "-o", str(path))
+    table = parquet.read_table(path)
+    assert table["created_by"].to_pylist() == ["/bin/sh -c #(nop) COPY \x1b[2J a"] * 2
+    assert table["image_names"].to_pylist()[1] == ["localhost:5001/small/app2:latest"]
+    contents = read_contents(root)
+    titles = contents.titles("layer")
+    assert titles[0] == r"dd95d764c505 COPY \x1b[2J a"
+    assert contents.titles("image") == contents.labels("image")
+    assert overlap(contents).labels == contents.labels("layer")
+    pytest.importorskip("matplotlib")
+    for words in (["heatmap"], ["upset"], ["treemap"], ["curve"]):
+        path = tmp_path / f"{words[0]}.svg"
+        run(capsys, "overlap", "--store", str(root), "--picture", *words, "-o", str(path))
+        assert r"4008ba2865b7 COPY \x1b[2J a" in path.read_text()
+
+
+def test_names_are_shown_with_pairs_and_below_a_narrow_matrix() -> None:
+    over = overlap(STORE)
+    found = shares(STORE)
+    repeated = found.repeated_files(0)
+    text = overlap_text({"": STORE}, over, found, repeated, "bytes", Screen(80))
+    assert "\n    LAYER         IMAGES\n#1  dd95d764c505  base +1\n" in text
+    text = overlap_text({"": STORE}, over, found, repeated, "bytes", Screen(60))
+    assert "SHARED  IMAGES" in text
+    over = overlap(STORE, "image")
+    found = shares(STORE, "image")
+    text = overlap_text({"": STORE}, over, found, repeated, "bytes", Screen(80))
+    assert "IMAGES" not in text

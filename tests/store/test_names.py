@@ -12,8 +12,9 @@ from tests.golden import layer_ids
 from tests.stores import copy_store, edit_images
 from vecache.index.layers_cache import LayersCache
 from vecache.store.graphroot import open_store
-from vecache.store.names import name_layers, parse_history, short_command
+from vecache.store.names import LayerNames, name_layers, parse_history
 from vecache.store.records import MAX_LAYERS, ImageRecord, LayerRecord
+from vecache.text import short_labels
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,37 +63,6 @@ def test_a_text_of_megabytes_is_cut() -> None:
     assert len(made) == 1 << 14
 
 
-@pytest.mark.parametrize(
-    ("created_by", "wanted"),
-    [
-        ("/bin/sh -c #(nop) ADD file:" + "a1" * 32 + " in / ", "ADD file in /"),
-        ("/bin/sh -c #(nop) COPY multi:" + "a1" * 32 + " in /app/ ", "COPY multi in /app/"),
-        (
-            "/bin/sh -c apt-get update \t&&  apt-get -y upgrade",
-            "RUN apt-get update && apt-get -y upgrade",
-        ),
-        ("RUN /bin/sh -c npm ci # buildkit", "RUN npm ci"),
-        ("RUN |2 A=1 B=c d /bin/sh -c make B=1 # buildkit", "RUN make B=1"),
-        ("|1 A=1 /bin/bash -o -c make", "|1 A=1 /bin/bash -o -c make"),
-        (
-            "RUN /bin/bash -ec set -eux; set -o pipefail; dnf -y install gcc",
-            "RUN dnf -y install gcc",
-        ),
-        ("COPY --chown=1 /src /dst # buildkit", "COPY --chown=1 /src /dst"),
-        (
-            "# debian.sh --arch 'amd64' out/ 'bookworm'",
-            "# debian.sh --arch 'amd64' out/ 'bookworm'",
-        ),
-        ("bazel build ...", "bazel build ..."),
-        ("/bin/sh", ""),
-        ("/bin/sh -c #(nop) ", ""),
-        ("", ""),
-    ],
-)
-def test_commands_are_shortened_to_instructions(created_by: str, wanted: str) -> None:
-    assert short_command(created_by) == wanted
-
-
 def test_a_layer_has_all_images_above_it_the_smallest_first() -> None:
     layers = [LayerRecord("a"), LayerRecord("b", "a"), LayerRecord("c", "b"), LayerRecord("d")]
     images = [image("big", "c"), image("small", "a"), image("middle", "b"), image("gone", "x")]
@@ -139,7 +109,7 @@ def test_a_store_names_its_layers(tmp_path: Path) -> None:
     assert len(names[base].image_names) == 2
     assert (names[base].created_by, names[app1].created_by) == ("RUN make", "COPY a /")
     assert (names[other].created_by, names[dirs].created_by) == ("/bin/sh", "")
-    assert (names[app2].created_by, names[other].command) == ("", "")
+    assert names[app2].created_by == ""
     edit_images(root, lambda records: records.clear())
     assert not any(each.image_names for each in LayersCache.load(root).layer_names.values())
 
@@ -156,3 +126,15 @@ def test_a_config_of_another_key_is_found(tmp_path: Path) -> None:
 
     edit_images(root, rename)
     assert {each.created_by for each in LayersCache.load(root).layer_names.values()} == {"/bin/sh"}
+
+
+def test_a_title_is_short_and_has_the_id() -> None:
+    layer_id, digest = "0f" * 32, "sha256:" + "0f" * 32
+    made = LayerNames(("host/a/app:latest",), "RUN apt-get update && apt-get install")
+    assert made.title(layer_id) == made.title(digest) == "0f0f0f0f0f0f RUN apt-get up…"
+    assert LayerNames(("host/a/app:latest",), "/bin/sh").title(layer_id) == "0f0f0f0f0f0f app"
+    assert LayerNames().title(layer_id) == "0f0f0f0f0f0f"
+    assert LayerNames((), "COPY \x1b[2J").title("own-id") == r"own-id COPY \x1b[2J"
+    titles = [made.title(layer_id), made.title("1" * 64)]
+    assert short_labels(titles) == titles
+    assert short_labels(titles, 20) == ["0f0f0f0f0f0f RUN ap…", "111111111111 RUN ap…"]

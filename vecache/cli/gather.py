@@ -38,7 +38,6 @@ from vecache.report.terminal import (
     human_bytes,
     human_share,
     render_facts,
-    render_table,
 )
 from vecache.text import printable
 
@@ -68,6 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb, print its result, and return the exit code."""
+    from vecache.report.layer_names import add_names
     from vecache.sharing.gather import gather
     from vecache.sharing.sources import read_contents
 
@@ -92,18 +92,19 @@ def run(args: argparse.Namespace) -> int:
     if len(grains) > 1:
         note("files are counted: not all of these stores have reflinks")
     cover = gather(wanted, contents, grain)
+    layers = add_names(cover.to_arrow(), stores.contents.layer_names)
     show(
         Report(
-            text=lambda screen: _text(name, cover, contents, screen),
+            text=lambda screen: _text(name, cover, layers.to_pylist(), contents, screen),
             document=lambda: {
                 "schema": "vecache.gather/1",
                 "image": name,
                 **stores.document(),
-                **_document(cover),
+                **_document(cover, layers),
                 "excluded": unread_documents(contents.excluded),
                 "excluded_of_image": unread_documents(wanted.excluded),
             },
-            table=cover.to_arrow,
+            table=lambda: layers,
         ),
         args,
     )
@@ -113,7 +114,7 @@ def run(args: argparse.Namespace) -> int:
     return code | warn_of_unread(args, wanted.excluded, len(wanted.records), effect, of_image=True)
 
 
-def _document(cover: Cover) -> dict[str, Any]:
+def _document(cover: Cover, layers: Any) -> dict[str, Any]:
     return {
         "grain": cover.grain,
         "total_bytes": cover.total_bytes,
@@ -121,14 +122,18 @@ def _document(cover: Cover) -> dict[str, Any]:
         "uncovered_bytes": cover.uncovered_bytes,
         "n_at_least": cover.n_at_least,
         "n_excluded_layers": cover.n_excluded_layers,
-        "layers": json_rows(cover.to_arrow()).to_pylist(),
+        "layers": json_rows(layers).to_pylist(),
     }
 
 
-def _text(image: str, cover: Cover, contents: Contents, screen: Screen) -> str:
+def _text(
+    image: str, cover: Cover, layers: list[dict[str, Any]], contents: Contents, screen: Screen
+) -> str:
+    from vecache.report.layer_names import name_columns, render_named, row_names
+
     parts = [_summary(image, cover)]
     if len(cover):
-        rows = (
+        rows = [
             (
                 *((row["step"], printable(row["host"])) if cover.hosts else (row["step"],)),
                 row["layer_id"][:12] if len(row["layer_id"]) == 64 else row["layer_id"],
@@ -136,12 +141,13 @@ def _text(image: str, cover: Cover, contents: Contents, screen: Screen) -> str:
                 human_share(row["added_bytes"] / cover.total_bytes),
                 human_bytes(row["left_bytes"]),
             )
-            for row in cover.to_arrow().to_pylist()
-        )
+            for row in layers
+        ]
         columns = list(_COLUMNS)
         if cover.hosts:
             columns.insert(1, Column("HOST", truncate="end"))
-        parts += [render_table(columns, rows, screen), _bound(cover)]
+        names = name_columns(row_names(layers))
+        parts += [render_named(columns, rows, names, screen), _bound(cover)]
     notes = excluded_notes(contents)
     if notes:
         parts.append(render_facts(notes, screen))

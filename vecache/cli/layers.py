@@ -140,8 +140,7 @@ def _snapshot_document(store: Store) -> dict[str, Any] | None:
 
 
 def _text(title: str, layers: list[dict[str, Any]], screen: Screen) -> str:
-    from vecache.report.layer_names import name_columns, render_named
-    from vecache.store.names import LayerNames
+    from vecache.report.layer_names import name_columns, render_named, row_names
 
     rows = [
         (
@@ -161,10 +160,8 @@ def _text(title: str, layers: list[dict[str, Any]], screen: Screen) -> str:
     )
     parts = [_summary(title, layers)]
     if rows:
-        names = [
-            LayerNames(tuple(layer["image_names"]), layer["created_by"] or "") for layer in layers
-        ]
-        parts.append(render_named(_COLUMNS, rows, name_columns(names), screen, optional=_OPTIONAL))
+        names = name_columns(row_names(layers))
+        parts.append(render_named(_COLUMNS, rows, names, screen, optional=_OPTIONAL))
     if notes:
         parts.append(render_facts(notes, screen))
     return "\n\n".join(parts)

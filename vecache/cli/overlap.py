@@ -120,6 +120,8 @@ def _picture(over: Overlap, member_shares: Shares, args: argparse.Namespace) -> 
 
 
 def _document(over: Overlap, member_shares: Shares) -> dict[str, Any]:
+    from vecache.report.layer_names import names_document
+
     contents = over.contents
     return {
         "by": over.by,
@@ -140,6 +142,14 @@ def _document(over: Overlap, member_shares: Shares) -> dict[str, Any]:
             }
             for dedup in member_shares.dedup
         },
+        "layers": [
+            {
+                **({"host": each.record.host} if contents.hosts else {}),
+                "layer": each.id,
+                **names_document(contents.layer_names[each.record.key]),
+            }
+            for each in contents.layers
+        ],
         "additional_layers": [
             layer.record.key
             for layer in contents.layers

@@ -196,6 +196,8 @@ def _table(removal: Removal, fetch: list[int | None]) -> Any:
 
 
 def _document(removal: Removal, fetch: list[int | None], *, shares: bool) -> dict[str, Any]:
+    from vecache.report.layer_names import names_document
+
     layers = zip(
         removal.layer_ids,
         removal.layer_bytes.tolist(),
@@ -210,7 +212,12 @@ def _document(removal: Removal, fetch: list[int | None], *, shares: bool) -> dic
         "orphaned_bytes": removal.orphaned_bytes,
         "unknown_bytes": removal.unknown_bytes,
         "layers": [
-            {"layer": layer, "stored_bytes": stored, "freed_bytes": freed}
+            {
+                "layer": layer,
+                **names_document(removal.contents.layer_names[layer]),
+                "stored_bytes": stored,
+                "freed_bytes": freed,
+            }
             for layer, stored, freed in layers
         ],
         "unknown_layers": removal.unknown_ids,
@@ -256,6 +263,10 @@ def _facts(removal: Removal, *, shares: bool) -> list[tuple[str, str]]:
 
 
 def _layers(removal: Removal, screen: Screen) -> str:
+    from vecache.report.layer_names import name_columns, render_named
+
+    known = removal.contents.layer_names
+    names = name_columns([known[each] for each in (*removal.layer_ids, *removal.unknown_ids)])
     rows = [
         *zip(
             (layer_id[:12] for layer_id in removal.layer_ids),
@@ -268,7 +279,7 @@ def _layers(removal: Removal, screen: Screen) -> str:
     columns = (Column("LAYER"), Column("BYTES", "right"), Column("EXCLUSIVE", "right"))
     title = screen.paint("Layers that go", "bold")
     note = "EXCLUSIVE is what no other layer has, not even another that goes"
-    return f"{title}; {note}:\n{render_table(columns, rows, screen)}"
+    return f"{title}; {note}:\n{render_named(columns, rows, names, screen)}"
 
 
 def _images(removal: Removal, fetch: list[int | None], screen: Screen) -> str:

@@ -9,19 +9,27 @@ table names them; then names are cut.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vecache.report.terminal import Column, Screen, render_table
-from vecache.store.names import short_command
-from vecache.text import display_width, printable, short_labels
+from vecache.text import display_width, printable, short_command, short_labels
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from vecache.report.terminal import Cell
     from vecache.store.names import LayerNames
 
-__all__ = ["NameColumn", "command_column", "name_columns", "render_named"]
+__all__ = [
+    "NameColumn",
+    "add_names",
+    "command_column",
+    "fits",
+    "name_columns",
+    "names_document",
+    "render_named",
+    "row_names",
+]
 
 _GAP = 2
 _LEAST_WIDTH = 16  # of a column of names, if other columns have to go for it
@@ -37,9 +45,12 @@ class NameColumn(NamedTuple):
 
 def name_columns(names: Sequence[LayerNames]) -> list[NameColumn]:
     """Return the two columns of names, for one layer a row."""
-    first = dict.fromkeys(each.image_names[0] for each in names if each.image_names)
-    short = short_labels([name.removesuffix(":latest") for name in first], max_characters=None)
-    label = dict(zip(first, short, strict=True))
+    known = dict.fromkeys(name for each in names for name in each.image_names)
+    whole = [name.removesuffix(":latest") for name in known]
+    last = [name.rpartition("/")[2] for name in whole]
+    is_clear = len(set(last)) == len(known)
+    short = short_labels(last if is_clear else whole, max_characters=None)
+    label = dict(zip(known, short, strict=True))
     images: list[Cell] = [
         f"{label[each.image_names[0]]}{_more(each)}" if each.image_names else None for each in names
     ]
@@ -69,13 +80,15 @@ def render_named(
     ones, such as sums, have no name.
     """
     names = [each for each in names if any(each.cells)]
-    wanted = sum(_GAP + min(_width(each), _LEAST_WIDTH) for each in names)
     shown, left_out = list(range(len(columns))), []
     for title in optional if screen.width is not None else ():
-        if _table_width(columns, rows, shown) + wanted <= (screen.width or 0):
+        if _names_fit(columns, rows, shown, names, screen.width or 0):
             break
         shown = [number for number in shown if columns[number].title != title]
         left_out.append(title)
+    least = sum(_GAP + len(each.column.title) for each in names)
+    if left_out and _table_width(columns, rows, shown) + least > (screen.width or 0):
+        shown, left_out = list(range(len(columns))), []  # rows become blocks, which have room
     table = render_table(
         [*(columns[number] for number in shown), *(each.column for each in names)],
         [
@@ -91,6 +104,59 @@ def render_named(
         return table
     note = f"Not shown at this width: {', '.join(left_out)}"
     return f"{table}\n{screen.paint(note, 'dim')}"
+
+
+def fits(
+    columns: Sequence[Column],
+    rows: Sequence[Sequence[Cell]],
+    names: Sequence[NameColumn],
+    width: int,
+) -> bool:
+    """Return whether a table fits with its names, which may be cut, but not to nothing."""
+    named = [each for each in names if any(each.cells)]
+    return _names_fit(columns, rows, range(len(columns)), named, width)
+
+
+def names_document(names: LayerNames) -> dict[str, Any]:
+    """Return what JSON documents say of the names of a layer."""
+    return {"image_names": list(names.image_names), "created_by": names.created_by or None}
+
+
+def add_names(table: Any, layer_names: Mapping[str, LayerNames]) -> Any:
+    """Add the names of the layers in the column `layer_id` to a table; `host` may be one too."""
+    import pyarrow as pa  # noqa: PLC0415 - `--help` does without
+
+    from vecache.store.names import LayerNames  # noqa: PLC0415 - as above
+    from vecache.store.records import with_host  # noqa: PLC0415 - as above
+
+    hosts = table["host"].to_pylist() if "host" in table.column_names else [""] * len(table)
+    ids = table["layer_id"].to_pylist()
+    documents = [
+        names_document(layer_names.get(with_host(host, each), LayerNames()))
+        for host, each in zip(hosts, ids, strict=True)
+    ]
+    types = {"image_names": pa.list_(pa.string()), "created_by": pa.string()}
+    for name, kind in types.items():
+        table = table.append_column(name, pa.array([each[name] for each in documents], kind))
+    return table
+
+
+def row_names(rows: Sequence[Mapping[str, Any]]) -> list[LayerNames]:
+    """Return the names of the layers of rows that have them."""
+    from vecache.store.names import LayerNames  # noqa: PLC0415 - `--help` does without
+
+    return [LayerNames(tuple(row["image_names"]), row["created_by"] or "") for row in rows]
+
+
+def _names_fit(
+    columns: Sequence[Column],
+    rows: Sequence[Sequence[Cell]],
+    shown: Sequence[int],
+    names: Sequence[NameColumn],
+    width: int,
+) -> bool:
+    wanted = sum(_GAP + min(_width(each), _LEAST_WIDTH) for each in names)
+    return _table_width(columns, rows, shown) + wanted <= width
 
 
 def _more(names: LayerNames) -> str:

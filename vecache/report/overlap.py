@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from vecache.report.excluded import additional_notes, excluded_notes
+from vecache.report.layer_names import NameColumn, fits, name_columns, render_named
 from vecache.report.terminal import (
     Column,
     Screen,
@@ -79,7 +80,9 @@ def overlap_text(
     hosts = over.contents.hosts
     where = ", ".join(hosts) or paths[""]
     parts = ["\n".join(_summary(where, over, shares))]
-    parts += matrix_texts(over, shares.exclusive_bytes, metric, screen)
+    names = [over.contents.layer_names[each.record.key] for each in over.contents.layers]
+    of_layers = name_columns(names if over.by == "layer" else [])
+    parts += matrix_texts(over, shares.exclusive_bytes, metric, screen, of_layers)
     if hosts:
         parts.append(_hosts(paths, shares, screen))
     if len(repeated):
@@ -92,22 +95,26 @@ def overlap_text(
 
 
 def matrix_texts(
-    over: PairMatrices, exclusive_bytes: I64, metric: str, screen: Screen
+    over: PairMatrices,
+    exclusive_bytes: I64,
+    metric: str,
+    screen: Screen,
+    of_layers: Sequence[NameColumn] = (),
 ) -> list[str]:
     """Write the matrix, or the two lists where it does not fit; nothing without members.
 
-    `exclusive_bytes`, (n,) int64, is what no other member has.
+    `exclusive_bytes`, (n,) int64, is what no other member has; `of_layers` are the names of layers.
     """
     if not len(over):
         return []
     names = short_labels(
         [label.removesuffix(":latest") for label in over.labels], max_characters=None
     )
-    matrix = _matrix(over, exclusive_bytes, names, metric, screen)
+    matrix = _matrix(over, exclusive_bytes, names, metric, screen, of_layers)
     if matrix is not None:
-        return [matrix]
+        return matrix
     return [
-        _most_exclusive(over, exclusive_bytes, names, screen),
+        _most_exclusive(over, exclusive_bytes, names, screen, of_layers),
         _pairs(over, names, metric, screen),
     ]
 
@@ -136,9 +143,14 @@ def _summary(where: str, over: Overlap, shares: Shares) -> Iterator[str]:
 
 
 def _matrix(
-    over: PairMatrices, exclusive_bytes: I64, names: list[str], metric: str, screen: Screen
-) -> str | None:
-    """Write the whole matrix; None where it does not fit."""
+    over: PairMatrices,
+    exclusive_bytes: I64,
+    names: list[str],
+    metric: str,
+    screen: Screen,
+    of_layers: Sequence[NameColumn],
+) -> list[str] | None:
+    """Write the matrix, and the names of layers in it or below; None where it does not fit."""
     if len(over) > _MAX_COLUMNS:
         return None
     values, write = _cells(over, metric)
@@ -166,7 +178,12 @@ def _matrix(
         return None
     title = screen.paint(METRICS[metric].format(over.grain), "bold")
     explained = f"{title}; EXCLUSIVE is what no other {_member(over)} has:\n"
-    return explained + render_table(columns, rows, screen)
+    if fits(columns, rows, of_layers, screen.width or _PIPE_WIDTH):
+        return [explained + render_named(columns, rows, of_layers, screen)]
+    texts = [explained + render_table(columns, rows, screen)]
+    if any(any(each.cells) for each in of_layers):
+        texts.append(render_named(columns[:2], [row[:2] for row in rows], of_layers, screen))
+    return texts
 
 
 def _member(over: PairMatrices) -> str:
@@ -198,7 +215,11 @@ def _name_column(over: PairMatrices, title: str) -> Column:
 
 
 def _most_exclusive(
-    over: PairMatrices, exclusive_bytes: I64, names: list[str], screen: Screen
+    over: PairMatrices,
+    exclusive_bytes: I64,
+    names: list[str],
+    screen: Screen,
+    of_layers: Sequence[NameColumn],
 ) -> str:
     """Write the members with most exclusive bytes."""
     import numpy as np  # noqa: PLC0415 - `vecache overlap --help` does without
@@ -210,7 +231,7 @@ def _most_exclusive(
         Column("EXCLUSIVE", "right"),
         Column("SHARED", "right"),
     ]
-    rows = (
+    rows = [
         (
             names[i],
             human_bytes(int(over.bytes[i, i])),
@@ -218,9 +239,14 @@ def _most_exclusive(
             human_share(1 - exclusive_bytes[i] / over.bytes[i, i]) if over.bytes[i, i] else "-",
         )
         for i in order.tolist()
-    )
+    ]
+    top = [
+        NameColumn(each.column, [each.cells[i] for i in order.tolist()] if each.cells else [])
+        for each in of_layers
+    ]
     title = screen.paint(f"{over.by.capitalize()}s with most exclusive bytes", "bold")
-    return f"{title}, {len(order):,} of {len(over):,}:\n{render_table(columns, rows, screen)}"
+    table = render_named(columns, rows, top, screen)
+    return f"{title}, {len(order):,} of {len(over):,}:\n{table}"
 
 
 def _pairs(over: PairMatrices, names: list[str], metric: str, screen: Screen) -> str:

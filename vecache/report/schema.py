@@ -42,6 +42,7 @@ def _named(name: str, document: Schema) -> Schema:
     }
 
 
+_NAMES: Final = "image_names created_by|null"
 _REASONS: Final = objects_of("layer reason")
 _HOST_REASONS: Final = objects_of("host? layer reason")
 _STORES: Final = {"stores?": {"type": "object", "additionalProperties": TEXT}}
@@ -138,7 +139,7 @@ _DOCUMENTS: Final[dict[str, list[Schema]]] = {
             "n_excluded_layers",
             {
                 **_STORES,
-                "layers": objects_of("step host? index layer added_bytes left_bytes"),
+                "layers": objects_of(f"step host? index layer added_bytes left_bytes {_NAMES}"),
                 "excluded": _HOST_REASONS,
                 "excluded_of_image": _REASONS,
             },
@@ -204,6 +205,7 @@ _DOCUMENTS: Final[dict[str, list[Schema]]] = {
                     "",
                     dict.fromkeys(("file", "chunk"), object_of("logical_bytes unique_bytes ratio")),
                 ),
+                "layers": objects_of(f"host? layer {_NAMES}"),
                 "additional_layers": array_of(TEXT),
                 "excluded": objects_of("host? layer reason is_unread"),
             },
@@ -213,7 +215,7 @@ _DOCUMENTS: Final[dict[str, list[Schema]]] = {
         object_of(
             f"store grain {_FREED} orphaned_bytes",
             {
-                "layers": objects_of("layer stored_bytes freed_bytes"),
+                "layers": objects_of(f"layer {_NAMES} stored_bytes freed_bytes"),
                 "unknown_layers": array_of(TEXT),
                 "kept_layers": _REASONS,
                 "images": objects_of(

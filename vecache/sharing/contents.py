@@ -15,6 +15,7 @@ store, an image, a folder or a data set. 48 bytes for each distinct content of a
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, get_args
 
 import numpy as np
@@ -24,6 +25,7 @@ from vecache.arrays import ArrowExport
 from vecache.digest import format_digests
 from vecache.index.load import ExcludedLayer
 from vecache.sharing.intersections import Intersections
+from vecache.store.names import name_layers
 from vecache.store.records import with_host
 from vecache.text import count, html_table
 
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
     from vecache.arrays import I64, U8
     from vecache.sharing.content_table import ContentTable
+    from vecache.store.names import LayerNames
     from vecache.store.records import ImageRecord, LayerRecord
 
 __all__ = [
@@ -196,6 +199,29 @@ class Contents(ArrowExport):
         if by == "image":
             return tuple(image.label for image in self.images)
         return self.hosts
+
+    @cached_property
+    def layer_names(self) -> dict[str, LayerNames]:
+        """What people know the layers by, by the `key` of their records: see `LayersCache`."""
+        return name_layers(self.records, [image.record for image in self.images])
+
+    def titles(self, by: By) -> tuple[str, ...]:
+        """Return short names of the members for people.
+
+        Parameters
+        ----------
+        by : {"layer", "image", "host"}
+            The members.
+
+        Returns
+        -------
+        tuple of str
+            As `labels`, but a layer is the beginning of its id and what made it, or an image that
+            has it.
+        """
+        if by != "layer" or self.hosts:
+            return self.labels(by)
+        return tuple(self.layer_names[layer.record.key].title(layer.id) for layer in self.layers)
 
     def member_hosts(self, by: By) -> tuple[str, ...]:
         """Return the host of each member.

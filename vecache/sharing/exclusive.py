@@ -208,6 +208,7 @@ class Shares(ArrowExport):
         members = f"{self.by}s"
         among = f"{len(self):,} {self.by if len(self) == 1 else members}"
         sets = (self.sets.start, self.sets.member, self.sets.n_bytes)
+        titles = self.contents.titles(self.by)
         if kind == "treemap":
             from vecache.draw.treemap import treemap  # noqa: PLC0415 - matplotlib is an extra
 
@@ -215,19 +216,19 @@ class Shares(ArrowExport):
                 f"A tile is what exactly these {members} have; bytes of {self.grain}s, each once."
             )
             title = f"Who owns the bytes of {among}"
-            return treemap(*sets, self.labels, title=title, note=note)
+            return treemap(*sets, titles, title=title, note=note)
         if kind == "upset":
             from vecache.draw.upset import upset  # noqa: PLC0415 - as above
 
             note = f"Bytes of {self.grain}s that exactly the {members} with a dot have."
             title = f"Who shares what among {among}"
-            return upset(*sets, self.labels, title=title, note=note)
+            return upset(*sets, titles, title=title, note=note)
         if kind == "curve":
             from vecache.draw.curves import unique_curve  # noqa: PLC0415 - as above
 
             note = f"Bytes of {self.grain}s in store order; copies in one {self.by} count once."
             title = f"Unique bytes of {among}"
-            return unique_curve(self.bytes, self.new_bytes, self.labels, title=title, note=note)
+            return unique_curve(self.bytes, self.new_bytes, titles, title=title, note=note)
         raise ValueError(f"kind: found {kind!r}, wanted 'treemap', 'upset' or 'curve'")
 
     def to_arrow(self) -> Any:

@@ -231,10 +231,14 @@ class PairMatrices(ArrowExport):
             share,
             1 - jaccard,
             self.bytes.diagonal(),
-            self.labels,
+            self._titles(),
             title=f"What is shared among {self._members_text()}",
             note=f"{note}; those that are alike stand together.",
         )
+
+    def _titles(self) -> tuple[str, ...]:
+        """Return the names of the members in a picture."""
+        return self.labels
 
     def _members_text(self) -> str:
         return f"{len(self):,} {self.by}{'' if len(self) == 1 else 's'}"
@@ -307,6 +311,9 @@ class Overlap(PairMatrices):
     def labels(self) -> tuple[str, ...]:
         """Ids of layers or names of images, of the rows as of the columns."""
         return self.contents.labels(self.by)
+
+    def _titles(self) -> tuple[str, ...]:
+        return self.contents.titles(self.by)
 
     @property
     def hosts(self) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from vecache.errors import StoreError, VecacheError
 from vecache.json_fields import parse_fields
 from vecache.store.bigdata import read_big_data
 from vecache.store.records import layer_chain, with_host
+from vecache.text import MAX_LABEL_CHARACTERS, printable, short_command, short_labels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -34,16 +35,12 @@ __all__ = [
     "layer_chains",
     "name_layers",
     "parse_history",
-    "short_command",
 ]
 
 _MAX_DOCUMENT_BYTES: Final = 4 << 20  # upstream: iolimits.MaxConfigBodySize
 _MAX_CHARACTERS: Final = 1 << 14  # of one `created_by`; the rest is cut
 _CONFIG_KEY = re.compile("[a-z0-9]+:[0-9a-f]{32,}")
 _MANIFEST_KEY = re.compile(f"manifest(-{_CONFIG_KEY.pattern})?")
-_SHELL = re.compile(r"(?:RUN )?(?:\|\d+ .*?)?/bin/(?:ba|da)?sh -[a-z]*c (#\(nop\)(?: |$))?")
-_SET = re.compile(r"RUN (?:set(?: [\w-]+)+ ?(?:;|&&) )+")
-_CONTENT = re.compile(r"\b(dir|file|multi):[0-9a-f]{64}\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +50,14 @@ class LayerNames:
     image_names: tuple[str, ...] = ()  # of the images that have it, the smallest image first
     created_by: str = ""  # as the image's config says; empty where that is not known
 
-    @property
-    def command(self) -> str:
-        """What made the layer, for people."""
-        return short_command(self.created_by)
+    def title(self, layer_id: str) -> str:
+        """Return the beginning of the id, and what made the layer, or an image that has it."""
+        made = printable(short_command(self.created_by))
+        if not made and self.image_names:
+            made = short_labels([self.image_names[0].rpartition("/")[2].removesuffix(":latest")])[0]
+        (short,) = short_labels([layer_id])
+        text = f"{short} {made}".rstrip()
+        return text if len(text) <= MAX_LABEL_CHARACTERS else f"{text[: MAX_LABEL_CHARACTERS - 1]}…"
 
 
 def name_layers(
@@ -150,25 +151,3 @@ def parse_history(config: bytes, n_layers: int) -> tuple[str, ...]:
     except StoreError:
         made = []
     return tuple(made) if len(made) == n_layers else ("",) * n_layers
-
-
-def short_command(created_by: str) -> str:
-    """Shorten what made a layer to an instruction of a Containerfile, in one line.
-
-    A shell alone, as `podman commit` writes it, says nothing and becomes empty.
-
-    Examples
-    --------
-    >>> short_command("/bin/sh -c #(nop) COPY dir:" + "ab" * 32 + " in /app ")
-    'COPY dir in /app'
-    >>> short_command("RUN |1 V=3 /bin/sh -c set -eux;   apt-get update # buildkit")
-    'RUN apt-get update'
-    >>> short_command("/bin/sh")
-    ''
-    """
-    text = " ".join(created_by.split())
-    if shell := _SHELL.match(text):
-        text = text[shell.end() :] if shell[1] else f"RUN {text[shell.end() :]}"
-    text = _SET.sub("RUN ", text, count=1).removesuffix("# buildkit").strip()
-    text = _CONTENT.sub(r"\1", text)
-    return "" if text in ("sh", "bash", "/bin/sh", "/bin/bash") else text
