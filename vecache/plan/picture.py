@@ -9,8 +9,7 @@ import numpy as np
 from vecache.draw.bars import stacked_bars
 from vecache.draw.picture import bytes_text
 from vecache.plan.layer_plan import LayerState
-from vecache.store.names import short_command
-from vecache.text import MAX_LABEL_CHARACTERS, printable, short_labels
+from vecache.text import MAX_LABEL_CHARACTERS, printable, short_command, short_labels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
