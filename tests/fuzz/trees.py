@@ -42,6 +42,7 @@ _DATA_BYTES: Final = 1 << 20  # of a layer's blob, before its TOC
 _LAYER: Final = "3492096ae743e00b7132a26af22007b370bd99a9267f1432a887b36f819678cc"
 _ESTARGZ_LAYER: Final = "8d1565eb6384e7d164f028459a7c4968bfe3ff0cc0a42329ca1c3bad774704ae"
 _LARGE: Final = 1 << 30
+_MAX_PARTS: Final = 200  # each is a file or two, which takes the time of the target, not the reader
 
 
 class NotATreeError(VecacheError):
@@ -92,7 +93,7 @@ def parse_tree(data: bytes) -> dict[str, Any]:
         tree = json.loads(data)
     except (ValueError, RecursionError):
         tree = None
-    if not isinstance(tree, dict):
+    if not isinstance(tree, dict) or len(tree) > _MAX_PARTS:
         raise NotATreeError
     return tree
 
