@@ -66,6 +66,11 @@ MISTAKES: dict[str, tuple[Callable[[Any], object], type[Exception], str]] = {
         TypeError,
         r"images: found one Image, wanted a list: \[image\]",
     ),
+    "tags as a list": (
+        lambda _: vecache.open_series(f"oci:{LAYOUT}", ["base", "app1"]),  # type: ignore[arg-type]
+        TypeError,
+        r"tags: found list, wanted text such as 'latest,1\.2\.\.1\.3'",
+    ),
     "the same for a fleet": (
         lambda _: vecache.plan_fleet("oci:images:app", "fleet"),
         TypeError,

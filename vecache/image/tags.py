@@ -57,6 +57,8 @@ def parse_tags(text: str) -> tuple[Item, ...]:
     >>> parse_tags("1.8..1.10,latest")
     (('1.8', '1.10'), ('latest', 'latest'))
     """
+    if not isinstance(text, str):
+        raise TypeError(f"tags: found {type(text).__name__}, wanted text such as 'latest,1.2..1.3'")
     if len(text) > _MAX_CHARACTERS:
         raise ImageNameError(f"tags: found {len(text):,} characters, wanted {_MAX_CHARACTERS:,}")
     items = []
