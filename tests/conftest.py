@@ -11,13 +11,13 @@ import pytest
 from hypothesis import HealthCheck, settings
 from jsonschema import Draft202012Validator
 
-from vecache.cli import options
 from vecache.image.registry import registries
 from vecache.report import output
 from vecache.report.schema import SCHEMAS
 from vecache.store import blob_info
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 settings.register_profile("dev", max_examples=50, deadline=None)
@@ -67,19 +67,23 @@ def validator(name: str) -> Any:
 @pytest.fixture(autouse=True)
 def described_documents(monkeypatch: pytest.MonkeyPatch) -> None:
     """Compare every document that a verb prints or writes in a test with its JSON Schema."""
-    write = output.json_text
+    write, write_document = output.json_text, output.Report.json_document
 
-    def check(document: Any, *, indent: int | None = None) -> str:
-        text = write(document, indent=indent)
+    def check(text: str) -> str:
+        document = json.loads(text)
         if "schema" in document:
             name, _, version = document["schema"].removeprefix("vecache.").partition("/")
             assert version == "1"
-            validator(name).validate(json.loads(text))
+            validator(name).validate(document)
         return text
 
-    def check_named(document: Any, *, indent: int | None = None) -> str:
-        assert "schema" in document
-        return check(document, indent=indent)
+    def write_checked(document: Any, *, indent: int | None = None) -> str:
+        return check(write(document, indent=indent))
 
-    monkeypatch.setattr(output, "json_text", check)
-    monkeypatch.setattr(options, "json_text", check_named)
+    def write_named(report: output.Report, **options: int | None) -> Iterator[str]:
+        text = check("".join(write_document(report, **options)))
+        assert '"schema": ' in text or not options  # a file that a test of files writes
+        yield text
+
+    monkeypatch.setattr(output, "json_text", write_checked)
+    monkeypatch.setattr(output.Report, "json_document", write_named)

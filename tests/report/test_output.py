@@ -15,6 +15,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import csv, ipc, parquet
 
+from vecache.report import output
 from vecache.report.output import Report, json_text, replacing, write_report
 
 if TYPE_CHECKING:
@@ -181,3 +182,28 @@ def test_devices_and_pipes_are_written_to_and_not_replaced(tmp_path: Path) -> No
     )
     done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=True)
     assert done.stdout == b"x"
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+@pytest.mark.parametrize("n_rows", [0, 1, 2, 5])
+def test_a_table_in_a_document_is_an_array_of_its_rows(
+    n_rows: int, indent: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is written in pieces: a million look-ups took gigabytes as one text."""
+    monkeypatch.setattr(output, "_BLOCK_ROWS", 2)
+    texts = pa.array(["a", None, "b\n", "a", '"'][:n_rows], pa.string()).dictionary_encode()
+    columns = dict.fromkeys(("layer", "target", "path"), texts)
+    numbers = pa.array(range(n_rows), pa.int64())
+    states = pa.array(["found"] * n_rows, pa.string())
+    table = pa.table(
+        {
+            "digest": states,
+            "state": states,
+            **columns,
+            **dict.fromkeys(("index", "offset", "length"), numbers),
+        }
+    )
+    document = {"schema": "vecache.lookup/1", "store": "s", "digests": table, "excluded": []}
+    report = Report(text, lambda: document, lambda: table)
+    whole = {**document, "digests": table.to_pylist()}
+    assert "".join(report.json_document(indent=indent)) == json.dumps(whole, indent=indent)

@@ -17,7 +17,7 @@ from vecache.cli.values import (
     path_ending_in,
 )
 from vecache.errors import VecacheError
-from vecache.report.output import PICTURE_ENDINGS, TABLE_ENDINGS, json_text, write_report
+from vecache.report.output import PICTURE_ENDINGS, TABLE_ENDINGS, write_report
 from vecache.report.terminal import Progress, Screen, wrap_lines
 from vecache.text import ZSTD_MAGIC, printable
 
@@ -318,7 +318,10 @@ def show(report: Report, args: argparse.Namespace) -> None:
     if args.output is not None:
         write_report(args.output, report)
     elif args.json:
-        print(json_text(report.document(), indent=None if screen.width is None else 2))
+        indent = None if screen.width is None else 2
+        for part in report.json_document(indent=indent):
+            print(part, end="")
+        print()
     elif args.jsonl:
         for line in report.json_lines():
             print(line)

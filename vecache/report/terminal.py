@@ -19,6 +19,7 @@ import sys
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from vecache.text import count, display_width, printable
@@ -111,7 +112,7 @@ def render_table(columns: Sequence[Column], rows: Iterable[Sequence[Cell]], scre
         _render_column(column, texts, width, screen)
         for column, texts, width in zip(columns, cells, fitted, strict=True)
     ]
-    lines = [*heads, *zip(*rendered, strict=True)]
+    lines = chain(heads, zip(*rendered, strict=True))  # padded one by one: there may be a million
     return "\n".join(_GAP.join(line).rstrip() for line in lines)
 
 
@@ -288,13 +289,13 @@ def _shorten(text: str, width: int, column: Column) -> str:
     return f"{text[:n_shown]}…" if column.truncate == "end" else f"…{text[len(text) - n_shown :]}"
 
 
-def _render_column(column: Column, texts: list[str], width: int, screen: Screen) -> list[str]:
+def _render_column(column: Column, texts: list[str], width: int, screen: Screen) -> Iterable[str]:
     """Return the cells of a column, padded to its width."""
     is_right = column.align == "right"
     is_plain = not screen.colour and _width_of(texts) is len
     if is_plain and max(map(len, texts), default=0) <= width:
         pad = str.rjust if is_right else str.ljust  # ten thousand rows of a look-up are common
-        return [pad(text, width) for text in texts]
+        return (pad(text, width) for text in texts)
     rendered = []
     for text in texts:
         short = _shorten(text, width, column)
