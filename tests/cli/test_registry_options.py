@@ -51,9 +51,12 @@ def test_plain_http_is_refused_by_default(
     assert "TLS failed" in capsys.readouterr().err
 
 
-def test_an_image_after_a_bare_option_is_not_its_value(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["plan", "--tls-verify", "oci:x", "--store", STORE]) == 2
-    assert "before an image, write --tls-verify=true" in capsys.readouterr().err
+def test_an_image_after_a_bare_option_is_not_its_value(
+    registry: Registry, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plan", "--tls-verify", registry.reference, "--store", STORE]) == 3
+    assert "TLS failed" in capsys.readouterr().err
+    assert main(["plan", "--tls-verify", "false", registry.reference, "--store", STORE]) == 0
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 __all__ = [
+    "TRUTH",
     "check_platform",
     "parse_bool",
     "parse_count",
@@ -25,6 +26,10 @@ __all__ = [
 
 _SIZE = re.compile(r"([0-9]+)(?:\.([0-9]+))? ?([kmgtp]i?b|b)?", re.ASCII | re.IGNORECASE)
 _MAX_SIZE_LENGTH = 30
+
+
+TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+"""Words for a switch."""
 
 
 def path_ending_in(endings: Sequence[str]) -> Callable[[str], str]:
@@ -86,12 +91,9 @@ def parse_size(text: str) -> int:
 
 def parse_bool(text: str) -> bool:
     """Read the value of `--tls-verify`, as Podman takes it."""
-    words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-    if text.lower() not in words:
-        raise argparse.ArgumentTypeError(
-            f"found {text[:40]!r}, wanted true or false; before an image, write --tls-verify=true"
-        )
-    return words[text.lower()]
+    if text.lower() not in TRUTH:
+        raise argparse.ArgumentTypeError(f"found {text[:40]!r}, wanted true or false")
+    return TRUTH[text.lower()]
 
 
 def check_platform(text: str) -> str:

@@ -13,10 +13,11 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, cast
 
 from vecache.cli.options import UsageError
+from vecache.cli.values import TRUTH
 from vecache.report.terminal import wrap_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 __all__ = ["VERBS", "Parser", "Verb", "did_you_mean", "load_verb", "make_parser", "summaries"]
 
@@ -116,7 +117,14 @@ class Parser(argparse.ArgumentParser):
             if name.startswith("--") and " " not in word and name not in self.options():
                 hint = did_you_mean(name, self.options()) or f"`{self.prog} --help` lists them"
                 raise UsageError(f"no option {name}; {hint}")
-        return self.parse_intermixed_args(words)
+        return self.parse_intermixed_args(list(self._with_values(words)))
+
+    def _with_values(self, words: Sequence[str]) -> Iterator[str]:
+        """Add the value that `--tls-verify` alone has, where the next word cannot be its value."""
+        for word, following in zip(words, [*words[1:], ""], strict=False):
+            action = self.options().get(word)
+            is_alone = action is not None and action.nargs == "?" and following not in TRUTH
+            yield f"{word}=true" if is_alone else word
 
     def options(self) -> dict[str, argparse.Action]:
         """Return the action of each option string."""
