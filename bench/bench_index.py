@@ -94,6 +94,16 @@ def bench_find_first_after_100_appends(benchmark: BenchmarkFixture, known: float
     assert (layer_no >= 0).sum() == known * N_QUERIES
 
 
+@pytest.mark.parametrize("n_layers", [10, 1000])
+def bench_to_arrow(benchmark: BenchmarkFixture, n_layers: int) -> None:
+    files, _ = make_layers(N_TAGS, n_layers)
+    layers = [cached_layer(number, file) for number, file in enumerate(files)]
+    table = benchmark(LayersCache([layer.record for layer in layers], layers).to_arrow)
+    benchmark.extra_info["ns_a_tag"] = _ns(benchmark, N_TAGS)
+    assert len(table) == N_TAGS
+    assert table["path"].null_count == 0
+
+
 @needs_debian
 def bench_load_debian(benchmark: BenchmarkFixture) -> None:
     paths = [GOLDEN_DEBIAN / "layers" / f"{layer}.cache" for layer in debian_layers()]

@@ -11,6 +11,8 @@ import os
 import resource
 import sys
 import time
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,19 +21,19 @@ import pytest
 from tests.golden import needs_debian
 from tests.stores import debian_store
 from vecache.sharing.content_table import ContentTable
-from vecache.sharing.contents import ContentLayer, Contents
+from vecache.sharing.contents import ContentImage, ContentLayer, Contents
 from vecache.sharing.exclusive import shares
 from vecache.sharing.export import export_dataset
+from vecache.sharing.free import what_to_remove
 from vecache.sharing.gather import gather
 from vecache.sharing.intersections import Intersections
 from vecache.sharing.matrix import overlap
 from vecache.sharing.removal import what_if
 from vecache.sharing.sources import read_contents
-from vecache.store.records import LayerRecord
+from vecache.store.records import ImageRecord, LayerRecord
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from pytest_benchmark.fixture import BenchmarkFixture
 
@@ -88,6 +90,21 @@ def bench_what_if(benchmark: BenchmarkFixture, contents: Contents) -> None:
     found = benchmark(what_if, contents, names)
     assert 0 <= found.freed_bytes <= found.stored_bytes
     assert len(found.layer_ids) == len(names)
+
+
+def bench_what_to_remove(benchmark: BenchmarkFixture, contents: Contents) -> None:
+    """One image a layer: all of them go."""
+    images = tuple(
+        ContentImage(
+            ImageRecord(layer.id, None, (), layer.id, (), Path(), is_read_only=True), (layer.id,)
+        )
+        for layer in contents.layers
+    )
+    found = benchmark(what_to_remove, replace(contents, images=images), 1 << 62)
+    assert (
+        found.total_bytes
+        == Intersections.from_tables(contents.content_tables("file")).n_bytes.sum()
+    )
 
 
 @needs_debian

@@ -16,16 +16,18 @@ from tests.stores import copy_store
 from vecache.cli.main import main
 from vecache.errors import ImageNotFoundError, StoreError
 from vecache.index.load import ExcludedLayer
+from vecache.sharing.contents import Contents
 from vecache.sharing.free import what_to_remove
 from vecache.sharing.removal import what_if
 from vecache.store.containers import images_in_use
 from vecache.store.graphroot import open_store
+from vecache.store.records import LayerRecord
 from vecache.store.sample import open_sample
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from vecache.sharing.contents import Contents, Grain
+    from vecache.sharing.contents import Grain
 
 ALL = 1 << 62
 
@@ -70,6 +72,21 @@ def test_each_step_frees_what_its_removal_does(
         assert row["alone_bytes"] == freed(contents, chosen[-1:], grain)
     assert order.total_bytes == freed(contents, [each for each in ids if each not in kept], grain)
     assert not order.is_enough
+
+
+def test_a_layer_above_itself_stays_with_all_below_it() -> None:
+    """As in a damaged store; and a deep chain takes no longer than a flat store."""
+    contents = contents_of([b'{"version":1,"entries":[]}'] * 3, parents=[1, 0, 1], tops=[2])
+    excluded = tuple(
+        ExcludedLayer(replace(layer.record, diff_size=10), "no TOC") for layer in contents.layers
+    )
+    contents = replace(contents, layers=(), excluded=excluded)
+    assert what_to_remove(contents, ALL).total_bytes == freed(
+        contents, [contents.images[0].id], None
+    )
+    records = [LayerRecord(f"{n:064x}", f"{n - 1:064x}" if n else None) for n in range(60_000)]
+    deep = Contents((), tuple(ExcludedLayer(record, "no TOC") for record in records))
+    assert len(what_to_remove(deep, ALL)) == 0
 
 
 def test_it_ends_as_soon_as_that_is_enough() -> None:

@@ -14,6 +14,7 @@ a layer without a TOC counts with the size of its tar archive, as if it shared n
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -231,40 +232,54 @@ def _needed_images(contents: Contents, kept: Collection[str]) -> tuple[I64, I64]
             for layer_id in image.layer_ids:
                 owners.setdefault(layer_id, set()).add(never if image.id in kept else number)
     parents = {record.id: record.parent for record in contents.records}
-    needed: dict[str, set[int]] = {layer_id: set() for layer_id in parents}
-    for layer_id in parents:
-        own = {never} if layer_id in contents.additional_ids else owners.get(layer_id, {never})
-        below: str | None = layer_id
-        seen = set()  # a damaged store may have a layer above itself
-        while below in needed and below not in seen:
-            seen.add(below)
-            needed[below] |= own
-            below = parents[below]
-    lists = [sorted(needed[record.id]) for record in contents.records]
+    n_above = Counter(parent for parent in parents.values() if parent in parents)
+    needed = {layer_id: owners.get(layer_id, {never}) for layer_id in parents}
+    needed |= {layer_id: {never} for layer_id in parents.keys() & contents.additional_ids}
+    waiting = [layer_id for layer_id in parents if not n_above[layer_id]]
+    ordered = set(waiting)
+    while waiting:  # from the top down, each layer once
+        layer_id = waiting.pop()
+        below = parents[layer_id]
+        if below not in parents:
+            continue
+        both = needed[below] | needed[layer_id]
+        needed[below] = {never} if never in both else both
+        n_above[below] -= 1
+        if not n_above[below]:
+            waiting.append(below)
+            ordered.add(below)
+    lists = [
+        sorted(needed[record.id]) if record.id in ordered else [never]
+        for record in contents.records
+    ]
     start = np.append(0, np.cumsum([len(each) for each in lists])).astype(np.int64)
     return start, np.array([number for each in lists for number in each], np.int64)
 
 
 def _choose(sets: Intersections, wanted_bytes: int) -> tuple[I64, I64]:
     """Choose members step by step, and return them with the bytes that each frees."""
-    missing = sets.set_sizes.copy()
-    set_no = sets.expand(np.arange(len(sets)))
-    is_open = np.ones(len(set_no), np.bool_)  # of each row, whether its member is not chosen yet
+    missing = sets.set_sizes.copy()  # members of each set that are not chosen
+    order = np.argsort(sets.member, kind="stable")
+    sets_of = sets.expand(np.arange(len(sets)))[order]
+    start = np.searchsorted(sets.member[order], np.arange(sets.n_members + 1))
+    is_left = np.diff(start) > 0
+    gain, share = np.zeros(sets.n_members, np.int64), np.zeros(sets.n_members)
+    np.add.at(gain, sets.member, sets.expand(np.where(missing == 1, sets.n_bytes, 0)))
+    np.add.at(share, sets.member, np.repeat(sets.n_bytes / missing, missing))
     chosen: list[int] = []
     added: list[int] = []
-    while sum(added) < wanted_bytes and is_open.any():  # images, not rows
-        n_bytes, n_left = sets.n_bytes[set_no[is_open]], missing[set_no[is_open]]
-        gain = np.zeros(sets.n_members, np.int64)
-        np.add.at(gain, sets.member[is_open], np.where(n_left == 1, n_bytes, 0))
-        share = np.zeros(sets.n_members)
-        np.add.at(share, sets.member[is_open], n_bytes / n_left)
-        share[gain < gain.max()] = -1
-        best = int(np.argmax(share))  # the first of equal ones
-        if share[best] <= 0:
-            break
+    while sum(added) < wanted_bytes and is_left.any():  # images, not rows
+        most = is_left & (gain == gain[is_left].max())
+        best = int(np.argmax(np.where(most, share, -np.inf)))  # the first of equal ones
         chosen.append(best)
         added.append(int(gain[best]))
-        is_best = sets.member == best
-        missing[set_no[is_best]] -= 1
-        is_open &= ~is_best
+        is_left[best] = False
+        own = sets_of[start[best] : start[best + 1]]
+        missing[own] -= 1
+        own = own[missing[own] > 0]
+        others = sets.take(own)
+        n_left = others.expand(missing[own])
+        n_bytes = others.expand(others.n_bytes)
+        np.add.at(gain, others.member, np.where(n_left == 1, n_bytes, 0))
+        np.add.at(share, others.member, n_bytes / n_left - n_bytes / (n_left + 1))
     return np.array(chosen, np.int64), np.array(added, np.int64)
