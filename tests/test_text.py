@@ -120,7 +120,8 @@ def test_without_a_limit_labels_keep_all_their_characters() -> None:
             "RUN /bin/bash -ec set -eux; set -o pipefail; dnf -y install gcc",
             "RUN dnf -y install gcc",
         ),
-        ("COPY --chown=1 /src /dst # buildkit", "COPY --chown=1 /src /dst"),
+        ("COPY --chown=1 --link /src /dst # buildkit", "COPY /src /dst"),
+        ("RUN --mount=type=cache,target=/x /bin/sh -c make # buildkit", "RUN make"),
         (
             "# debian.sh --arch 'amd64' out/ 'bookworm'",
             "# debian.sh --arch 'amd64' out/ 'bookworm'",

@@ -46,6 +46,7 @@ _DIGEST_CHARACTERS = 12
 _SHELL = re.compile(r"(?:RUN )?(?:\|\d+ .*?)?/bin/(?:ba|da)?sh -[a-z]*c (#\(nop\)(?: |$))?")
 _SET = re.compile(r"RUN (?:set(?: [\w-]+)+ ?(?:;|&&) )+")
 _CONTENT = re.compile(r"\b(dir|file|multi):[0-9a-f]{64}\b")
+_FLAGS = re.compile(r"^(RUN|COPY|ADD)(?: --\S+)+ ")  # how, not what: owners, mounts, stages
 _TITLE = re.compile(r"[0-9a-f]{12} ")  # an id, and what made the layer
 _MAX_SHADE = 0.5
 
@@ -195,7 +196,7 @@ def short_command(created_by: str) -> str:
     >>> short_command("/bin/sh")
     ''
     """
-    text = " ".join(created_by.split())
+    text = _FLAGS.sub(r"\1 ", " ".join(created_by.split()))
     if shell := _SHELL.match(text):
         text = text[shell.end() :] if shell[1] else f"RUN {text[shell.end() :]}"
     text = _SET.sub("RUN ", text, count=1).removesuffix("# buildkit").strip()
@@ -251,6 +252,7 @@ def _short(label: str, max_characters: int | None) -> str:
     text = printable(label)
     if max_characters is not None and len(text) > max_characters:
         if _TITLE.match(text):
-            return f"{text[: max_characters - 1]}…"
+            is_wide = max_characters > _DIGEST_CHARACTERS + 4
+            return f"{text[: max_characters - 1]}…" if is_wide else text[:_DIGEST_CHARACTERS]
         return f"…{text[1 - max_characters :]}"
     return text

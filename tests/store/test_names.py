@@ -138,3 +138,4 @@ def test_a_title_is_short_and_has_the_id() -> None:
     titles = [made.title(layer_id), made.title("1" * 64)]
     assert short_labels(titles) == titles
     assert short_labels(titles, 20) == ["0f0f0f0f0f0f RUN ap…", "111111111111 RUN ap…"]
+    assert short_labels(titles, 14) == ["0f0f0f0f0f0f", "111111111111"]

@@ -307,7 +307,7 @@ def find_named(contents: Records, remove: Iterable[str]) -> tuple[set[str], set[
             layers.add(find_layer(contents.records, name, image_records).id)
         except LayerNotFoundError as error:
             no_layer = str(error).partition(": ")[2]
-            raise LayerNotFoundError(f"{no_image}; {no_layer}") from None
+            raise LayerNotFoundError(f"{no_image}; as a layer: {no_layer}") from None
     if found := contents.additional_ids & (images | layers):
         raise StoreError(
             f"{min(found)[:12]}: in an additional store, which is only read; nothing goes from it"

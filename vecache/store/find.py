@@ -22,6 +22,7 @@ Source: containers/common libimage/runtime.go LookupImage; distribution/referenc
 from __future__ import annotations
 
 import re
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from vecache.errors import ImageError, ImageNotFoundError, LayerNotFoundError, StoreError
@@ -86,7 +87,7 @@ def find_layers(
     if not found and _MAY_BE_BLOB.match(wanted):
         found = _begin_with(wanted, find_blobs(layers, images))
     if not found:
-        raise LayerNotFoundError(_no_layer(layers, name))
+        raise LayerNotFoundError(_no_layer(layers, name, images))
     if len(found) > 1:
         several = list({each.key: each for some in found.values() for each in some}.values())
         if len(several) > 1:
@@ -113,11 +114,12 @@ def find_present(
         except LayerNotFoundError as no_layer:
             try:
                 image = find_image(images, name)
-            except ImageNotFoundError:
-                raise LayerNotFoundError(f"{no_layer}; no image has that name either") from None
+            except ImageNotFoundError as error:
+                no_image = str(error).partition(": ")[2]
+                raise LayerNotFoundError(f"{no_layer}; as an image: {no_image}") from None
             by_key = {layer.key: layer.id for layer in layers}
-            ((_, chain),) = layer_chains(layers, [image])
-            found.update(by_key[key] for key in chain)
+            ((_, keys),) = layer_chains(layers, [image])
+            found.update(by_key[key] for key in keys)
     return frozenset(found)
 
 
@@ -143,14 +145,15 @@ def _begin_with(
     return {wanted: found[wanted]} if wanted in found else found
 
 
-def _no_layer(layers: Sequence[LayerRecord], name: str) -> str:
+def _no_layer(layers: Sequence[LayerRecord], name: str, images: Sequence[ImageRecord]) -> str:
     """Return the message for a name that no layer has."""
     there_are = count(len(layers), "layer")
     message = f"layer {name!r:.100}: none of the store's {there_are} has this id, digest or name"
     wanted = name.removeprefix("sha256:")[:64]
     if re.fullmatch("[0-9a-f]{6,}", wanted):
         known = dict.fromkeys(
-            digest.removeprefix("sha256:")[: len(wanted)] for digest, _ in _digests(layers)
+            digest.removeprefix("sha256:")[: len(wanted)]
+            for digest, _ in chain(_digests(layers), find_blobs(layers, images))
         )
         import difflib  # noqa: PLC0415 - 1 ms, for a message
 
