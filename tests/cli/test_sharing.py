@@ -341,6 +341,8 @@ def test_several_stores_are_rows_of_their_hosts(
     assert [step["host"] for step in steps] == ["web", "web"]
     folder = str(tmp_path / "set")
     run(capsys, "export", *stores, "-o", folder, "--incomplete-ok")
+    words = ["gather", "containers-storage:app2", "--store", folder, "--store", STORE]
+    assert run_json(capsys, *words)["layers"][0]["host"] == "db"  # the image is of a later store
     words = ["overlap", "--store", folder, "--store", STORE, "--by", "host", "--incomplete-ok"]
     assert run_json(capsys, *words)["labels"] == ["db", "web", "dir"]
 

@@ -9,7 +9,7 @@ Without reflinks a pull reuses whole files only, so files are counted; with refl
 Layers of additional stores do not count: a pull reuses nothing of them.
 
 --store can be given several times: the layers are then the fewest of any of these stores, and each
-row has its host. An image of containers-storage: is looked up in the first.
+row has its host. An image of containers-storage: is looked up in the first that is a store.
 
 Exit code: 0 fine, 1 no such image, 3 some layers could not be read, unless --incomplete-ok.
 """
@@ -84,7 +84,8 @@ def run(args: argparse.Namespace) -> int:
     if stores.contents.hosts and args.present is not None:
         raise UsageError("--present names layers of one store: found several")
     contents = limit_to_present(stores.contents, args).without_additional()
-    (image,) = open_images(args, stores.opened[0], BadImages(keep_going=False))
+    first_store = next(filter(None, stores.opened), None)
+    (image,) = open_images(args, first_store, BadImages(keep_going=False))
     note_origins([image])
     wanted = read_contents(image)
     grains = {pull_sharing(args, store)[0] for store in stores.opened}
