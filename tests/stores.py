@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from tests.golden import GOLDEN_DEBIAN, GOLDEN_SMALL, debian_cache, debian_layers, debian_toc
 from vecache.image.manifest import OCI_IMAGE, OCI_INDEX
 from vecache.store.bigdata import CACHE_KEY, TOC_KEY, big_data_file_name
@@ -127,14 +129,16 @@ def toc_path(root: Path, layer: str) -> Path:
 
 @contextmanager
 def nobody() -> Iterator[None]:
-    """Take away the rights of root, who may read every file."""
+    """Take away the rights of root, who may read every file, also a test's own storage.conf."""
     user = os.geteuid()
-    if user == 0:
-        os.seteuid(65534)  # until the end, as root is the real user still
-    try:
-        yield
-    finally:
-        os.seteuid(user)
+    with pytest.MonkeyPatch.context() as patch:
+        if user == 0:
+            patch.setenv("CONTAINERS_STORAGE_CONF", os.devnull)
+            os.seteuid(65534)  # until the end, as root is the real user still
+        try:
+            yield
+        finally:
+            os.seteuid(user)
 
 
 @contextmanager

@@ -306,6 +306,7 @@ def presence(tmp_path: Path) -> RecordedPulls:
 def rows_of(text: str) -> dict[str, list[str]]:
     """Cells of each row by the row's first word."""
     table = text.split("\n\n")[1].splitlines()[1:]
+    table = [line for line in table if not line.startswith("BLOB: ")]  # what the columns are
     return {line.split("  ")[0]: line.split()[len(line.split("  ")[0].split()) :] for line in table}
 
 
