@@ -127,6 +127,7 @@ def test_without_a_limit_labels_keep_all_their_characters() -> None:
             "# debian.sh --arch 'amd64' out/ 'bookworm'",
         ),
         ("bazel build ...", "bazel build ..."),
+        ("RUN set a " * 100_000, f"{'RUN set a ' * 409}RUN se"),  # in one pass, and cut
         ("/bin/sh", ""),
         ("/bin/sh -c #(nop) ", ""),
         ("", ""),

@@ -43,8 +43,9 @@ _CONTENTS = (
 )  # offset, the bytes there, what that makes of a file
 _DIGEST = re.compile(r"(?:\w+:)?([0-9a-f]{32,})")
 _DIGEST_CHARACTERS = 12
+_MAX_COMMAND = 4096  # characters; nobody reads more in one line
 _SHELL = re.compile(r"(?:RUN )?(?:\|\d+ .*?)?/bin/(?:ba|da)?sh -[a-z]*c (#\(nop\)(?: |$))?")
-_SET = re.compile(r"RUN (?:set(?: [\w-]+)+ ?(?:;|&&) )+")
+_SET = re.compile(r"^RUN (?:set(?: [\w-]+)+ ?(?:;|&&) )+")
 _CONTENT = re.compile(r"\b(dir|file|multi):[0-9a-f]{64}\b")
 _FLAGS = re.compile(r"^(RUN|COPY|ADD)(?: --\S+)+ ")  # how, not what: owners, mounts, stages
 _TITLE = re.compile(r"[0-9a-f]{12} ")  # an id, and what made the layer
@@ -196,10 +197,10 @@ def short_command(created_by: str) -> str:
     >>> short_command("/bin/sh")
     ''
     """
-    text = _FLAGS.sub(r"\1 ", " ".join(created_by.split()))
+    text = _FLAGS.sub(r"\1 ", " ".join(created_by[:_MAX_COMMAND].split()))
     if shell := _SHELL.match(text):
         text = text[shell.end() :] if shell[1] else f"RUN {text[shell.end() :]}"
-    text = _SET.sub("RUN ", text, count=1).removesuffix("# buildkit").strip()
+    text = _SET.sub("RUN ", text).removesuffix("# buildkit").strip()
     text = _CONTENT.sub(r"\1", text)
     return "" if text in ("sh", "bash", "/bin/sh", "/bin/bash") else text
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 from tests.golden import GOLDEN_SMALL, layer_ids
 from tests.plan.sparse import digest_of, plan_with
@@ -12,6 +13,7 @@ from vecache.index.layers_cache import LayersCache
 from vecache.plan.options import PlanOptions
 from vecache.plan.pull import plan_image, plan_images
 from vecache.report.documents import plan_document, plans_document
+from vecache.sharing.sources import read_contents
 from vecache.store.graphroot import open_store
 
 
@@ -102,3 +104,14 @@ def test_layers_that_came_from_no_store_have_none_in_the_document() -> None:
     plan = plan_with(Image("empty", "empty", digest_of(b""), ()), LayersCache(), PlanOptions())
     document = plan_document(plan)
     assert (document["store"], document["layers"]) == (None, [])
+
+
+def test_tables_in_notebooks_have_what_made_a_layer() -> None:
+    image = open_image(f"oci:{GOLDEN_SMALL / 'oci'}:app2")
+    layers = [replace(each, created_by="RUN <b>make</b>") for each in image.layers]
+    named = replace(image, layers=tuple(layers))
+    plan = plan_image(named, LayersCache())
+    for shown in (named, plan):
+        assert "<td>RUN &lt;b&gt;make&lt;/b&gt;</td>" in shown._repr_html_()
+    contents = read_contents(GOLDEN_SMALL / "stores" / "dir")
+    assert "localhost:5001/small/base:latest, localhost" in contents._repr_html_()

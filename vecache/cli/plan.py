@@ -2,7 +2,8 @@
 
 MISSING and TOTAL are the figures that Podman logs: uncompressed bytes, those that no local layer
 has and all of them. FETCH is what comes over the wire for them, compressed, in RANGES of one
-request. Several images are planned in the given order, each against what the ones before it left.
+request. BLOB is the layer's digest in the registry, CREATED BY what made it, as the image says.
+Several images are planned in the given order, each against what the ones before it left.
 
 BEST is the least that any client could miss given the same layers; the lines below it say what
 keeps this pull from it, and what would save how much.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from vecache.errors import ImageError
 from vecache.image.ahead import ReadAhead
-from vecache.text import count, html_table
+from vecache.text import count, html_table, short_command
 from vecache.toc.files import TocFormat
 from vecache.toc.parse import Toc
 
@@ -187,8 +187,13 @@ class Image:
 
     def _repr_html_(self) -> str:
         rows = (
-            (layer.blob[:19], layer.blob_bytes, str(layer.toc_format or "none"))
+            (
+                layer.blob[:19],
+                layer.blob_bytes,
+                str(layer.toc_format or "none"),
+                short_command(layer.created_by),
+            )
             for layer in self.layers
         )
         caption = f"{self.reference}: {count(len(self), 'layer')}, {self.blob_bytes:,} bytes"
-        return html_table(caption, ("layer", "bytes", "TOC"), rows, n_rows=len(self))
+        return html_table(caption, ("blob", "bytes", "TOC", "created by"), rows, n_rows=len(self))

@@ -11,7 +11,7 @@ from vecache.plan.arrow import plan_to_arrow
 from vecache.plan.best import find_best
 from vecache.plan.curve import curve_by_gap, curve_by_ranges, wire_seconds
 from vecache.plan.layer_plan import LayerState
-from vecache.text import count, html_table
+from vecache.text import count, html_table, short_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -218,7 +218,7 @@ class ImagePlan(ArrowExport):
         return float(wire_seconds(n_bytes, self.requests, bytes_per_second, round_trip_seconds))
 
     def _repr_html_(self) -> str:
-        titles = ("layer", "state", "bytes", "missing", "to fetch", "ranges")
+        titles = ("blob", "state", "bytes", "missing", "to fetch", "ranges", "created by")
         rows = (
             (
                 layer.blob[:19],
@@ -227,6 +227,7 @@ class ImagePlan(ArrowExport):
                 layer.missing_bytes,
                 layer.fetch_bytes,
                 len(layer.ranges),
+                short_command(layer.created_by),
             )
             for layer in self.layers
         )

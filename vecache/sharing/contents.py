@@ -27,7 +27,7 @@ from vecache.index.load import ExcludedLayer
 from vecache.sharing.intersections import Intersections
 from vecache.store.names import name_layers
 from vecache.store.records import with_host
-from vecache.text import count, html_table
+from vecache.text import count, html_table, short_command
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -59,6 +59,7 @@ Grain: TypeAlias = Literal["file", "chunk"]
 
 GRAINS: tuple[Grain, ...] = get_args(Grain)
 
+_MAX_NAMES = 3
 MAX_BYTES = 1 << 53
 """Integers are exact in a float64 up to here; all contents together have at most so many bytes."""
 
@@ -407,7 +408,15 @@ class Contents(ArrowExport):
     def _repr_html_(self) -> str:
         return html_table(
             repr(self)[1:-1],
-            ("layer", "files", "bytes in files", "chunks", "bytes in chunks"),
+            (
+                "layer",
+                "files",
+                "bytes in files",
+                "chunks",
+                "bytes in chunks",
+                "images",
+                "created by",
+            ),
             (
                 (
                     layer.record.key,
@@ -415,6 +424,8 @@ class Contents(ArrowExport):
                     layer.files.n_bytes,
                     len(layer.chunks),
                     layer.chunks.n_bytes,
+                    ", ".join(self.layer_names[layer.record.key].image_names[:_MAX_NAMES]),
+                    short_command(self.layer_names[layer.record.key].created_by),
                 )
                 for layer in self.layers
             ),
