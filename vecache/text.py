@@ -1,4 +1,4 @@
-"""Escape untrusted text for terminals, messages and HTML.
+"""Write text: escape what is untrusted, count and shorten, break lines at words.
 
 Paths, image names and ids come from files that anybody may have written. A control character in
 one could move a cursor, recolour a screen or hide a line, and a name may look like markup. All
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "MAX_LABEL_CHARACTERS",
     "ZSTD_MAGIC",
+    "break_words",
     "count",
     "describe_content",
     "display_width",
@@ -29,6 +30,7 @@ __all__ = [
     "printable",
     "quoted",
     "short_labels",
+    "wrap_lines",
 ]
 
 MAX_LABEL_CHARACTERS = 28
@@ -41,6 +43,8 @@ _CONTENTS = (
     (0, b"{", "JSON, as a TOC is"),
     (0, b"\3\0\0\0\0\0\0\0", "a cache file"),
 )  # offset, the bytes there, what that makes of a file
+_ESCAPE = re.compile(r"\x1b\[\d*m")
+_WORDS = re.compile(r" +(?!(?:[kMGTPE]?B|%)(?:\W|$))")  # a number and its unit are one
 _DIGEST = re.compile(r"(?:\w+:)?([0-9a-f]{32,})")
 _DIGEST_CHARACTERS = 12
 _MAX_COMMAND = 4096  # characters; nobody reads more in one line
@@ -111,6 +115,53 @@ def count(n: int, noun: str, plural: str | None = None) -> str:
     ('1 layer', '1,000 layers', '2 classes')
     """
     return f"{n:,} {noun if n == 1 else plural or f'{noun}s'}"
+
+
+def wrap_lines(text: str, width: int | None) -> str:
+    """Break long lines at words; those of tables, with more gaps than one, stay as they are.
+
+    Examples
+    --------
+    >>> print(wrap_lines("On the wire:  914 kB of data, in 5 requests.", 30))
+    On the wire:  914 kB of data,
+                  in 5 requests.
+    """
+    if width is None:
+        return text
+    return "\n".join(part for line in text.split("\n") for part in _wrap_line(line, width))
+
+
+def _wrap_line(line: str, width: int) -> list[str]:
+    if len(line) <= width or _visible_width(line) <= width:
+        return [line]
+    start = len(line) - len(line.lstrip(" "))
+    gaps = [match.end() for match in re.finditer(r"(?<=\S) {2,}(?=\S)", line)]
+    if len(gaps) > 1:
+        return [line]
+    if gaps and _visible_width(line[: gaps[0]]) <= width // 2:
+        start = gaps[0]
+    indent = _visible_width(line[:start])
+    lines = break_words(_WORDS.split(line[start:]), width - indent)
+    return [line[:start] + lines[0], *(" " * indent + each for each in lines[1:])]
+
+
+def break_words(words: Sequence[str], width: int) -> list[str]:
+    """Join words to lines that are no wider, if no word is."""
+    lines, room = [words[0]], width - _visible_width(words[0])
+    for word in words[1:]:
+        n_columns = _visible_width(word) + 1
+        if n_columns <= room:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+            room = width + 1
+        room -= n_columns
+    return lines
+
+
+def _visible_width(text: str) -> int:
+    """Count the columns of a text that may have escape sequences of `Screen.paint`."""
+    return display_width(_ESCAPE.sub("", text))
 
 
 def html_table(

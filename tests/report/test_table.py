@@ -16,9 +16,8 @@ from vecache.report.terminal import (
     human_share,
     render_facts,
     render_table,
-    wrap_lines,
 )
-from vecache.text import display_width
+from vecache.text import display_width, wrap_lines
 
 DIGEST = "sha256:" + "ab" * 32
 COLUMNS = [

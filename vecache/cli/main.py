@@ -31,8 +31,8 @@ from typing import TYPE_CHECKING, cast
 from vecache.cli.options import UsageError, error_text
 from vecache.cli.verbs import VERBS, did_you_mean, load_verb, make_parser, summaries
 from vecache.errors import VecacheError
-from vecache.report.terminal import Screen, showing_waits, wrap_lines
-from vecache.text import printable
+from vecache.report.terminal import Screen, showing_waits
+from vecache.text import printable, wrap_lines
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

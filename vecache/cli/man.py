@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from vecache.cli.main import EXIT_CODES
 from vecache.cli.verbs import VERBS, load_verb, make_parser, summaries
-from vecache.report.terminal import wrap_lines
+from vecache.text import wrap_lines
 
 if TYPE_CHECKING:
     import argparse

@@ -18,8 +18,8 @@ from vecache.cli.values import (
 )
 from vecache.errors import VecacheError
 from vecache.report.output import PICTURE_ENDINGS, TABLE_ENDINGS, write_report
-from vecache.report.terminal import Progress, Screen, wrap_lines
-from vecache.text import ZSTD_MAGIC, printable
+from vecache.report.terminal import Progress, Screen
+from vecache.text import ZSTD_MAGIC, printable, wrap_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol, cast
 
 from vecache.cli.options import UsageError
 from vecache.cli.values import TRUTH
-from vecache.report.terminal import wrap_lines
+from vecache.text import wrap_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -14,7 +14,6 @@ Progress goes to stderr, and only where that is a terminal.
 from __future__ import annotations
 
 import os
-import re
 import sys
 import time
 from contextlib import contextmanager
@@ -22,7 +21,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
-from vecache.text import count, display_width, printable
+from vecache.text import break_words, count, display_width, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -40,15 +39,12 @@ __all__ = [
     "render_facts",
     "render_table",
     "showing_waits",
-    "wrap_lines",
 ]
 
 _GAP = "  "
 _NARROWEST = 8
 _UNITS = ("kB", "MB", "GB", "TB", "PB", "EB")
 _CODES = {"bold": 1, "dim": 2, "red": 31, "green": 32, "yellow": 33}
-_ESCAPE = re.compile(r"\x1b\[\d*m")
-_WORDS = re.compile(r" +(?!(?:[kMGTPE]?B|%)(?:\W|$))")  # a number and its unit are one
 
 
 class Screen(NamedTuple):
@@ -216,7 +212,7 @@ def _render_titles(
 ) -> list[tuple[str, ...]]:
     """Return the lines of the titles, which end in the same line."""
     broken = [
-        _break_words(column.title.split(" "), width)
+        break_words(column.title.split(" "), width)
         for column, width in zip(columns, widths, strict=True)
     ]
     n_lines = max(map(len, broken), default=0)
@@ -228,53 +224,6 @@ def _render_titles(
         for column, lines, width in zip(columns, broken, widths, strict=True)
     ]
     return [*zip(*padded, strict=True)]
-
-
-def wrap_lines(text: str, width: int | None) -> str:
-    """Break long lines at words; those of tables, with more gaps than one, stay as they are.
-
-    Examples
-    --------
-    >>> print(wrap_lines("On the wire:  914 kB of data, in 5 requests.", 30))
-    On the wire:  914 kB of data,
-                  in 5 requests.
-    """
-    if width is None:
-        return text
-    return "\n".join(part for line in text.split("\n") for part in _wrap_line(line, width))
-
-
-def _wrap_line(line: str, width: int) -> list[str]:
-    if len(line) <= width or _visible_width(line) <= width:
-        return [line]
-    start = len(line) - len(line.lstrip(" "))
-    gaps = [match.end() for match in re.finditer(r"(?<=\S) {2,}(?=\S)", line)]
-    if len(gaps) > 1:
-        return [line]
-    if gaps and _visible_width(line[: gaps[0]]) <= width // 2:
-        start = gaps[0]
-    indent = _visible_width(line[:start])
-    lines = _break_words(_WORDS.split(line[start:]), width - indent)
-    return [line[:start] + lines[0], *(" " * indent + each for each in lines[1:])]
-
-
-def _break_words(words: Sequence[str], width: int) -> list[str]:
-    """Join words to lines that are no wider, if no word is."""
-    lines, room = [words[0]], width - _visible_width(words[0])
-    for word in words[1:]:
-        n_columns = _visible_width(word) + 1
-        if n_columns <= room:
-            lines[-1] += f" {word}"
-        else:
-            lines.append(word)
-            room = width + 1
-        room -= n_columns
-    return lines
-
-
-def _visible_width(text: str) -> int:
-    """Count the columns of a text that may have escape sequences of `Screen.paint`."""
-    return display_width(_ESCAPE.sub("", text))
 
 
 def _shorten(text: str, width: int, column: Column) -> str:
