@@ -58,6 +58,18 @@ def test_an_absent_digest_is_1(capsys: pytest.CaptureFixture[str]) -> None:
     }
 
 
+def test_an_id_of_a_layer_is_said_to_be_one(capsys: pytest.CaptureFixture[str]) -> None:
+    record = LayersCache.load(STORE).records[0]
+    assert main(["lookup", f"{record.toc_digest}", ABSENT, "--store", str(STORE)]) == 1
+    err = capsys.readouterr().err
+    assert err.count("note:") == 1
+    assert f"note: {record.toc_digest} is the layer {LAYER[:12]}; `vecache lookup`" in err
+    assert main(["lookup", LAYER[:12], ENTRY["digest"], "--store", str(STORE)]) == 3
+    assert f"note: {LAYER[:12]} is the layer {LAYER[:12]}; " in capsys.readouterr().err
+    assert main(["lookup", ENTRY["digest"], "--store", str(STORE)]) == 0
+    assert capsys.readouterr().err == ""
+
+
 def test_a_wrong_digest_is_3_and_the_others_are_answered(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

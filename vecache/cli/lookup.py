@@ -11,6 +11,7 @@ could not be read, unless --incomplete-ok.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from vecache.cli.options import (
@@ -18,6 +19,7 @@ from vecache.cli.options import (
     add_output,
     add_store,
     load_layers,
+    note,
     read_input,
     show,
     warn_of_unread,
@@ -25,6 +27,7 @@ from vecache.cli.options import (
 from vecache.errors import VecacheError
 from vecache.report.output import Report, json_rows
 from vecache.report.terminal import Column, render_table
+from vecache.text import printable
 
 if TYPE_CHECKING:
     import argparse
@@ -32,9 +35,11 @@ if TYPE_CHECKING:
     from typing import Any
 
     from vecache.index.result import LookupResult
+    from vecache.store.graphroot import Store
 
 _MAX_STDIN_BYTES = 1 << 27
 _MAX_LINE_BYTES = 4096
+_MAX_NOTED = 16
 _MAX_STDIN_LINES = 1_000_000  # with all that is made of them some 900 bytes each
 
 _COLUMNS = (
@@ -87,8 +92,24 @@ def run(args: argparse.Namespace) -> int:
     )
     effect = "a digest may be in one of them, even before the layer that was found"
     code = warn_of_unread(args, cache.excluded, len(cache.records), effect)
+    _note_layers(args.digests, hits, store)
     hits.require_sound()
     return code or (0 if hits.is_found.all() else 1)
+
+
+def _note_layers(names: Sequence[str], hits: LookupResult, store: Store) -> None:
+    """Say which of a few names that were not found are ids of layers, not digests in them."""
+    if "-" in names or len(names) > _MAX_NOTED or hits.is_found.all():
+        return
+    from vecache.store.find import find_layers
+
+    layers, images = store.layers(), store.images()
+    for name, is_found in zip(names, hits.is_found.tolist(), strict=True):
+        with suppress(VecacheError):
+            if not is_found:
+                layer = find_layers(layers, name, images)[0]
+                what = "`vecache lookup` finds the files and chunks that layers hold"
+                note(f"{printable(name)} is the layer {layer.id[:12]}; {what}")
 
 
 def _collect(arguments: Sequence[str]) -> list[bytes]:

@@ -1,8 +1,9 @@
 """Show what removing layers or images would free, and what pulling them again would cost.
 
-Nothing is removed. An image is named as for Podman, a layer by its id or the beginning of it. With
-an image go its layers, except those that a remaining image needs or that are below a remaining
-layer. With a layer go all layers above it and every image that has one of them, and none below it.
+Nothing is removed. An image is named as for Podman, a layer by its id or the digest of its blob,
+tar or TOC, or by the beginning of one. With an image go its layers, except those that a remaining
+image needs or that are below a remaining layer. With a layer go all layers above it and every image
+that has one of them, and none below it.
 
 What a removal frees depends on the store. Where every layer has its own copies of its files, all
 their bytes are freed. Where layers share blocks (reflinks) or files (hard links), only contents
