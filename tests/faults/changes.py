@@ -19,8 +19,9 @@ from vecache.files import OWN_TEMPORARY
 from vecache.index.layers_cache import LayersCache
 from vecache.sharing import export
 from vecache.store import write_snapshot
+from vecache.store.bigdata import CACHE_KEY, TOC_KEY, read_big_data
 from vecache.store.fleet import open_fleet
-from vecache.store.graphroot import open_store
+from vecache.store.graphroot import Store, open_store
 from vecache.store.sweep_fleet import remove_nodes
 
 if TYPE_CHECKING:
@@ -34,7 +35,8 @@ class Change:
 
     `by_file` says that each of its files, not all of them at once, is as before or as after,
     `is_optional` that the exit code does not depend on it, and `may_tear` that a power cut may
-    damage what it writes, which is made again then. What `ask` prints is the same before and after.
+    damage what it writes, which is made again then. `may_differ` says that it writes something else
+    where a cache cannot be read. What `ask` prints is the same before and after.
     """
 
     prepare: Callable[[Path], object]
@@ -42,6 +44,7 @@ class Change:
     by_file: bool = False
     is_optional: bool = False
     may_tear: bool = False
+    may_differ: bool = False
     ask: Callable[[Path], int] | None = None
 
 
@@ -126,11 +129,14 @@ def _remove(folder: Path) -> str:
     return remove_nodes(folder / "fleet", names).problem
 
 
+OLD = b"what was there"
+
+
 def with_old(name: str) -> Callable[[Path], None]:
     def prepare(folder: Path) -> None:
         small_store(folder)
         (folder / "out").mkdir()
-        (folder / "out" / name).write_bytes(b"what was there")
+        (folder / "out" / name).write_bytes(OLD)
 
     return prepare
 
@@ -213,7 +219,10 @@ CHANGES: dict[str, Change] = {
     "unpacked snapshot": cache(with_snapshot, LAYERS_OF_ONE, LAYERS_OF_ONE),
     "fleet add": Change(with_fleet, ADD, by_file=True),
     "fleet add a store": Change(
-        small_store, vecache("fleet", "add", "@fleet", "--store", "@dir", "--name", "a"), True
+        small_store,
+        vecache("fleet", "add", "@fleet", "--store", "@dir", "--name", "a"),
+        by_file=True,
+        may_differ=True,
     ),
     "fleet remove": Change(with_two_nodes, remove_node, by_file=True),
     "contents": cache(with_fleet, OVERLAP, OVERLAP),
@@ -222,7 +231,7 @@ CHANGES: dict[str, Change] = {
     ),
     "export to a folder": Change(with_data_set, EXPORT),
     "export without exchange": Change(with_data_set, without_exchange),
-    "layers -o": Change(with_old("t.csv"), TABLE),
+    "layers -o": Change(with_old("t.csv"), TABLE, may_differ=True),
     "build -o": Change(tocs, vecache("build", "@toc.json", "-o", "@out/cache")),
 }
 RACES: dict[str, Race] = {
@@ -242,11 +251,32 @@ RACES: dict[str, Race] = {
 }
 
 
+def forget(folder: Path) -> None:
+    """Remove caches, so that there is something to write again."""
+    paths = [*folder.glob("cache/vecache/*/*"), *folder.rglob("*.contents")]
+    if (folder / "dir").exists():
+        paths.append(cache_path(folder / "dir", LAYER))
+    for path in paths:
+        if path.is_dir() and OWN_TEMPORARY not in path.name:
+            shutil.rmtree(path)
+        elif OWN_TEMPORARY not in path.name:
+            path.unlink(missing_ok=True)
+
+
+def _layers(store: Store) -> list[tuple[str, bytes | None, bytes | None]]:
+    """Return what the layers of a snapshot are, however it has their caches."""
+    return [
+        (each.id, read_big_data(each, TOC_KEY), read_big_data(each, CACHE_KEY))
+        for each in store.layers()
+    ]
+
+
 def state(folder: Path) -> dict[str, Any]:
     """All files, without the locks; JSON as it is parsed, and of an index the size alone.
 
     Temporary folders too.
     """
+    os.environ["XDG_CACHE_HOME"] = str(folder.with_name("unpacked"))
     found: dict[str, Any] = {}
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
@@ -261,6 +291,8 @@ def state(folder: Path) -> dict[str, Any]:
         data = path.read_bytes()
         if "/index/" in name:  # holds inode numbers
             found.setdefault("index", []).append(len(data))
+        elif name == "out/s.vecache" and data != OLD:
+            found[name] = _layers(open_store(path))
         else:
             if path.suffix == ".contents":  # in the fleet, or else in the user's cache folder
                 name = path.name

@@ -34,6 +34,7 @@ NAMES: Final = frozenset({"mkdir", "open", "replace", "rename", "unlink", "rmdir
 BYTES: Final = frozenset({"write", "pwrite", "fsync", "close"})
 READS: Final = frozenset({"read", "pread", "readv", "open to read"})
 CUT: Final = "power cut"
+UNREAD: Final = "EIO in reading"
 FAULTS: dict[str, tuple[int, frozenset[str]]] = {
     "kill": (0, SPACE | NAMES),
     CUT: (0, SPACE | NAMES),
@@ -41,7 +42,7 @@ FAULTS: dict[str, tuple[int, frozenset[str]]] = {
     "EROFS": (errno.EROFS, NAMES),
     "EACCES": (errno.EACCES, NAMES),
     "EIO": (errno.EIO, BYTES),
-    "EIO in reading": (errno.EIO, READS),
+    UNREAD: (errno.EIO, READS),
 }
 """Name of a fault -> its error number, and the steps that it can be at."""
 

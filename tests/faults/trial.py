@@ -7,10 +7,10 @@ import itertools
 import os
 import shutil
 import tempfile
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from tests.faults.changes import Change, Race, state
-from tests.faults.inject import CUT, FAULTS, Outcome, Process
+from tests.faults.changes import Change, Race, forget, state
+from tests.faults.inject import CUT, FAULTS, UNREAD, Outcome, Process
 from vecache.files import OWN_TEMPORARY
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _State = dict[str, Any]
+
+_STEPS_OF_REMOVING: Final = ("unlink", "rmdir", "rename", "close", "open to read")
 
 
 class _Folder:
@@ -78,28 +80,36 @@ class Trial:
 
     def _check(self, outcome: Outcome, fault: str) -> None:
         check_outcome(outcome)
-        if fault != CUT or not self.change.may_tear:
-            self._check_state(outcome, fault)
+        # What is torn is made again, and what cannot be read is left out, with a word.
+        is_partial = fault == UNREAD and (outcome.value == 3 or self.change.may_differ)
+        if not is_partial and not (fault in (CUT, UNREAD) and self.change.may_tear):
+            self._check_state(outcome)
         if outcome.is_killed:
             require(self._ask() == self._answer, "another answer")
         self._files.must(self.change.make)
         found = self._files.state()
         require(not temporary(found), f"the next run left {temporary(found)}")
-        wrong = unlike(lasting(found, fault), [lasting(self._new, fault)])
+        wrong = unlike(*self._lasting(found, self._new, is_torn=fault in (CUT, UNREAD)))
         require(not wrong, f"after {fault}: not as after: {wrong}")
         require(self._ask() == self._answer, "another answer in the end")
 
-    def _check_state(self, outcome: Outcome, fault: str) -> None:
+    def _check_state(self, outcome: Outcome) -> None:
         found = self._files.state()
         left = temporary(found)
-        states = [lasting(each, fault) for each in (self._files.old, self._new)]
-        wrong = unlike(without(lasting(found, fault)), states, by_file=self.change.by_file)
+        states = self._lasting(without(found), self._files.old, self._new)
+        wrong = unlike(*states, by_file=self.change.by_file)
         require(not wrong, f"neither as before nor as after: {wrong}")
         is_done = not outcome.is_killed and outcome.value == 0 and not self.change.is_optional
-        require(not is_done or without(found) == self._new, "success, and not as after")
+        require(not is_done or states[0] == states[2], "success, and not as after")
         # What cannot be removed stays; that is no fault of the one who tried.
-        may_stay = outcome.is_killed or outcome.step in ("unlink", "rmdir", "rename", "close")
+        may_stay = outcome.is_killed or outcome.step in _STEPS_OF_REMOVING
         require(not left or may_stay, f"left {left}")
+
+    def _lasting(self, *states: _State, is_torn: bool = False) -> list[_State]:
+        """Return states without the user's cache folder, unless that is what is changed."""
+        if self.change.may_tear and not is_torn:
+            return list(states)
+        return [{n: data for n, data in each.items() if n[:6] != "cache/"} for each in states]
 
     def _ask(self) -> str:
         ask = self.change.ask
@@ -143,19 +153,22 @@ class RaceTrial:
     def _check(self, outcomes: list[Outcome]) -> None:
         for outcome in outcomes:
             check_outcome(outcome)
-            require(outcome.is_killed or outcome.value == 0, f"failed: {outcome.stderr}")
+            require(
+                outcome.is_killed or outcome.value == 0,
+                f"failed: {outcome.stdout} {outcome.stderr}",
+            )
         found = self._files.state()
         is_killed = any(outcome.is_killed for outcome in outcomes)
         require(is_killed or not temporary(found), f"left {temporary(found)}")
-        states = [*self._states, self._new]
-        wrong = unlike(without(found), states, by_file=self.race.by_file)
+        wrong = unlike(without(found), *self._states, self._new, by_file=self.race.by_file)
         require(not wrong, f"neither as before nor as after: {wrong}")
         is_done = not all(outcome.is_killed for outcome in outcomes)
         require(not is_done or without(found) != self._files.old, "success, and as before")
+        forget(self._files.folder)
         self._make_all()
         found = self._files.state()
         require(not temporary(found), f"the next run left {temporary(found)}")
-        require(found == self._new, f"in the end not as after: {unlike(found, [self._new])}")
+        require(found == self._new, f"in the end not as after: {unlike(found, self._new)}")
 
     def _make_all(self) -> None:
         for make in self.race.makes:
@@ -196,12 +209,7 @@ def without(found: _State) -> _State:
     return {name: data for name, data in found.items() if OWN_TEMPORARY not in name}
 
 
-def lasting(found: _State, fault: str) -> _State:
-    """Return a state without what a power cut may damage: the user's cache folder."""
-    return {name: data for name, data in found.items() if fault != CUT or name[:6] != "cache/"}
-
-
-def unlike(found: _State, states: list[_State], *, by_file: bool = False) -> list[str]:
+def unlike(found: _State, *states: _State, by_file: bool = False) -> list[str]:
     """Return the names of the files that are as in no state, or else mix some."""
     if not by_file and found in states:
         return []

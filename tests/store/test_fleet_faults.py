@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -19,9 +20,12 @@ from hypothesis import strategies as st
 from tests.golden import GOLDEN_SMALL
 from tests.store.test_snapshot import HOSTILE
 from tests.stores import copy_store, edit_images, edit_layers
+from vecache.cli.main import main
 from vecache.errors import StoreError, VecacheError
+from vecache.files import replace_file, staged_file
 from vecache.index.layers_cache import LayersCache
 from vecache.sharing.sources import read_contents
+from vecache.store import write_fleet
 from vecache.store.bigdata import CACHE_KEY, LAYER_DATA_KEY, TOC_KEY, read_big_data
 from vecache.store.fleet import open_fleet, pack_node, read_node
 from vecache.store.graphroot import Store, open_store
@@ -31,6 +35,8 @@ from vecache.store.write_snapshot import write_snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from vecache.store.records import LayerRecord
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +93,48 @@ def test_stopped_at_any_step_it_is_as_before_or_as_after(
     )
     assert found.returncode == 0, found.stderr
     assert int(found.stdout) >= {"make": 20, "add": 20, "remove": 5}[what], "steps"
+
+
+@pytest.mark.parametrize("step", ["write", "read"])
+def test_a_cache_that_cannot_be_written_is_an_error_and_adds_no_node(
+    step: str, fleet: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once the node was added without it, with exit code 0."""
+    for path in fleet.rglob("*-dir.cache"):
+        path.unlink()
+
+    def replace(path: Path, **more: Any) -> Any:
+        if step == "write" and path.suffix == ".cache":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        return replace_file(path, **more)
+
+    def read(layer: LayerRecord, key: str) -> bytes | None:
+        if step == "read":
+            error = OSError(errno.EIO, os.strerror(errno.EIO))
+            raise StoreError("it cannot be read: Input/output error") from error
+        return read_big_data(layer, key)
+
+    command = ["fleet", "add", str(fleet), "--store", str(GOLDEN_SMALL / "stores" / "dir")]
+    with monkeypatch.context() as patch:
+        patch.setattr(write_fleet, "replace_file", replace)
+        patch.setattr(write_fleet, "read_big_data", read)
+        assert main([*command, "--name", "second"]) == 3
+    assert open_fleet(fleet).nodes() == ("node",)
+    assert main([*command, "--name", "second"]) == 0
+    assert open_fleet(fleet).nodes() == ("node", "second")
+
+
+def test_the_next_add_removes_what_a_killed_one_left(fleet: Path, tmp_path: Path) -> None:
+    folders = [fleet, fleet / "nodes", *(fleet / "objects").iterdir()]
+    for folder in folders:
+        (folder / ".tmp-vecache-0123").write_bytes(b"half")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / ".tmp-vecache-0123").write_bytes(b"of somebody else")
+    (fleet / "objects" / "link").symlink_to(tmp_path / "elsewhere")
+    with staged_file(folders[-1]) as file:
+        add_store(fleet, golden_dir(), "node")
+        assert list(fleet.rglob(".tmp-*")) == [Path(file.name)], "of a process that still writes"
+    assert len(list((tmp_path / "elsewhere").iterdir())) == 1
 
 
 # Objects that are damaged

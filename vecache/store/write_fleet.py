@@ -27,7 +27,14 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from vecache.cache.writer import build_cache
 from vecache.errors import StoreError, VecacheError
-from vecache.files import OWN_TEMPORARY, replace_file, staged_file, store_error, sync_folder
+from vecache.files import (
+    OWN_TEMPORARY,
+    remove_leftovers,
+    replace_file,
+    staged_file,
+    store_error,
+    sync_folder,
+)
 from vecache.json_fields import load_json, parse_fields
 from vecache.store.archive import open_archive
 from vecache.store.bigdata import CACHE_KEY, TOC_KEY, layer_layout, read_big_data
@@ -188,6 +195,7 @@ def add_snapshot(
         name = check_node_name(snapshot.host if name is None else name)
         folder = make_fleet(fleet)
         with read_lock(folder / FLEET_LOCK, wait_seconds=LOCK_WAIT_SECONDS):
+            _remove_leftovers(folder)
             _, is_older = _before(folder, name, snapshot)
             if is_older:
                 return AddedNode(name, "older", snapshot)
@@ -201,6 +209,15 @@ def add_snapshot(
             }
             objects.sync()
             return _replace_node(folder, name, _json(node, path), objects)
+
+
+def _remove_leftovers(fleet: Path) -> None:
+    """Remove what was not complete when a process was killed."""
+    with writing_fleet(fleet), os.scandir(fleet / OBJECTS) as entries:
+        folders = [fleet / OBJECTS / each.name for each in entries if each.is_dir()]
+    for folder in (fleet, fleet / NODES, *folders):
+        if not folder.is_symlink():
+            remove_leftovers(folder)
 
 
 class _Objects:
@@ -313,7 +330,10 @@ def _build_caches(snapshot: Snapshot, roots: list[dict[str, Any]], objects: _Obj
                 name = built_name(items[TOC_KEY], layout)
                 is_there = objects.has(name)
                 packed = b"" if is_there else build_cache(_read_toc(layer), layout)
-            except VecacheError:
+            except VecacheError as error:
+                cause = error.__cause__
+                if isinstance(cause, OSError) and cause.errno is not None:
+                    raise  # of the disk: it is no fault of the layer
                 continue  # loading the layer finds the same, and says so
             if not is_there:  # a write that fails is no fault of the layer
                 objects.write(name, packed)
