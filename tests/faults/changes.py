@@ -19,7 +19,7 @@ from vecache.files import OWN_TEMPORARY
 from vecache.index.layers_cache import LayersCache
 from vecache.sharing import export
 from vecache.store import write_snapshot
-from vecache.store.bigdata import CACHE_KEY, TOC_KEY, read_big_data
+from vecache.store.bigdata import CACHE_KEY, TOC_KEY, big_data_file_name, read_big_data
 from vecache.store.fleet import open_fleet
 from vecache.store.graphroot import Store, open_store
 from vecache.store.sweep_fleet import remove_nodes
@@ -50,11 +50,15 @@ class Change:
 
 @dataclass(frozen=True)
 class Race:
-    """Writes that are made at the same time; `by_file` is as for a `Change`."""
+    """Writes that are made at the same time; `by_file` is as for a `Change`.
+
+    What they write and make again is at `made`.
+    """
 
     prepare: Callable[[Path], object]
     makes: tuple[Callable[[Path], int], ...]
     by_file: bool = False
+    made: str = "cache/vecache/*/*"
 
 
 class _Noon(dt.datetime):
@@ -234,9 +238,10 @@ CHANGES: dict[str, Change] = {
     "layers -o": Change(with_old("t.csv"), TABLE, may_differ=True),
     "build -o": Change(tocs, vecache("build", "@toc.json", "-o", "@out/cache")),
 }
+IN_STORE = f"dir/overlay-layers/{LAYER}/{big_data_file_name(CACHE_KEY)}"
 RACES: dict[str, Race] = {
-    'build="store"': Race(without_caches, (build_in_store,), by_file=True),
-    "doctor --fix": Race(damaged_store, (FIX,), by_file=True),
+    'build="store"': Race(without_caches, (build_in_store,), by_file=True, made=IN_STORE),
+    "doctor --fix": Race(damaged_store, (FIX,), by_file=True, made=IN_STORE),
     "kept caches": Race(without_caches, (LAYERS,), by_file=True),
     "index": Race(small_store, (REBUILD,)),
     "unpacked snapshot": Race(with_snapshot, (LAYERS_OF_ONE,)),
@@ -244,23 +249,22 @@ RACES: dict[str, Race] = {
     "fleet add of two nodes": Race(
         with_fleet, (ADD, vecache("fleet", "add", "@fleet", "@two", "--name", "more")), by_file=True
     ),
-    "contents": Race(with_fleet, (OVERLAP,), by_file=True),
+    "contents": Race(with_fleet, (OVERLAP,), by_file=True, made="**/*.contents"),
     "snapshot": Race(with_old("s.vecache"), (SNAPSHOT,)),
     "export to a folder": Race(with_data_set, (EXPORT,)),
     "-o of one file": Race(with_old("t.csv"), (TABLE, TAGS)),
 }
 
 
-def forget(folder: Path) -> None:
-    """Remove caches, so that there is something to write again."""
-    paths = [*folder.glob("cache/vecache/*/*"), *folder.rglob("*.contents")]
-    if (folder / "dir").exists():
-        paths.append(cache_path(folder / "dir", LAYER))
-    for path in paths:
-        if path.is_dir() and OWN_TEMPORARY not in path.name:
+def forget(folder: Path, pattern: str) -> None:
+    """Remove what can be made again, so that there is something to write."""
+    for path in folder.glob(pattern):
+        if OWN_TEMPORARY in path.name:
+            continue
+        if path.is_dir():
             shutil.rmtree(path)
-        elif OWN_TEMPORARY not in path.name:
-            path.unlink(missing_ok=True)
+        else:
+            path.unlink()
 
 
 def _layers(store: Store) -> list[tuple[str, bytes | None, bytes | None]]:

@@ -164,7 +164,7 @@ class RaceTrial:
         require(not wrong, f"neither as before nor as after: {wrong}")
         is_done = not all(outcome.is_killed for outcome in outcomes)
         require(not is_done or without(found) != self._files.old, "success, and as before")
-        forget(self._files.folder)
+        forget(self._files.folder, self.race.made)
         self._make_all()
         found = self._files.state()
         require(not temporary(found), f"the next run left {temporary(found)}")
