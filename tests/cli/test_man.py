@@ -6,9 +6,14 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+import vecache
+from vecache.cli.build_hook import ShareHook
 from vecache.cli.main import VERBS
 from vecache.cli.man import man_pages
 from vecache.cli.verbs import load_verb, make_parser
@@ -57,3 +62,33 @@ def test_pages_are_made_without_the_libraries_that_verbs_need() -> None:
         "assert list(man_pages('1', 0.0))\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(("version", "target"), [("editable", "wheel"), ("standard", "sdist")])
+def test_only_a_wheel_gets_shared_files(version: str, target: str) -> None:
+    assert shared_files(version, target) == {}
+
+
+def test_the_build_puts_pages_and_scripts_where_programs_look() -> None:
+    found = shared_files("standard", "wheel")
+    pages = {f"share/man/man1/{name}" for name in PAGES}
+    assert found.keys() - pages == {
+        "share/bash-completion/completions/vecache",
+        "share/zsh/site-functions/_vecache",
+        "share/fish/vendor_completions.d/vecache.fish",
+    }
+    assert pages <= found.keys()
+    assert found["share/zsh/site-functions/_vecache"].startswith("#compdef vecache\n")
+
+
+def shared_files(version: str, target: str) -> dict[str, str]:
+    """Run the build's hook, and read what it would add: text by place."""
+    root, metadata = str(Path(vecache.__file__).parents[1]), SimpleNamespace(version="1")
+    hook = ShareHook(root, {}, None, metadata, "", target)  # type: ignore[arg-type]
+    build_data: dict[str, Any] = {"shared_data": {}}
+    hook.initialize(version, build_data)
+    shared = build_data["shared_data"].items()
+    texts = {place: Path(path).read_text() for path, place in shared}
+    hook.finalize(version, build_data, "")
+    assert not any(Path(path).exists() for path, _ in shared)
+    return texts

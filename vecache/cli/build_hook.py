@@ -25,6 +25,8 @@ _PLACES = {
 class ShareHook(BuildHookInterface[Any]):
     """The hook that pyproject.toml names."""
 
+    folder: TemporaryDirectory[str] | None = None
+
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Make the files of a wheel that is no editable one, and list them."""
         if version != "standard" or self.target_name != "wheel":
@@ -37,8 +39,13 @@ class ShareHook(BuildHookInterface[Any]):
         texts = {_PLACES[shell]: script.lstrip() for shell, script in SCRIPTS.items()}
         for name, page in man_pages(self.metadata.version, seconds):
             texts[f"share/man/man1/{name}"] = page
-        self.folder = TemporaryDirectory()  # until the process ends
+        self.folder = TemporaryDirectory()
         for place, text in texts.items():
             path = Path(self.folder.name, place.replace("/", "+"))
             path.write_text(text)
             build_data["shared_data"][str(path)] = place
+
+    def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
+        """Remove the files, which the wheel has now."""
+        if self.folder is not None:
+            self.folder.cleanup()

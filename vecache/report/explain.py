@@ -24,6 +24,7 @@ from vecache.errors import PathNotFoundError
 from vecache.plan.files import Action
 from vecache.plan.image_plan import ImagePlan
 from vecache.plan.layer_plan import LayerState
+from vecache.text import count
 from vecache.toc.entries import EntryKind
 from vecache.toc.layout import Layout
 
@@ -256,7 +257,7 @@ def _explain_ranges(replay: Replay, chunk_rows: I64) -> str:
     shown = [f"{first:,}-{last:,}" for first, last in bounds]
     if len(range_rows) > _MAX_RANGES_SHOWN:
         shown.append("...")
-    of_all = f"{len(range_rows):,} of the request's {len(replay.ranges):,} ranges"
+    of_all = f"{len(range_rows):,} of the request's {count(len(replay.ranges), 'range')}"
     return f"They come with {of_all}: bytes {', '.join(shown)} of the blob."
 
 
