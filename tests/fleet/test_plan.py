@@ -53,6 +53,8 @@ def assert_equal(
             for name in ("missing_bounds", "fetch_bounds"):
                 assert tuple(getattr(plan, name)[node, number]) == getattr(wanted, name), name
             if not options["reflink"]:
+                if (node + number) % 3:  # this other plan takes as long as the first
+                    continue
                 wanted = plan_image(image, cache, **{**options, "reflink": True})
             assert plan.reflink_missing_bytes[node, number] == wanted.missing_bytes
     assert plan.is_planned.all()

@@ -94,7 +94,7 @@ def test_without_options_the_pulls_are_those_of_the_stores_machine(
 
 @needs_debian
 def test_a_better_order_of_real_images_is_found() -> None:
-    layers = debian_layers_by_image().values()
+    layers = [*debian_layers_by_image().values()][: EXACT_IMAGES - 1]  # 64 plans, not 325
     images = [open_sparse((layer.toc or b"", layer.toc_offset)) for layer in layers]
     options = PlanOptions(reflink=True)
     found = best_order(images, LayersCache(), options)
