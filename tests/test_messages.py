@@ -142,6 +142,8 @@ def test_python_says_what_to_do(mistake: str, cache: vecache.LayersCache) -> Non
         (["build", "packed-cache", "-o", "out"], 3, "not a TOC: a cache file"),
         (["inspect", "cut.zst"], 3, "cut.zst: damaged zstd: "),
         (["layers", "--store", "toc.zst"], 3, "nor a snapshot: JSON, as a TOC is; "),
+        (["overlap", "--store", str(LAYOUT)], 3, "it is an OCI layout, images of which are named"),
+        (["help", "plam"], 2, "no verb `plam`; did you mean `plan`?"),
         (["layers", "--store", "containers"], 3, "it has no overlay-layers/; /"),
         (["fleet", "add", "fleet", str(SAMPLE)], 2, "--store PATH adds a graph root"),
         (["inspect", "no/such"], 3, "no/such: there is no folder no"),

@@ -128,6 +128,8 @@ def _prepare_process() -> None:
 
 def _dispatch(arguments: list[str]) -> int:
     first, *rest = arguments or ["--help"]
+    if first == "help" and rest:
+        return _dispatch([*rest, "--help"])
     if first in {"-h", "--help", "help"}:
         print(first_screen(Screen.of(sys.stdout)))
         return 0

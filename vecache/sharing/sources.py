@@ -164,8 +164,9 @@ def find_store(path: Path) -> Store | None:
         ) from None
     except OSError as error:
         raise store_error(error, path, "cannot be read") from error
-    is_fleet = (path / FLEET_FILE).exists()  # of which `open_store` says what to do with it
-    if not is_root and not is_fleet and (is_dataset(path) or _toc_files(path)):
+    # What is a fleet or an OCI layout has JSON files too; `open_store` says what to do with it.
+    is_other = is_root or any((path / name).exists() for name in (FLEET_FILE, "oci-layout"))
+    if not is_other and (is_dataset(path) or _toc_files(path)):
         return None
     return open_store(path)
 
