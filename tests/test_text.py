@@ -62,6 +62,9 @@ def test_shortened_text_has_the_whole_as_a_tip() -> None:
     html = html_table("", ["ab"], [["ab", "cd", "e"]], tips={"ab": '"ab"c\x1b', "e": "e"})
     assert r'<th title="&quot;ab&quot;c\x1b">ab</th>' in html
     digest = "sha256:" + "ab" * 32
+    assert f'<td title="web: {digest}">web: abababababab</td>' in html_table(
+        "", [], [["web: " + digest]]
+    )
     assert f'<td title="{digest}">abababababab</td>' in html_table("", [], [[digest]])
     assert r'<td title="&quot;ab&quot;c\x1b">ab</td><td>cd</td><td>e</td>' in html
 

@@ -45,6 +45,7 @@ _CONTENTS = (
 )  # offset, the bytes there, what that makes of a file
 _ESCAPE = re.compile(r"\x1b\[\d*m")
 _WORDS = re.compile(r" +(?!(?:[kMGTPE]?B|%)(?:\W|$))")  # a number and its unit are one
+_TRANSPORT = re.compile(r"(?:containers-storage|dir|oci|oci-archive):|docker://")
 _DIGEST = re.compile(r"(?:\w+:)?([0-9a-f]{32,})")
 _DIGEST_CHARACTERS = 12
 _MAX_COMMAND = 4096  # characters; nobody reads more in one line
@@ -200,20 +201,25 @@ def short_labels(
 ) -> list[str]:
     r"""Shorten labels without making two of them equal.
 
-    Ids and digests keep 12 digits, names lose the folders that all share and then their beginning.
-    A host before them, `HOST: `, stays.
+    Ids and digests keep 12 digits; names lose `:latest`, the transport and the folders that all
+    share, and then their beginning. A host before them, `HOST: `, stays.
 
     Examples
     --------
     >>> short_labels(["sha256:" + "ab" * 32, "a\nb", "registry.example.com/project/app:latest"])
-    ['abababababab', 'a\\nb', '…mple.com/project/app:latest']
+    ['abababababab', 'a\\nb', '…try.example.com/project/app']
     >>> short_labels(["localhost:5000/team/base:1", "localhost:5000/team/app:2"])
     ['base:1', 'app:2']
+    >>> short_labels(["containers-storage:app:1", "containers-storage:app:2"])
+    ['app:1', 'app:2']
     >>> short_labels(["web1: " + "ab" * 32, "web2: " + "ab" * 32])
     ['web1: abababababab', 'web2: abababababab']
     """
     hosts = ["".join(label.rpartition(": ")[:2]) for label in labels]
-    labels = [label.removeprefix(host) for label, host in zip(labels, hosts, strict=True)]
+    labels = [
+        label.removeprefix(host).removesuffix(":latest")
+        for label, host in zip(labels, hosts, strict=True)
+    ]
     n_common = _common_folder(labels) if len(labels) > 1 else 0
     short: list[str] = []
     taken: set[str] = set()
@@ -271,8 +277,8 @@ def _text_cell(tag: str, text: str | bytes, tips: Mapping[str, str]) -> str:
     whole = text
     if isinstance(text, str):
         whole = tips.get(text, text)
-        if _DIGEST.fullmatch(text):
-            text = _short(text, None)
+        if _DIGEST.fullmatch(text.rpartition(": ")[2]):  # an id, or that of a layer of a host
+            text = short_labels([text])[0]
     tip = "" if whole == text else f' title="{_html(whole)}"'
     return f"<{tag}{tip}>{_html(text)}</{tag}>"
 
@@ -291,10 +297,12 @@ def _escape(character: str) -> str:
 
 
 def _common_folder(labels: Sequence[str]) -> int:
-    """Return the length of the longest folder, slash included, that all labels begin with."""
+    """Return the length of the transport and the longest folder that all labels begin with."""
     low, high = min(labels), max(labels)
     n_alike = next((n for n, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), len(low))
-    return low.rfind("/", 0, n_alike) + 1
+    transport = _TRANSPORT.match(low)
+    n_transport = transport.end() if transport and transport.end() <= n_alike else 0
+    return max(low.rfind("/", 0, n_alike) + 1, n_transport)
 
 
 def _short(label: str, max_characters: int | None) -> str:

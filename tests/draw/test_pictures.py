@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import logging
 import re
 import subprocess
 import sys
 from typing import TYPE_CHECKING
+from unittest import mock
 from xml.etree import ElementTree as ET
 
 import numpy as np
@@ -182,6 +185,20 @@ def test_untrusted_names_are_neither_formulas_nor_markup() -> None:
         assert "$a_b$" in found or draw is draw_treemap  # where tiles are small
         assert "\x1b" not in found
         png_size(draw(sets))  # and no warning, whether a font here has Japanese or not
+
+
+def test_fonts_without_a_bold_face_are_no_noise(caplog: pytest.LogCaptureFixture) -> None:
+    log = logging.getLogger("matplotlib.font_manager")
+
+    def draw(_picture: Picture) -> bytes:
+        log.warning("findfont: Failed to find font weight bold")  # once a process, so made up here
+        return b""
+
+    with mock.patch.object(Picture, "_png", draw):
+        Picture(2, 1, "日本語", "Bytes.").write(io.BytesIO(), "png")
+    assert not caplog.records
+    log.warning("as before")
+    assert len(caplog.records) == 1
 
 
 def test_titles_are_shown_whole_or_cut_and_never_markup() -> None:

@@ -16,7 +16,9 @@ The colours are from the palette of Okabe and Ito, safe for colour blindness. Te
 
 from __future__ import annotations
 
+import logging
 import warnings
+from contextlib import contextmanager
 from functools import cache
 from html import escape
 from io import BytesIO
@@ -35,7 +37,7 @@ from vecache.text import display_width, printable
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from matplotlib.axes import Axes
 
@@ -146,9 +148,7 @@ class Picture:
         if form not in ("svg", "png"):
             raise ValueError(f"form: found {form!r}, wanted 'svg' or 'png'")
         self._set_fonts(["sans-serif"] if form == "svg" else _installed_fonts())
-        with mpl.rc_context(_STYLE), warnings.catch_warnings():
-            # Characters that no font has are drawn as boxes; an SVG keeps the text.
-            warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
+        with mpl.rc_context(_STYLE), _quiet_fonts():
             file.write(self._svg() if form == "svg" else self._png())
 
     def _png(self) -> bytes:
@@ -157,7 +157,7 @@ class Picture:
         dots = Image.open(buffer).convert("RGB")
         few = dots.quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
         result = BytesIO()
-        few.save(result, "png", dpi=(_DOTS_PER_INCH, _DOTS_PER_INCH))
+        few.save(result, "png", optimize=True, dpi=(_DOTS_PER_INCH, _DOTS_PER_INCH))
         return result.getvalue()
 
     def _svg(self) -> bytes:
@@ -256,6 +256,23 @@ def labelled_rows(n_rows: int, pitch: float, min_pitch: float) -> range:
     """
     step = max(1, -int(-min_pitch // pitch)) if pitch > 0 else 1
     return range(0, n_rows, step)
+
+
+@contextmanager
+def _quiet_fonts() -> Iterator[None]:
+    """Ignore what fonts lack: a missing character is drawn as a box, a missing weight as another.
+
+    An SVG keeps the text in any case.
+    """
+    log = logging.getLogger("matplotlib.font_manager")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
+            yield
+    finally:
+        log.setLevel(level)
 
 
 @cache

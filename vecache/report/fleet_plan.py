@@ -104,7 +104,7 @@ def fleet_plan_text(where: str, plan: FleetPlan, screen: Screen) -> str:
     head = f"Pulls of {n_images}, each by itself, on {n_nodes}, {n_classes}\nof {printable(where)}"
     if not plan.nodes:
         return f"{head}\n\nThe fleet has no nodes."
-    names = short_labels([image.removesuffix(":latest") for image in plan.images])
+    names = short_labels(plan.images)
     parts = [head, _class_table(plan, names, screen), _image_table(plan, names, screen)]
     return "\n\n".join([*parts, "\n".join(_summary(plan, names))])
 

@@ -107,9 +107,7 @@ def matrix_texts(
     """
     if not len(over):
         return []
-    names = short_labels(
-        [label.removesuffix(":latest") for label in over.labels], max_characters=None
-    )
+    names = short_labels(over.labels, max_characters=None)
     matrix = _matrix(over, exclusive_bytes, names, metric, screen, of_layers)
     if matrix is not None:
         return matrix
