@@ -62,7 +62,7 @@ def test_what_made_a_layer_stands_beside_it(plan: ImagePlan) -> None:
         replace(each, layer=replace(each.layer, created_by=made)) for each in plan.layers
     )
     drawn = svg(replace(plan, layers=layers).plot())
-    assert drawn.count("  COPY &lt;b&gt;dir:") == len(layers)
+    assert drawn.count(" COPY &lt;b&gt;") == len(layers)
     assert "/usr/local/bin" not in drawn
 
 

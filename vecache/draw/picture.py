@@ -155,7 +155,7 @@ class Picture:
         buffer = BytesIO()
         self.figure.savefig(buffer, dpi=_DOTS_PER_INCH, pil_kwargs={"compress_level": 1})
         dots = Image.open(buffer).convert("RGB")
-        few = dots.quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+        few = dots.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
         result = BytesIO()
         few.save(result, "png", optimize=True, dpi=(_DOTS_PER_INCH, _DOTS_PER_INCH))
         return result.getvalue()

@@ -10,6 +10,7 @@ Wijk 2000).
 
 from __future__ import annotations
 
+import re
 from itertools import chain, product
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -42,6 +43,7 @@ __all__ = ["squarify", "treemap"]
 _WIDTH, _HEIGHT, _HEAD, _MARGIN = 10.0, 6.0, 0.75, 0.2
 _MAX_TILES = 120
 _MAX_NAMES, _MAX_CHARACTERS = 3, 14
+_ID, _ID_DIGITS = re.compile(r"[0-9a-f]{12}\b"), 8
 _FONT_SIZES = (FONT_SIZE - 1, FONT_SIZE - 2.5)
 _LINE = 1.35  # its height, in font sizes
 
@@ -98,7 +100,9 @@ def treemap(
     axes.set(xlim=(0, _WIDTH), ylim=(_HEIGHT, 0))
     is_named = np.zeros(len(n_bytes), np.bool_)
     is_named[np.argsort(-n_bytes, kind="stable")[:_MAX_TILES]] = True
-    names = list(zip(short_labels(labels), short_labels(labels, _MAX_CHARACTERS), strict=True))
+    names = list(
+        zip(short_labels(labels), map(_brief, short_labels(labels, _MAX_CHARACTERS)), strict=True)
+    )
     order = np.argsort(-total, kind="stable")[: np.count_nonzero(total)]
     boxes = squarify(total[order], 0, 0, _WIDTH, _HEIGHT)
     for number, box in zip(order.tolist(), boxes.tolist(), strict=True):  # at most five bins
@@ -148,8 +152,14 @@ def _forms(members: list[tuple[str, str]]) -> list[list[str]]:
         else:
             n_more = len(names) - _MAX_NAMES + 1
             forms.append([*names[: _MAX_NAMES - 1], f"+ {n_more} others"])
-        forms.append([f"{names[0]} + {n_others}" if n_others else names[0]])
+        if n_others:
+            forms += [[names[0], f"+ {n_others}"], [f"{names[0]} + {n_others}"]]
     return forms
+
+
+def _brief(name: str) -> str:
+    """Shorten an id once more, without what made the layer."""
+    return name[:_ID_DIGITS] if _ID.match(name) else name
 
 
 def _draw_tile(axes: Axes, tile: F64, forms: list[list[str]], set_bin: _Bin) -> None:

@@ -9,7 +9,8 @@ import numpy as np
 from vecache.draw.bars import stacked_bars
 from vecache.draw.picture import bytes_text
 from vecache.plan.layer_plan import LayerState
-from vecache.text import MAX_LABEL_CHARACTERS, printable, short_command, short_labels
+from vecache.store.names import LayerNames
+from vecache.text import short_labels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,12 +33,7 @@ _PARTS = (
 def plot_layers(plan: ImagePlan) -> Picture:
     """Draw a bar for each layer of an image, from the bottom up."""
     rows = [([layer], best) for layer, best in zip(plan.layers, plan.best.layers, strict=True)]
-    labels = [
-        f"{name}  {_cut(printable(short_command(layer.created_by)))}".rstrip()
-        for name, layer in zip(
-            short_labels([layer.blob for layer in plan.layers]), plan.layers, strict=True
-        )
-    ]
+    labels = [LayerNames(created_by=layer.created_by).title(layer.blob) for layer in plan.layers]
     return _draw(rows, labels, f"Pull of {plan.image.reference}")
 
 
@@ -46,10 +42,6 @@ def plot_images(plans: Sequence[ImagePlan]) -> Picture:
     names = short_labels([plan.image.reference for plan in plans])
     rows = [(plan.layers, plan.best) for plan in plans]
     return _draw(rows, names, f"Pulls of {len(plans):,} images, one after another")
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= MAX_LABEL_CHARACTERS else f"{text[: MAX_LABEL_CHARACTERS - 1]}…"
 
 
 def _draw(

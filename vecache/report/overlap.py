@@ -345,7 +345,7 @@ def _repeated(repeated: RepeatedFiles, screen: Screen) -> str:
             row["n_copies"],
             row["n_layers"],
             row["path"],
-            _few([name.removesuffix(":latest") for name in row["images"]]),
+            _few(row["images"]),
         )
         for row in repeated.to_arrow().to_pylist()
     ]

@@ -54,7 +54,7 @@ class LayerNames:
         """Return the beginning of the id, and what made the layer, or an image that has it."""
         made = printable(short_command(self.created_by))
         if not made and self.image_names:
-            made = short_labels([self.image_names[0].rpartition("/")[2].removesuffix(":latest")])[0]
+            made = short_labels([self.image_names[0].rpartition("/")[2]])[0]
         (short,) = short_labels([layer_id])
         text = f"{short} {made}".rstrip()
         return text if len(text) <= MAX_LABEL_CHARACTERS else f"{text[: MAX_LABEL_CHARACTERS - 1]}…"
