@@ -273,8 +273,6 @@ def test_export_writes_a_data_set_that_other_verbs_read(
             document.pop("store", None)
             for image in document.get("images", []):
                 image.pop("fetch_bytes")  # a data set has no manifests to plan with
-        made = [[layer.pop("created_by") for layer in each["layers"]] for each in (one, other)]
-        assert made == [["/bin/sh"] * len(made[0]), [None] * len(made[0])]  # nor configs
         assert one == other
 
 

@@ -391,6 +391,23 @@ def test_a_data_set_from_before_there_were_additional_stores(tmp_path: Path) -> 
 
 
 @each_form
+def test_what_made_layers_is_in_a_data_set(tmp_path: Path, form: str) -> None:
+    path = write(GOLDEN_SMALL / "stores" / "dir", tmp_path, form)
+    wanted = read_contents(GOLDEN_SMALL / "stores" / "dir").layer_names
+    assert {names.created_by for names in wanted.values()} == {"/bin/sh"}
+    assert open_dataset(path).layer_names == wanted
+
+
+def test_a_data_set_from_before_that_names_layers_by_images(tmp_path: Path) -> None:
+    path = write(GOLDEN_SMALL / "stores" / "dir", tmp_path, "folder")
+    table = parquet.read_table(path / "images.parquet")
+    parquet.write_table(table.drop_columns(["created_by"]), path / "images.parquet")
+    names = list(open_dataset(path).layer_names.values())
+    assert [each.created_by for each in names] == [""] * 5
+    assert all(each.image_names for each in names)
+
+
+@each_form
 @pytest.mark.parametrize("most", [1, 4, 5, 1000])
 def test_all_layers_are_exported_again_however_many_fit_into_a_block(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int, form: str

@@ -83,6 +83,15 @@ def test_overlap_and_shares_are_those_of_the_store_after_the_pull(
     assert paths[0] is not None
 
 
+def test_pulled_layers_are_named_as_those_of_the_store_after_the_pull(
+    pulled: tuple[LayersCache, Path, str],
+) -> None:
+    cache, after, _ = pulled
+    wanted = [each.created_by for each in read_contents(after).layer_names.values()]
+    assert wanted == ["/bin/sh"] * 5
+    assert [each.created_by for each in cache.layer_names.values()] == wanted
+
+
 def test_gather_takes_layers_that_a_plan_has_pulled(
     pulled: tuple[LayersCache, Path, str],
 ) -> None:

@@ -142,5 +142,6 @@ def _image_record(image: Image, top_layer: str) -> ImageRecord:
         big_data_names=(),
         store_root=Path(),
         is_read_only=False,
+        created_by=tuple(layer.created_by for layer in image.layers),
         manifest_digest=image.digest,
     )

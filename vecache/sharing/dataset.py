@@ -128,6 +128,7 @@ IMAGE_SCHEMA = pa.schema(
         _field("store_root", pa.string()),
         _field("is_read_only", pa.bool_()),
         _field("layers", _TEXTS),  # ids from the base up
+        pa.field("created_by", _TEXTS),  # what made each of them, as far as its config says
         pa.field("is_additional", pa.bool_()),
     ],
     metadata=_VERSION,
@@ -207,7 +208,13 @@ def _open_one(path: Path, progress: Callable[[int, int], object] | None) -> Cont
             ExcludedLayer(_record(LayerRecord, row), row["reason"], bool(row["is_unread"]))
             for row in excluded
         ),
-        tuple(ContentImage(_record(ImageRecord, row), tuple(row["layers"])) for row in image_rows),
+        tuple(
+            ContentImage(
+                _record(ImageRecord, {**row, "created_by": row["created_by"] or ()}),
+                tuple(row["layers"]),
+            )
+            for row in image_rows
+        ),
         _DatasetSource(parts, {row["id"]: row["n_tags"] for row in known}),
         frozenset(row["id"] for row in (*layer_rows, *image_rows) if row["is_additional"]),
     )

@@ -55,6 +55,7 @@ from vecache.sharing.hosts import split_hosts
 from vecache.sharing.keys import content_keys, order_keys
 from vecache.sharing.occurrences import TAG_SCHEMA, TAG_TYPES
 from vecache.sharing.sources import read_contents
+from vecache.store.names import read_history
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -343,7 +344,15 @@ def _record_tables(contents: Contents, n_tags: list[int]) -> tuple[Any, Any]:
             for each in contents.excluded
         ),
     ]
-    images = [row(image.record, IMAGE_SCHEMA, layers=image.layer_ids) for image in contents.images]
+    images = [
+        row(
+            image.record,
+            IMAGE_SCHEMA,
+            layers=image.layer_ids,
+            created_by=read_history(image.record, len(image.layer_ids)),
+        )
+        for image in contents.images
+    ]
     return pa.Table.from_pylist(layers, LAYER_SCHEMA), pa.Table.from_pylist(images, IMAGE_SCHEMA)
 
 

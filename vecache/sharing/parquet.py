@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["exists", "fitted", "open_parquet", "parse_rows", "read_table"]
 
-_LATER_FLAGS = ("is_unread", "is_additional")  # null in data sets from before there were these
+# Null in data sets from before there were these.
+_LATER_COLUMNS = ("is_unread", "is_additional", "created_by")
 
 
 @contextmanager
@@ -69,9 +70,9 @@ def _require_version(metadata: Mapping[bytes, bytes], version: Mapping[bytes, by
 
 def fitted(table: Any, schema: Any) -> Any:
     """Return the columns of the schema, converted; ValueError if that loses anything."""
-    for name in _LATER_FLAGS:
+    for name in _LATER_COLUMNS:
         if name in schema.names and name not in table.schema.names:
-            table = table.append_column(name, pa.nulls(len(table), pa.bool_()))
+            table = table.append_column(name, pa.nulls(len(table), schema.field(name).type))
     missing = [name for name in schema.names if name not in table.schema.names]
     if missing:
         raise ValueError(f"has no column {missing[0]}")

@@ -35,6 +35,7 @@ __all__ = [
     "layer_chains",
     "name_layers",
     "parse_history",
+    "read_history",
 ]
 
 _MAX_DOCUMENT_BYTES: Final = 4 << 20  # upstream: iolimits.MaxConfigBodySize
@@ -76,7 +77,7 @@ def name_layers(
         for key in chain:
             having[key].append((len(chain), image.label))
         if not created_by.keys() >= set(chain):
-            made = (read or _read_history)(image, len(chain))
+            made = (read or read_history)(image, len(chain))
             for key, text in zip(chain, made, strict=True):
                 if text:
                     created_by.setdefault(key, text)
@@ -111,7 +112,10 @@ def find_blobs(
                 yield from zip(blobs, map(by_key.__getitem__, chain), strict=True)
 
 
-def _read_history(image: ImageRecord, n_layers: int) -> tuple[str, ...]:
+def read_history(image: ImageRecord, n_layers: int) -> tuple[str, ...]:
+    """Return what made each layer of an image, from the bottom up; empty where it is not known."""
+    if len(image.created_by) == n_layers:
+        return image.created_by
     for key in filter(_CONFIG_KEY.fullmatch, image.big_data_names):  # one as a rule
         data = _read(image, key)
         if data is not None and any(made := parse_history(data, n_layers)):

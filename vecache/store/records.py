@@ -114,6 +114,8 @@ class ImageRecord:
     big_data_names: tuple[str, ...]  # keys of its big data
     store_root: Path  # the graph root that lists the image and holds its big data
     is_read_only: bool  # whether `store_root` must not be written
+    # What made each layer, from the bottom up, for an image without a config to read.
+    created_by: tuple[str, ...] = field(default=(), compare=False)
     # Of the big-data item `manifest`, its latest manifest; not known to a data set.
     manifest_digest: str | None = field(default=None, compare=False)
     unreadable: str = ""  # why a snapshot lacks some of its big data; empty where it has all
