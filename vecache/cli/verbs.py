@@ -110,6 +110,8 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
 class Parser(argparse.ArgumentParser):
     """A parser whose errors are ours: one line, with a suggestion where there is one."""
 
+    color = False
+
     def parse(self, words: Sequence[str]) -> argparse.Namespace:
         """Parse arguments, after a look for options that there are not."""
         for word in takewhile(lambda word: word != "--", words):
@@ -177,6 +179,7 @@ def make_parser(name: str, verb: Verb) -> Parser:
         allow_abbrev=False,
         add_help=False,
     )
+    parser.color = False  # Python 3.14 would paint the usage, of manual pages too
     parser.register("action", None, _StoreOnce)
     parser.add_argument("-h", "--help", nargs=0, action=_Help, help="show this text")
     verb.add_arguments(parser)
