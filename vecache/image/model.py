@@ -188,7 +188,7 @@ class Image:
     def _repr_html_(self) -> str:
         rows = (
             (
-                layer.blob[:19],
+                layer.blob,
                 layer.blob_bytes,
                 str(layer.toc_format or "none"),
                 short_command(layer.created_by),

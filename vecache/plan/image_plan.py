@@ -221,7 +221,7 @@ class ImagePlan(ArrowExport):
         titles = ("blob", "state", "bytes", "missing", "to fetch", "ranges", "created by")
         rows = (
             (
-                layer.blob[:19],
+                layer.blob,
                 str(layer.state),
                 layer.total_bytes,
                 layer.missing_bytes,

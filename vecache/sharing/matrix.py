@@ -17,7 +17,7 @@ from vecache.cluster import average_linkage
 from vecache.sharing.contents import check_by, check_grain
 from vecache.sharing.pairs import pair_sums
 from vecache.sharing.sources import read_contents
-from vecache.text import html_table, short_labels
+from vecache.text import count, html_table, short_labels
 
 if TYPE_CHECKING:
     from vecache.arrays import F64, I64
@@ -347,12 +347,10 @@ class Overlap(PairMatrices):
         return pair_sums(self.contents.content_tables(grain), self.contents.groups(self.by))
 
     def __repr__(self) -> str:
-        n_sharing = (np.count_nonzero(self.bytes) - np.count_nonzero(self.bytes.diagonal())) // 2
+        n_sharing = int(np.count_nonzero(self.bytes) - np.count_nonzero(self.bytes.diagonal())) // 2
         n_bytes = sum(self.bytes.diagonal().tolist())  # of many images it may exceed int64
-        return (
-            f"<Overlap: {len(self):,} {self.by}s by {self.grain}, {n_sharing:,} pairs share, "
-            f"{n_bytes:,} bytes>"
-        )
+        pairs = f"{count(n_sharing, 'pair')} {'shares' if n_sharing == 1 else 'share'}"
+        return f"<Overlap: {count(len(self), self.by)} by {self.grain}, {pairs}, {n_bytes:,} bytes>"
 
 
 def _ratio(part: I64, whole: I64) -> F64:
