@@ -153,7 +153,7 @@ def test_a_missing_node_is_an_error_with_similar_names(tmp_path: Path) -> None:
     "name", ["", "a#b", "a/b", "..", ".a", "a b", "ä", "x" * 201, "a\n", "a\0"]
 )
 def test_a_name_that_no_node_can_have_is_refused(name: str, tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="--name NODE chooses another"):
+    with pytest.raises(StoreError, match="choose another name"):
         add_store(tmp_path / "fleet", golden("dir"), name)
     assert not (tmp_path / "fleet").exists()
 
