@@ -21,13 +21,14 @@ import pytest
 from tests.golden import needs_debian
 from tests.stores import debian_store
 from vecache.sharing.content_table import ContentTable
-from vecache.sharing.contents import ContentImage, ContentLayer, Contents
+from vecache.sharing.contents import Contents
 from vecache.sharing.exclusive import shares
 from vecache.sharing.export import export_dataset
 from vecache.sharing.free import what_to_remove
 from vecache.sharing.gather import gather
 from vecache.sharing.intersections import Intersections
 from vecache.sharing.matrix import overlap
+from vecache.sharing.members import ContentImage, ContentLayer
 from vecache.sharing.removal import what_if
 from vecache.sharing.sources import read_contents
 from vecache.store.records import ImageRecord, LayerRecord

@@ -6,7 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vecache.sharing.contents import ContentImage, ContentLayer, Contents
+from vecache.sharing.contents import Contents
+from vecache.sharing.members import ContentImage, ContentLayer
 from vecache.sharing.sources import read_contents
 from vecache.store.records import ImageRecord, layer_chain
 from vecache.toc.parse import Toc

@@ -72,9 +72,11 @@ def test_repeated_files_are_the_costliest_first(golden: Golden) -> None:
     expected = sorted(((copies[digest] - 1) * size, digest) for digest, size in sizes.items())
     found = repeated_files(golden.contents, 10)
     table = found.to_arrow().to_pylist()
+    created_by = [each.created_by for each in golden.contents.layer_names.values()]
     assert [row["repeated_bytes"] for row in table] == [n for n, _ in expected[::-1]][:10]
     for row in table:
         having = [n for n, toc in enumerate(golden.tocs) if row["digest"].encode() in toc]
+        assert row["created_by"] in (None, *created_by)
         names = [name for name, chain in golden.images.items() if set(chain) & set(having)]
         assert row["images"] == names
         assert row["n_copies"] == copies[row["digest"]]

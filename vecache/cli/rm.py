@@ -53,8 +53,9 @@ if TYPE_CHECKING:
 
     from vecache.index.load import ExcludedLayer
     from vecache.report.terminal import Screen
-    from vecache.sharing.contents import ContentImage, Contents, Grain
+    from vecache.sharing.contents import Contents, Grain
     from vecache.sharing.free import RemovalOrder
+    from vecache.sharing.members import ContentImage
     from vecache.sharing.removal import Removal
     from vecache.store.graphroot import Store
 

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
 
     from vecache.fleet.contents import LayerKey
-    from vecache.sharing.contents import ContentImage, Grain
+    from vecache.sharing.contents import Grain
+    from vecache.sharing.members import ContentImage
     from vecache.store.graphroot import Store
     from vecache.store.records import ImageRecord, LayerRecord
 

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from vecache.report.terminal import Screen
-    from vecache.sharing.contents import ContentImage
     from vecache.sharing.free import RemovalOrder
+    from vecache.sharing.members import ContentImage
     from vecache.sharing.removal import Removal
 
 __all__ = ["free_document", "free_table", "free_text"]

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -26,27 +26,23 @@ from vecache.digest import format_digests
 from vecache.index.load import ExcludedLayer
 from vecache.sharing.intersections import Intersections
 from vecache.store.names import name_layers
-from vecache.store.records import with_host
 from vecache.text import count, html_table, short_command
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Collection, Sequence
 
-    from vecache.arrays import I64, U8
+    from vecache.arrays import I64
     from vecache.sharing.content_table import ContentTable
+    from vecache.sharing.members import ContentImage, ContentLayer, TagSource
     from vecache.store.names import LayerNames
-    from vecache.store.records import ImageRecord, LayerRecord
+    from vecache.store.records import LayerRecord
 
 __all__ = [
     "GRAINS",
     "MAX_BYTES",
     "By",
-    "ContentImage",
-    "ContentLayer",
     "Contents",
     "Grain",
-    "TagSource",
     "check_by",
     "check_grain",
 ]
@@ -74,67 +70,6 @@ def check_grain(grain: str) -> None:
     """Raise ValueError unless `grain` is "file" or "chunk"."""
     if grain not in GRAINS:
         raise ValueError(f"grain: found {grain!r}, wanted 'file' or 'chunk'")
-
-
-class TagSource(Protocol):
-    """What paths and tags are read from, since tables of contents hold neither."""
-
-    def store_root(self, record: LayerRecord | ImageRecord) -> Path:
-        """Return the graph root of a record, on the machine of its store."""
-        ...
-
-    def find_paths(self, record: LayerRecord, key: U8) -> list[str | None]:
-        """Return the path of the first file of a layer with each (n, 32) key, or None."""
-        ...
-
-    def tags(self, records: Sequence[LayerRecord]) -> Iterator[tuple[Any, U8]]:
-        """Yield the table of all tags of each layer, and their keys, as `layer_tags` does."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class ContentLayer:
-    """A layer and its distinct contents at either grain."""
-
-    record: LayerRecord
-    files: ContentTable
-    chunks: ContentTable
-
-    @property
-    def id(self) -> str:
-        """The layer's id."""
-        return self.record.id
-
-    def content_table(self, grain: Grain) -> ContentTable:
-        """Return the contents at one grain."""
-        return self.files if grain == "file" else self.chunks
-
-    def __repr__(self) -> str:
-        counts = f"{count(len(self.files), 'file')}, {count(len(self.chunks), 'chunk')}"
-        return f"<ContentLayer {self.id[:12]}: {counts}>"
-
-
-@dataclass(frozen=True, slots=True)
-class ContentImage:
-    """An image and its layers."""
-
-    record: ImageRecord
-    layer_ids: tuple[str, ...]  # from the base up, with excluded layers
-
-    @property
-    def label(self) -> str:
-        """The image's first name, or its id, after its host where there are several stores."""
-        return with_host(self.record.host, self.record.label)
-
-    @property
-    def id(self) -> str:
-        """The image's id."""
-        return self.record.id
-
-    @property
-    def layer_keys(self) -> tuple[str, ...]:
-        """The `key` of each layer's record."""
-        return tuple(with_host(self.record.host, layer_id) for layer_id in self.layer_ids)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -50,9 +50,10 @@ from vecache.digest import parse_digests
 from vecache.errors import DatasetError
 from vecache.index.load import ExcludedLayer
 from vecache.sharing.content_table import ContentTable
-from vecache.sharing.contents import GRAINS, MAX_BYTES, ContentImage, ContentLayer, Contents, Grain
+from vecache.sharing.contents import GRAINS, MAX_BYTES, Contents, Grain
 from vecache.sharing.hosts import merge_hosts
 from vecache.sharing.keys import content_keys, find_keys
+from vecache.sharing.members import ContentImage, ContentLayer
 from vecache.sharing.occurrences import TAG_SCHEMA, TAG_TYPES, OccurrenceKind
 from vecache.sharing.parquet import exists, fitted, open_parquet, parse_rows, read_table
 from vecache.store.records import ImageRecord, LayerRecord

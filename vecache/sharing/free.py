@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
     from vecache.arrays import I64
-    from vecache.sharing.contents import ContentImage, Contents, Grain
+    from vecache.sharing.contents import Contents, Grain
+    from vecache.sharing.members import ContentImage
 
 __all__ = ["RemovalOrder", "what_to_remove"]
 

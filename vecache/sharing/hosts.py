@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from vecache.arrays import U8
-    from vecache.sharing.contents import TagSource
+    from vecache.sharing.members import TagSource
     from vecache.store.records import ImageRecord, LayerRecord
 
 __all__ = ["merge_hosts", "name_hosts", "split_hosts"]

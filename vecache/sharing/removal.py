@@ -41,8 +41,9 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from vecache.arrays import I64
-    from vecache.sharing.contents import ContentImage, Contents, Grain
+    from vecache.sharing.contents import Contents, Grain
     from vecache.sharing.intersections import Intersections
+    from vecache.sharing.members import ContentImage
     from vecache.store.records import LayerRecord
 
 __all__ = ["Records", "Removal", "find_named", "find_removed", "list_names", "what_if"]

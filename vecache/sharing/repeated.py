@@ -17,7 +17,7 @@ from vecache.arrays import ArrowExport, ragged_arange
 from vecache.digest import format_digests
 from vecache.sharing.content_table import merge_tables
 from vecache.sharing.sources import read_contents
-from vecache.text import html_table, short_labels
+from vecache.text import html_table, short_command, short_labels
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -44,13 +44,17 @@ def repeated_files(source: Any, n_files: int = 20) -> RepeatedFiles:
         columns = [column[order] for column in columns]
         layers = [layers[row] for row in order.tolist()]
     key, size, n_copies = columns
+    first_layer = np.array([each[0] for each in layers], np.int64)
+    names = contents.layer_names
+    records = [contents.layers[number].record for number in first_layer.tolist()]
     return RepeatedFiles(
         key,
-        _find_paths(contents, np.array([each[0] for each in layers], np.int64), key),
+        _find_paths(contents, first_layer, key),
         size,
         n_copies,
         np.array([len(each) for each in layers], np.int64),
         images=tuple(_find_images(contents, layers)),
+        created_by=tuple(names[record.key].created_by for record in records),
     )
 
 
@@ -88,6 +92,8 @@ class RepeatedFiles(ArrowExport):
         Bytes of all copies but one.
     images : tuple of tuple of str, or None
         Names of the images that have each file; None where that is not known.
+    created_by : tuple of str, or None
+        What made the first layer that has each file, as the config of an image says.
     """
 
     key: U8
@@ -96,6 +102,7 @@ class RepeatedFiles(ArrowExport):
     n_copies: I64
     n_layers: I64
     images: tuple[tuple[str, ...], ...] | None = field(default=None, kw_only=True)
+    created_by: tuple[str, ...] | None = field(default=None, kw_only=True)
 
     @property
     def repeated_bytes(self) -> I64:
@@ -109,10 +116,13 @@ class RepeatedFiles(ArrowExport):
         -------
         pyarrow.Table
             `digest`, `path`, `size`, `n_copies`, `n_layers`, `repeated_bytes`, and where it is
-            known `images`, a list of names.
+            known `images`, a list of names, and `created_by`, null where no image says it.
         """
-        texts = pa.list_(pa.string())
-        images = {} if self.images is None else {"images": pa.array(self.images, texts)}
+        more = {}
+        if self.images is not None:
+            more["images"] = pa.array(self.images, pa.list_(pa.string()))
+        if self.created_by is not None:
+            more["created_by"] = pa.array([text or None for text in self.created_by], pa.string())
         return pa.table(
             {
                 "digest": format_digests(self.key),
@@ -121,7 +131,7 @@ class RepeatedFiles(ArrowExport):
                 "n_copies": self.n_copies,
                 "n_layers": self.n_layers,
                 "repeated_bytes": self.repeated_bytes,
-                **images,
+                **more,
             }
         )
 
@@ -138,6 +148,9 @@ class RepeatedFiles(ArrowExport):
         if self.images is not None:
             titles.append("images")
             cells.append([", ".join(short_labels(each)) for each in self.images])
+        if self.created_by is not None:
+            titles.append("created by")
+            cells.append(map(short_command, self.created_by))
         return html_table(
             repr(self)[1:-1],
             titles,

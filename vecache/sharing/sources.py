@@ -29,10 +29,11 @@ from vecache.image.name import Transport
 from vecache.index.layers_cache import LayersCache
 from vecache.index.load import ExcludedLayer
 from vecache.sharing.content_table import ContentTable
-from vecache.sharing.contents import MAX_BYTES, ContentImage, ContentLayer, Contents
+from vecache.sharing.contents import MAX_BYTES, Contents
 from vecache.sharing.dataset import is_dataset, open_dataset
 from vecache.sharing.hosts import merge_hosts, name_hosts
 from vecache.sharing.keys import find_keys
+from vecache.sharing.members import ContentImage, ContentLayer
 from vecache.sharing.occurrences import OccurrenceKind, find_occurrences, layer_tags
 from vecache.store.bigdata import CACHE_KEY, TOC_KEY, read_big_data
 from vecache.store.find import has_manifest
