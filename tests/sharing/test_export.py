@@ -196,6 +196,21 @@ def test_what_a_kill_between_two_renames_left_comes_back(
     assert not list(tmp_path.glob(".*"))
 
 
+def test_the_new_name_is_on_the_disk_before_the_old_data_set_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power cut may lose a rename, and not what was removed after it."""
+    seen: list[bool] = []
+    monkeypatch.setattr(export, "_exchange", lambda target, draft: False)
+    monkeypatch.setattr(
+        export, "sync_folder", lambda folder: seen.append((folder / ".set.vecache-old").exists())
+    )
+    export_dataset(contents_of([]), tmp_path / "set")
+    assert not seen.pop(0)
+    export_dataset(contents_of([]), tmp_path / "set")
+    assert True in seen
+
+
 def _broken(folder: Path) -> Contents:
     """Contents whose tags cannot be read."""
     root = copy_store("dir", folder)

@@ -232,6 +232,7 @@ def _replace(target: Path, draft: Path) -> None:
         if target.exists():
             target.rename(_set_aside(target))
         draft.rename(target)
+        sync_folder(target.parent)  # before the old one is removed
     finally:
         _restore(target)
 
