@@ -287,19 +287,20 @@ def staged_file(
     `mode`, or what the umask leaves of 0666. It belongs to the owner of the open folder `owner`.
     """
     remove_leftovers((folder or ".") if dir_fd is None else dir_fd)
-    file = _create_locked(folder, 0o666 if mode is None else 0o600, dir_fd)
-    lock = os.dup(file.fileno())  # the file is closed before it is renamed; this keeps its lock
-    try:
-        with file:
-            if mode is not None:
-                os.fchmod(lock, mode)
-            if owner is not None:
-                _give_to_owner(lock, owner)
-            yield file
-    finally:
-        with contextlib.suppress(OSError):
-            os.unlink(file.name, dir_fd=dir_fd)
-        os.close(lock)
+    with _create_locked(folder, 0o666 if mode is None else 0o600, dir_fd) as file:
+        try:
+            lock = os.dup(file.fileno())  # it is closed before it is renamed; this keeps its lock
+            try:
+                if mode is not None:
+                    os.fchmod(lock, mode)
+                if owner is not None:
+                    _give_to_owner(lock, owner)
+                yield file
+            finally:
+                os.close(lock)
+        finally:
+            with contextlib.suppress(OSError):
+                os.unlink(file.name, dir_fd=dir_fd)
 
 
 def _create_locked(
@@ -456,13 +457,13 @@ def staged_folder(
     import shutil  # noqa: PLC0415 - 2 ms, and folders are rare
 
     remove_leftovers(parent)
-    while True:
-        path = os.path.join(parent, _temporary_name())
-        os.mkdir(path, mode)
-        with contextlib.suppress(FileNotFoundError):  # another process took it for one left over
-            lock = FolderLock(path)
-            break
+    path, lock = "", None
     try:
+        while lock is None:
+            path = os.path.join(parent, _temporary_name())
+            os.mkdir(path, mode)
+            with contextlib.suppress(FileNotFoundError):  # another process took it for a leftover
+                lock = FolderLock(path)
         yield Path(path), lock
     finally:
         shutil.rmtree(path, ignore_errors=True)
