@@ -13,9 +13,9 @@ from tests.doctor.damage import LAYER, NEWEST, whole_store
 from tests.golden import GOLDEN_SMALL, golden_cache
 from tests.store.fleet_kills import content
 from tests.stores import cache_path, edit_images, edit_layers, toc_path
+from vecache.atomic import OWN_TEMPORARY
 from vecache.cli.main import main
 from vecache.errors import VecacheError
-from vecache.files import OWN_TEMPORARY
 from vecache.index.layers_cache import LayersCache
 from vecache.sharing import export
 from vecache.store import write_snapshot

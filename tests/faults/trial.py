@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tests.faults.changes import Change, Race, forget, state
 from tests.faults.inject import CUT, FAULTS, UNREAD, Outcome, Process
-from vecache.files import OWN_TEMPORARY
+from vecache.atomic import OWN_TEMPORARY
 
 if TYPE_CHECKING:
     import random

@@ -28,7 +28,7 @@ from tests.index.disk_store import (
 )
 from tests.oracle import pack_rows
 from tests.strategies import POOL, cache_files
-from vecache import files
+from vecache import atomic
 from vecache.index import disk_folder, disk_write, lookup
 from vecache.index.disk import HEAD, LAYER, SUMMED_FROM, RunLayout, open_run
 from vecache.index.disk_write import write_run
@@ -215,7 +215,7 @@ def test_a_full_disk_leaves_no_file_and_the_right_answers(
         def __getattr__(self, name: str) -> Any:
             return getattr(self._file, name)
 
-    real = files.replace_file
+    real = atomic.replace_file
 
     @contextlib.contextmanager
     def replace_file(*args: Any, **options: Any) -> Iterator[Any]:

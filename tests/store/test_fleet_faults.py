@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 from tests.golden import GOLDEN_SMALL
 from tests.store.test_snapshot import HOSTILE
 from tests.stores import copy_store, edit_images, edit_layers
+from vecache.atomic import replace_file, staged_file
 from vecache.cli.main import main
 from vecache.errors import StoreError, VecacheError
-from vecache.files import replace_file, staged_file
 from vecache.index.layers_cache import LayersCache
 from vecache.sharing.sources import read_contents
 from vecache.store import write_fleet

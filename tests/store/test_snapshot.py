@@ -25,8 +25,8 @@ from tests.golden import GOLDEN_SMALL, STORES, golden_cache, layer_ids
 from tests.store.test_blob_info import BLOB, OTHER, SCHEMA, TOC
 from tests.store.test_blob_info import write as write_blob_info
 from tests.stores import cache_path, copy_store, edit_layers, toc_path
+from vecache.atomic import remove_leftovers
 from vecache.errors import StoreError
-from vecache.files import remove_leftovers
 from vecache.index.layers_cache import LayersCache
 from vecache.sharing.export import tag_tables
 from vecache.sharing.sources import read_contents

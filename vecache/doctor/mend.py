@@ -17,10 +17,11 @@ import stat
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from vecache.atomic import OWN_TEMPORARY
 from vecache.doctor.caches import read_wanted
 from vecache.doctor.rules import Remedy, Rule
 from vecache.errors import LayerNotFoundError, StoreError, StoreLockedError, VecacheError
-from vecache.files import OWN_TEMPORARY, OWNER_ADVICE, store_error
+from vecache.files import OWNER_ADVICE, store_error
 from vecache.store.bigdata import CACHE_KEY
 from vecache.store.lock import write_lock
 from vecache.store.records import LAYERS, layer_locks

@@ -20,9 +20,10 @@ import stat
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from vecache.atomic import OWN_TEMPORARY
 from vecache.doctor.rules import Finding, Remedy, Rule
 from vecache.errors import StoreError, StoreLockedError
-from vecache.files import OWN_TEMPORARY, store_error
+from vecache.files import store_error
 from vecache.store.bigdata import CACHE_FILE_NAME, CACHE_KEY, big_data_file_name
 from vecache.store.lock import read_lock
 from vecache.store.records import (

@@ -25,8 +25,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 
 from vecache.arrays import frozen
+from vecache.atomic import sweep_folder
 from vecache.errors import VecacheError
-from vecache.files import cache_folder, sweep_folder
+from vecache.files import cache_folder
 from vecache.fleet.cluster import run_tasks
 from vecache.index.load import ExcludedLayer
 from vecache.sharing.content_folder import StoredContents, use_contents

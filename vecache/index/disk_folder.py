@@ -28,8 +28,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import xxhash
 
+from vecache.atomic import sweep_folder
 from vecache.errors import IndexDamagedError
-from vecache.files import sweep_folder
 from vecache.index.disk import LAYER, VERSION, RunLayout, StoredRun, open_run
 from vecache.index.disk_write import write_run
 from vecache.index.lookup import LayerIndex

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import xxhash
 
-from vecache.files import release_pages, replace_file
+from vecache.atomic import replace_file
+from vecache.files import release_pages
 from vecache.index.disk import (
     HEAD,
     MAGIC,

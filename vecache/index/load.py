@@ -27,15 +27,10 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import xxhash
 
+from vecache.atomic import replace_file, sweep_folder
 from vecache.cache.reader import CacheFile
 from vecache.errors import FormatError, LayerNotFoundError, StoreError, VecacheError, VersionError
-from vecache.files import (
-    allow_open_files,
-    cache_folder,
-    read_bounded,
-    replace_file,
-    sweep_folder,
-)
+from vecache.files import allow_open_files, cache_folder, read_bounded
 from vecache.index.disk_folder import FOLDER_NAME, IndexFolder
 from vecache.store import find
 from vecache.store.bigdata import (

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from vecache.atomic import folder_bytes
 from vecache.errors import VecacheError
-from vecache.files import folder_bytes
 from vecache.report.output import Report
 from vecache.report.terminal import (
     Column,

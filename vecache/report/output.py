@@ -1,7 +1,7 @@
 """Write a result to a file or to another program, in the format that the file's name ends with.
 
 A `Report` is one result in all its forms, each made only when it is asked for. Files are replaced
-by rename (`vecache.files.replace_file`), so a full disk leaves the old one. Pipes and devices are
+by rename (`vecache.atomic.replace_file`), so a full disk leaves the old one. Pipes and devices are
 written to as they are.
 
 JSON is pure ASCII, so untrusted names reach no terminal unescaped. Bytes that are not UTF-8 become
@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from vecache.files import replace_file
+from vecache.atomic import replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from vecache.atomic import replace_file
 from vecache.errors import FormatError, StoreError, TocError
-from vecache.files import open_regular, replace_file
+from vecache.files import open_regular
 from vecache.sharing.content_file import ContentFile, pack_contents
 from vecache.sharing.contents import MAX_BYTES
 from vecache.sharing.sources import content_tables, read_stored, too_many_bytes

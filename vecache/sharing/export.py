@@ -33,9 +33,9 @@ import numpy as np
 import pyarrow as pa
 
 from vecache.arrays import disarm_formulas
+from vecache.atomic import staged_folder, sync_folder, sync_tree
 from vecache.digest import parse_digests
 from vecache.errors import DatasetError
-from vecache.files import staged_folder, sync_folder, sync_tree
 from vecache.sharing.dataset import (
     FILE_VERSION,
     FIRST_BYTES,

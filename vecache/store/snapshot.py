@@ -68,7 +68,7 @@ from vecache.toc.layout import Layout
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from vecache.files import FolderLock
+    from vecache.atomic import FolderLock
     from vecache.store.fleet import FleetLock
 
 __all__ = [

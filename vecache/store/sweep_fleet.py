@@ -14,8 +14,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from vecache.atomic import OWN_TEMPORARY, sync_folder
 from vecache.errors import StoreError
-from vecache.files import OWN_TEMPORARY, sync_folder
 from vecache.json_fields import parse_fields
 from vecache.store.fleet import (
     FLEET_LOCK,

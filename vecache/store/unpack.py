@@ -21,15 +21,10 @@ import tempfile
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from vecache.atomic import FolderLock, staged_folder, sweep_folder
 from vecache.cache.writer import build_cache
 from vecache.errors import VecacheError
-from vecache.files import (
-    FolderLock,
-    cache_folder,
-    read_bounded,
-    staged_folder,
-    sweep_folder,
-)
+from vecache.files import cache_folder, read_bounded
 from vecache.store.archive import MAX_HEADER_BYTES, Archive, open_archive
 from vecache.store.bigdata import (
     CACHE_KEY,

@@ -28,14 +28,9 @@ import struct
 import time
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
+from vecache.atomic import remove_leftovers, staged_file, sync_file
 from vecache.errors import LayerNotFoundError, StoreError
-from vecache.files import (
-    open_beneath,
-    remove_leftovers,
-    staged_file,
-    store_error,
-    sync_file,
-)
+from vecache.files import open_beneath, store_error
 from vecache.store.lock import write_lock
 from vecache.store.records import (
     is_incomplete,

@@ -25,16 +25,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from vecache.atomic import OWN_TEMPORARY, remove_leftovers, replace_file, staged_file, sync_folder
 from vecache.cache.writer import build_cache
 from vecache.errors import StoreError, VecacheError
-from vecache.files import (
-    OWN_TEMPORARY,
-    remove_leftovers,
-    replace_file,
-    staged_file,
-    store_error,
-    sync_folder,
-)
+from vecache.files import store_error
 from vecache.json_fields import load_json, parse_fields
 from vecache.store.archive import open_archive
 from vecache.store.bigdata import CACHE_KEY, TOC_KEY, layer_layout, read_big_data
