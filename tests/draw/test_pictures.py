@@ -63,10 +63,11 @@ def texts(picture: Picture) -> list[str]:
 def test_pictures_are_deterministic_and_of_a_usable_size(
     draw: Callable[[Sets], Picture], sets: Sets
 ) -> None:
-    first, second = svg(draw(sets)), svg(draw(sets))
+    picture = draw(sets)
+    first, second = svg(picture), svg(draw(sets))
     assert first == second
     assert "dc:date" not in first
-    width, height = png_size(draw(sets))
+    width, height = png_size(picture)
     assert 800 <= width <= 6_000  # two dots a pixel
     assert 800 <= height <= 6_000
 

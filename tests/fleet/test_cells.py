@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,8 +26,6 @@ from vecache.plan.pull import Planner
 from vecache.store.blob_info import BlobInfo
 
 if TYPE_CHECKING:
-    import pytest
-
     from vecache.image.model import Image
     from vecache.plan.image_plan import ImagePlan
     from vecache.store.records import LayerRecord
@@ -154,17 +153,17 @@ def check(cells: list[ImageCells], images: list[Image], loaded: LoadedClasses) -
         assert not reasons
 
 
-@given(st.data())
-def test_each_cell_is_the_plan_of_the_node_by_itself(data: st.DataObject) -> None:
+@given(st.data(), st.sampled_from([cells_module.DIGESTS_PER_PASS, 1]))  # one pass, or several
+def test_each_cell_is_the_plan_of_the_node_by_itself(
+    data: st.DataObject, digests_per_pass: int
+) -> None:
     layers = data.draw(image_tocs())
     images = [open_sparse(*each, name=f"image {n}") for n, each in enumerate(layers)]
     loaded = data.draw(fleets(images))
-    check(list(plan_cells(images, loaded)), images, loaded)
-
-
-def test_images_of_several_passes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cells_module, "DIGESTS_PER_PASS", 1)
-    test_each_cell_is_the_plan_of_the_node_by_itself()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cells_module, "DIGESTS_PER_PASS", digests_per_pass)
+        cells = list(plan_cells(images, loaded))
+    check(cells, images, loaded)
 
 
 def test_bounds_are_those_of_each_class_where_only_one_has_an_unread_layer() -> None:
