@@ -21,8 +21,8 @@ from vecache.fleet.classes import ClassLayers, LoadedClasses
 from vecache.index.layers_cache import LayersCache
 from vecache.index.load import CachedLayer, CacheSource, ExcludedLayer
 from vecache.plan.options import PlanOptions
+from vecache.plan.planner import Planner
 from vecache.plan.presence import layer_id
-from vecache.plan.pull import Planner
 from vecache.store.blob_info import BlobInfo
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from vecache.image.model import Image, ImageLayer
-from vecache.plan.pull import Planner
+from vecache.plan.planner import Planner
 from vecache.toc.files import TocFormat
 
 if TYPE_CHECKING:

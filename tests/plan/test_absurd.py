@@ -15,7 +15,7 @@ from vecache.errors import TocError
 from vecache.index.layers_cache import LayersCache
 from vecache.plan.curve import curve_by_gap, curve_by_ranges
 from vecache.plan.options import PlanOptions
-from vecache.plan.pull import Planner
+from vecache.plan.planner import Planner
 from vecache.report.documents import plan_document
 from vecache.report.output import json_text
 from vecache.report.plan import image_text

@@ -29,7 +29,8 @@ from vecache.image.model import Image, ImageLayer
 from vecache.image.open import open_image
 from vecache.index.layers_cache import LayersCache
 from vecache.plan.options import PlanOptions
-from vecache.plan.pull import Planner, plan_images
+from vecache.plan.planner import Planner
+from vecache.plan.pull import plan_images
 from vecache.plan.schedule import Transfer, visible_in_waves, visible_over_network
 from vecache.store.blob_info import BlobInfo
 from vecache.toc.files import TocFormat

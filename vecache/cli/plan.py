@@ -194,7 +194,7 @@ def _plan_images(
     images: list[Image], cache: LayersCache, options: PlanOptions, bad: BadImages
 ) -> list[ImagePlan]:
     """Plan images one after another; one that cannot be planned leaves the layers as they were."""
-    from vecache.plan.pull import Planner
+    from vecache.plan.planner import Planner
     from vecache.report.terminal import Progress
 
     planner, plans = Planner(options), []

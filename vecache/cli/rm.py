@@ -165,7 +165,7 @@ def _plan_fetch(
     from vecache.image.open import open_image
     from vecache.index.layers_cache import LayersCache
     from vecache.index.load import BuildCache
-    from vecache.plan.pull import Planner
+    from vecache.plan.planner import Planner
 
     if store is None or not removal.images:
         for option, value in (("--layout", args.layout), ("--parallel", args.parallel)):

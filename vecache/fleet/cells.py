@@ -25,8 +25,8 @@ from vecache.index.load import CachedLayer
 from vecache.index.matches import DigestTable, find_matches
 from vecache.index.ranked import RankedIndex
 from vecache.plan.layer_plan import LayerState
+from vecache.plan.planner import Planner
 from vecache.plan.presence import PresentLayers
-from vecache.plan.pull import Planner
 from vecache.store.records import LayerRecord
 
 if TYPE_CHECKING:

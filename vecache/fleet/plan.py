@@ -30,7 +30,7 @@ from vecache.image.model import Image
 from vecache.image.open import open_image, open_with
 from vecache.image.registry.access import Access
 from vecache.index.load import BuildCache
-from vecache.plan.pull import check_images
+from vecache.plan.planner import check_images
 from vecache.store.fleet import Fleet, open_fleet
 
 if TYPE_CHECKING:

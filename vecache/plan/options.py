@@ -11,9 +11,18 @@ from vecache.store.settings import DEFAULT_PARALLEL
 from vecache.toc.layout import Layout
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from vecache.store.graphroot import Store
 
-__all__ = ["GAP_BYTES", "MAX_RANGES", "PlanOptions", "parse_ranges", "pull_options"]
+__all__ = [
+    "GAP_BYTES",
+    "MAX_RANGES",
+    "PlanOptions",
+    "chosen_options",
+    "parse_ranges",
+    "pull_options",
+]
 
 MAX_RANGES = 1024
 """Most ranges of one request (upstream: maxNumberMissingChunks)."""
@@ -124,6 +133,17 @@ def pull_options(
         "partial": partial,
     }
     return replace(options, **{name: value for name, value in named.items() if value is not None})
+
+
+def chosen_options(
+    options: PlanOptions | None, store: Store | None, settings: Mapping[str, Any]
+) -> PlanOptions:
+    """Return the options that are given, or those of the settings; never both."""
+    if options is None:
+        return pull_options(store, **settings)
+    if settings:
+        raise TypeError(f"options: found them and {', '.join(settings)}, wanted one of the two")
+    return options
 
 
 def parse_ranges(text: str) -> dict[str, int | bool]:

@@ -15,7 +15,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from vecache.plan.pull import Planner, chosen_options
+from vecache.plan.options import chosen_options
+from vecache.plan.planner import Planner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -23,7 +23,7 @@ from vecache.index.layers_cache import LayersCache
 from vecache.plan.best import Cause
 from vecache.plan.history import FIGURES, LAYER, NOTHING, PULL, STATES, History
 from vecache.plan.options import PlanOptions
-from vecache.plan.pull import Planner, check_image, check_images
+from vecache.plan.planner import Planner, check_image, check_images
 from vecache.store.settings import DEFAULT_PARALLEL
 from vecache.toc.files import TocFormat
 from vecache.toc.layout import Layout
