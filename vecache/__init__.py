@@ -7,12 +7,12 @@ names as Skopeo does:
 >>> store = vecache.open_sample()
 >>> cache = vecache.LayersCache.load(store, present=["dd95d764c505", "3492096ae743"])
 >>> cache.lookup(["sha256:" + "0" * 64])
-<LookupResult: 1 queries, 0 found, 0 bytes>
+<LookupResult: 1 query, 0 found, 0 bytes>
 >>> image = vecache.open_image("containers-storage:app2", store=store)
 >>> vecache.plan_image(image, cache, reflink=False).missing_bytes
 1683870
 >>> vecache.overlap(cache)
-<Overlap: 2 layers by file, 1 pairs share, 2,604,295 bytes>
+<Overlap: 2 layers by file, 1 pair shares, 2,604,295 bytes>
 
 The names in `__all__` are the public interface: functions, what they take, and the types that they
 return. Everything else can be imported, but may change. A name is imported from its module when it

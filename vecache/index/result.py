@@ -27,7 +27,7 @@ from vecache.arrays import (
 )
 from vecache.digest import Algorithm
 from vecache.errors import LocationError
-from vecache.text import html_table
+from vecache.text import count, html_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -299,9 +299,8 @@ class LookupResult(ArrowExport):
         n_bytes = int(self.length[self.is_found].sum())
         n_invalid = np.count_nonzero(self.state == LookupState.INVALID)
         invalid = f", {n_invalid:,} not a digest" if n_invalid else ""
-        return (
-            f"<LookupResult: {len(self):,} queries, {n_found:,} found{invalid}, {n_bytes:,} bytes>"
-        )
+        queries = count(len(self), "query", "queries")
+        return f"<LookupResult: {queries}, {n_found:,} found{invalid}, {n_bytes:,} bytes>"
 
     def _repr_html_(self) -> str:
         counts = np.bincount(self.state, minlength=len(LookupState)).tolist()
@@ -355,7 +354,7 @@ class Matches(ArrowExport):
         return len(self.query)
 
     def __repr__(self) -> str:
-        return f"<Matches: {len(self):,} rows>"
+        return f"<Matches: {count(len(self), 'row')}>"
 
     def _repr_html_(self) -> str:
         rows = zip(self.query.tolist(), self.layer.tolist(), self.tag.tolist(), strict=True)
