@@ -15,6 +15,7 @@ Prints the rounds, the faults that happened, and the losses, each with what was 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import itertools
 import os
@@ -33,6 +34,8 @@ _IMPORTED: Final = (
     *("pyarrow.csv", "pyarrow.ipc", "pyarrow.parquet", "vecache.cli.build", "vecache.cli.doctor"),
     *("vecache.doctor.check", "vecache.doctor.mend", "vecache.fleet.contents"),
     *("vecache.sharing.export", "vecache.report.output", "vecache.cli.fleet.overlap"),
+    *("vecache.cli.export", "vecache.cli.fleet.add", "vecache.cli.layers", "vecache.cli.snapshot"),
+    *("vecache.fleet.overlap", "vecache.report.fleet_overlap", "vecache.store.unpack"),
 )
 
 
@@ -101,6 +104,8 @@ def _own_environment(folder: Path) -> None:
     """Keep away from the files of the user, as tests/conftest.py does; import what takes long."""
     for name in _IMPORTED:
         importlib.import_module(name)
+    with contextlib.suppress(ModuleNotFoundError):
+        importlib.import_module("pandas")  # as pyarrow does where it is installed
     os.environ.update(
         HOME=str(folder), CONTAINERS_CONF="/dev/null", CONTAINERS_STORAGE_CONF="/dev/null"
     )

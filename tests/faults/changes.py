@@ -276,7 +276,7 @@ def _layers(store: Store) -> list[tuple[str, bytes | None, bytes | None]]:
 
 
 def state(folder: Path) -> dict[str, Any]:
-    """All files, without the locks; JSON as it is parsed, and of an index the size alone.
+    """All files, without the locks; JSON as it is parsed, and of indexes the sizes alone.
 
     Temporary folders too.
     """
@@ -294,7 +294,7 @@ def state(folder: Path) -> dict[str, Any]:
             continue
         data = path.read_bytes()
         if "/index/" in name:  # holds inode numbers
-            found.setdefault("index", []).append(len(data))
+            found["index"] = {*found.get("index", ()), len(data)}
         elif name == "out/s.vecache" and data != OLD:
             found[name] = _layers(open_store(path))
         else:

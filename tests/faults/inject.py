@@ -8,6 +8,7 @@ map, has no steps. It forks, so the process that calls it must have no threads.
 
 from __future__ import annotations
 
+import atexit
 import builtins
 import errno
 import io
@@ -224,9 +225,11 @@ def _run_child(
     signal.alarm(HUNG_SECONDS)
     for number, file in enumerate(output, 1):
         os.dup2(file.fileno(), number)
+    atexit._clear()  # what the parent does in the end
     injector.install()
     try:
         outcome.value = function()
+        atexit._run_exitfuncs()
     except BaseException as error:
         outcome.error = f"{type(error).__name__}: {error}"
     outcome.step, outcome.n_steps = injector.failed, injector.n_steps
