@@ -33,6 +33,7 @@ __all__ = [
     "FileState",
     "allow_open_files",
     "cache_folder",
+    "is_system_error",
     "open_beneath",
     "open_mapped",
     "open_regular",
@@ -267,3 +268,8 @@ def store_error(error: OSError, path: str | os.PathLike[str], what: str) -> Stor
     """Return an error that names the file, what failed (`what`) and, if it helps, what to do."""
     hint = f"; {OWNER_ADVICE}" if error.errno in _FORBIDDEN else ""
     return StoreError(f"{path}: {what}: {error.strerror or error}{hint}")
+
+
+def is_system_error(error: BaseException) -> bool:
+    """Return whether an error of ours comes from the system: trying again may give another."""
+    return isinstance(error.__cause__, OSError) and error.__cause__.errno is not None

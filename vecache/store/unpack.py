@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final
 from vecache.atomic import FolderLock, staged_folder, sweep_folder
 from vecache.cache.writer import build_cache
 from vecache.errors import VecacheError
-from vecache.files import cache_folder, read_bounded
+from vecache.files import cache_folder, is_system_error, read_bounded
 from vecache.store.archive import MAX_HEADER_BYTES, Archive, open_archive
 from vecache.store.bigdata import (
     CACHE_KEY,
@@ -141,8 +141,15 @@ def _member_path(member: Member, root: Path) -> Path:
 
 def _build_cache(layer: LayerRecord) -> None:
     """Write the cache file that a layer had on its machine."""
-    toc_data = read_big_data(layer, TOC_KEY)
     path = layer.big_data_path(CACHE_KEY)
-    if toc_data is not None and not path.exists():
-        with contextlib.suppress(VecacheError):  # loading the layer finds the same, and says so
-            path.write_bytes(build_cache(toc_data, layer_layout(layer)))
+    if path.exists():
+        return
+    try:
+        toc_data = read_big_data(layer, TOC_KEY)
+        packed = None if toc_data is None else build_cache(toc_data, layer_layout(layer))
+    except VecacheError as error:
+        if is_system_error(error):
+            raise  # it is no fault of the layer
+        return  # loading the layer finds the same, and says so
+    if packed is not None:
+        path.write_bytes(packed)

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from vecache.atomic import OWN_TEMPORARY, remove_leftovers, replace_file, staged_file, sync_folder
 from vecache.cache.writer import build_cache
 from vecache.errors import StoreError, VecacheError
-from vecache.files import store_error
+from vecache.files import is_system_error, store_error
 from vecache.json_fields import load_json, parse_fields
 from vecache.store.archive import open_archive
 from vecache.store.bigdata import CACHE_KEY, TOC_KEY, layer_layout, read_big_data
@@ -325,9 +325,8 @@ def _build_caches(snapshot: Snapshot, roots: list[dict[str, Any]], objects: _Obj
                 is_there = objects.has(name)
                 packed = b"" if is_there else build_cache(_read_toc(layer), layout)
             except VecacheError as error:
-                cause = error.__cause__
-                if isinstance(cause, OSError) and cause.errno is not None:
-                    raise  # of the disk: it is no fault of the layer
+                if is_system_error(error):
+                    raise  # it is no fault of the layer
                 continue  # loading the layer finds the same, and says so
             if not is_there:  # a write that fails is no fault of the layer
                 objects.write(name, packed)
