@@ -137,7 +137,8 @@ def _summary(where: str, over: Overlap, shares: Shares) -> Iterator[str]:
     if len(over) > 1:
         n_sharing = int(((over.bytes > 0).sum() - (over.bytes.diagonal() > 0).sum()) // 2)
         n_pairs = count(len(over) * (len(over) - 1) // 2, "pair")
-        yield f"Of {n_pairs} of {over.by}s, {n_sharing:,} have {over.grain}s in common."
+        have = "has" if n_sharing == 1 else "have"
+        yield f"Of {n_pairs} of {over.by}s, {n_sharing:,} {have} {over.grain}s in common."
 
 
 def _matrix(
