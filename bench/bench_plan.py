@@ -27,7 +27,7 @@ from vecache.image.open import open_image
 from vecache.index.layers_cache import LayersCache
 from vecache.plan.pull import plan_image
 from vecache.store.bigdata import CACHE_KEY, big_data_file_name
-from vecache.store.graphroot import open_store
+from vecache.store.open import open_store
 from vecache.toc.entries import Entries, EntryKind, Xattrs
 from vecache.toc.layout import Layout
 

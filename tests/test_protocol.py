@@ -18,7 +18,7 @@ from vecache.digest import Digests, parse_digests
 from vecache.index.layers_cache import LayersCache
 from vecache.index.lookup import LayerIndex
 from vecache.index.result import LookupResult
-from vecache.store.graphroot import open_store
+from vecache.store.open import open_store
 
 if TYPE_CHECKING:
     from vecache.arrays import I64, U8

@@ -100,7 +100,8 @@ if TYPE_CHECKING:
     from vecache.sharing.removal import Removal, what_if
     from vecache.sharing.sources import read_contents
     from vecache.store.fleet import Fleet, open_fleet
-    from vecache.store.graphroot import Store, open_store
+    from vecache.store.graphroot import Store
+    from vecache.store.open import open_store
     from vecache.store.sample import open_sample
     from vecache.store.write_fleet import add_snapshot
     from vecache.toc.parse import Toc
@@ -143,7 +144,7 @@ else:  # a type checker must not see this: it would let any name pass
         "open_image": "vecache.image.open",
         "open_sample": "vecache.store.sample",
         "open_series": "vecache.image.series",
-        "open_store": "vecache.store.graphroot",
+        "open_store": "vecache.store.open",
         "overlap": "vecache.sharing.matrix",
         "overlap_fleet": "vecache.fleet.overlap",
         "plan_fleet": "vecache.fleet.plan",

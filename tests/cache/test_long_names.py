@@ -16,7 +16,7 @@ from vecache.files import COPIED_BYTES
 from vecache.index.layers_cache import LayersCache
 from vecache.index.result import LookupResult, LookupState
 from vecache.store.bigdata import CACHE_FILE_NAME
-from vecache.store.graphroot import open_store
+from vecache.store.open import open_store
 
 if TYPE_CHECKING:
     from pathlib import Path

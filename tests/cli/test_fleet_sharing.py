@@ -13,7 +13,7 @@ from tests.stores import copy_store, toc_path
 from vecache.cli.main import main
 from vecache.fleet.overlap import overlap_fleet
 from vecache.store.fleet import open_fleet
-from vecache.store.graphroot import open_store
+from vecache.store.open import open_store
 from vecache.store.write_fleet import add_store
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from tests.stores import copy_store, debian_store, edit_layers, toc_path
 from vecache.cli.main import main
 from vecache.sharing.dataset import open_dataset
 from vecache.store import settings
-from vecache.store.graphroot import open_store
+from vecache.store.open import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

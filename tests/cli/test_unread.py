@@ -19,8 +19,8 @@ from tests.stores import (
 )
 from vecache.cli.main import main
 from vecache.image.open import open_image
-from vecache.store.graphroot import open_store
 from vecache.store.lock import write_lock
+from vecache.store.open import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

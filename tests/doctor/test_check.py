@@ -16,7 +16,8 @@ from vecache.doctor.check import Diagnosis, diagnose
 from vecache.doctor.rules import Finding, Remedy, Rule
 from vecache.index.layers_cache import LayersCache
 from vecache.store.bigdata import LAYER_DATA_KEY, big_data_file_name
-from vecache.store.graphroot import Store, open_store
+from vecache.store.graphroot import Store
+from vecache.store.open import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -19,7 +19,7 @@ from vecache.doctor import drift
 from vecache.doctor.check import check_contents, diagnose
 from vecache.doctor.drift import check_files
 from vecache.doctor.rules import Finding, Rule
-from vecache.store.graphroot import open_store
+from vecache.store.open import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -27,8 +27,8 @@ from vecache.doctor.mend import Action, mend, plan_actions, require_writable
 from vecache.doctor.rules import Remedy, Rule
 from vecache.errors import StoreError, StoreLockedError
 from vecache.index.layers_cache import LayersCache
-from vecache.store.graphroot import open_store
 from vecache.store.lock import read_lock, write_lock
+from vecache.store.open import open_store
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -21,12 +21,14 @@ from vecache.sharing import export
 from vecache.store import write_snapshot
 from vecache.store.bigdata import CACHE_KEY, TOC_KEY, big_data_file_name, read_big_data
 from vecache.store.fleet import open_fleet
-from vecache.store.graphroot import Store, open_store
+from vecache.store.open import open_store
 from vecache.store.sweep_fleet import remove_nodes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from vecache.store.graphroot import Store
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.sharing import oracle
 from tests.sharing.strategies import LAYERS
 from vecache.store.bigdata import TOC_KEY, big_data_file_name
-from vecache.store.graphroot import open_store
+from vecache.store.open import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

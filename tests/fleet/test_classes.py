@@ -19,7 +19,8 @@ from vecache.image.open import open_image
 from vecache.index.layers_cache import LayersCache
 from vecache.plan.pull import plan_image
 from vecache.store.fleet import open_fleet
-from vecache.store.graphroot import Store, open_store
+from vecache.store.graphroot import Store
+from vecache.store.open import open_store
 from vecache.store.write_fleet import add_store
 
 if TYPE_CHECKING:

@@ -28,7 +28,7 @@ from vecache.fleet.cluster import TASKS_PER_WORKER, run_tasks
 from vecache.fleet.overlap import overlap_fleet
 from vecache.fleet.plan import plan_fleet
 from vecache.image.open import open_image
-from vecache.store.graphroot import open_store
+from vecache.store.open import open_store
 from vecache.store.write_fleet import add_store
 
 if TYPE_CHECKING:

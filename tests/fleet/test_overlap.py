@@ -21,7 +21,7 @@ from tests.stores import copy_store, toc_path
 from vecache.fleet.overlap import overlap_fleet
 from vecache.sharing.contents import GRAINS
 from vecache.store.fleet import open_fleet
-from vecache.store.graphroot import open_store
+from vecache.store.open import open_store
 from vecache.store.sweep_fleet import remove_nodes
 from vecache.store.write_fleet import add_store
 

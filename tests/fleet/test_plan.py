@@ -19,7 +19,7 @@ from vecache.image.open import open_image
 from vecache.index.layers_cache import LayersCache
 from vecache.index.matches import find_matches
 from vecache.plan.pull import plan_image
-from vecache.store.graphroot import open_store
+from vecache.store.open import open_store
 from vecache.toc.entries import Entries
 
 if TYPE_CHECKING:

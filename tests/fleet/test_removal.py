@@ -19,7 +19,7 @@ from vecache.sharing.contents import GRAINS
 from vecache.sharing.removal import what_if
 from vecache.sharing.sources import read_contents
 from vecache.store.fleet import open_fleet
-from vecache.store.graphroot import open_store
+from vecache.store.open import open_store
 from vecache.store.write_fleet import add_store
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from vecache.image.toc import MANIFEST_CHECKSUM, MANIFEST_POSITION, TOC_DIGEST, 
 from vecache.index.disk import HEAD, SUMMED_FROM, RunLayout, open_run
 from vecache.index.disk_folder import IndexFolder
 from vecache.store.fleet import node_path, open_fleet, pack_node, read_node
-from vecache.store.graphroot import open_store
+from vecache.store.open import open_store
 from vecache.store.packed import pack
 from vecache.store.records import list_images, list_layers
 from vecache.store.unpack import open_snapshot

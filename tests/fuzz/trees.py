@@ -28,8 +28,9 @@ from vecache.index.layers_cache import LayersCache
 from vecache.plan.pull import plan_image
 from vecache.store.bigdata import CACHE_KEY
 from vecache.store.fleet import node_path, open_fleet, pack_node, read_node
-from vecache.store.graphroot import Store, open_store
+from vecache.store.graphroot import Store
 from vecache.store.objects import object_name, object_path, read_object
+from vecache.store.open import open_store
 from vecache.store.packed import pack
 from vecache.store.unpack import open_snapshot
 from vecache.store.write_fleet import add_store

@@ -21,7 +21,7 @@ from vecache.errors import (
 from vecache.image.open import open_image
 from vecache.image.toc import read_toc
 from vecache.store.bigdata import TOC_KEY, big_data_file_name
-from vecache.store.graphroot import open_store
+from vecache.store.open import open_store
 from vecache.toc.files import TocFormat
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from vecache.errors import TruncatedError, VecacheError
 from vecache.files import COPIED_BYTES
 from vecache.index.layers_cache import LayersCache
 from vecache.store.bigdata import CACHE_FILE_NAME
-from vecache.store.graphroot import open_store
+from vecache.store.open import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,7 +16,7 @@ from vecache.index import lookup
 from vecache.index.layers_cache import LayersCache
 from vecache.index.load import CachedLayer, CacheSource, ExcludedLayer
 from vecache.index.result import LookupState
-from vecache.store.graphroot import open_store
+from vecache.store.open import open_store
 
 if TYPE_CHECKING:
     from pathlib import Path

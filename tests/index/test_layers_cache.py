@@ -26,7 +26,7 @@ from vecache.index.layers_cache import LayersCache
 from vecache.index.load import BuildCache, CacheSource
 from vecache.index.lookup import LayerIndex
 from vecache.index.result import LookupState
-from vecache.store.graphroot import open_store
+from vecache.store.open import open_store
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,7 +16,7 @@ from vecache.index import merge as merge_module
 from vecache.index import tags as tags_module
 from vecache.index.layers_cache import LayersCache
 from vecache.index.tags import AddressView
-from vecache.store.graphroot import open_store
+from vecache.store.open import open_store
 
 if TYPE_CHECKING:
     from vecache.arrays import I64

@@ -13,7 +13,7 @@ from tests.interop.test_pulls import compare
 from tests.stores import cache_path
 from vecache.index.layers_cache import LayersCache
 from vecache.store.bigdata import CACHE_KEY
-from vecache.store.graphroot import open_store
+from vecache.store.open import open_store
 
 if TYPE_CHECKING:
     from collections import Counter

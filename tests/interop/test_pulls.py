@@ -12,7 +12,7 @@ from tests.interop.podman import Settings
 from vecache.image.open import open_image
 from vecache.index.layers_cache import LayersCache
 from vecache.plan.pull import plan_image
-from vecache.store.graphroot import open_store
+from vecache.store.open import open_store
 
 if TYPE_CHECKING:
     from collections import Counter

@@ -17,7 +17,7 @@ from tests.interop.test_pulls import compare
 from vecache.doctor.check import diagnose
 from vecache.image.open import open_image
 from vecache.index.layers_cache import LayersCache
-from vecache.store.graphroot import open_store
+from vecache.store.open import open_store
 
 if TYPE_CHECKING:
     from collections import Counter

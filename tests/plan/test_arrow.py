@@ -16,7 +16,7 @@ from vecache.plan.files import Action
 from vecache.plan.options import PlanOptions
 from vecache.plan.pull import plan_image, plan_images
 from vecache.report.explain import explain
-from vecache.store.graphroot import open_store
+from vecache.store.open import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -20,7 +20,7 @@ from vecache.plan.pull import plan_image
 from vecache.report.documents import plan_document
 from vecache.report.plan import advice, image_text, images_text
 from vecache.report.terminal import Screen, human_bytes
-from vecache.store.graphroot import open_store
+from vecache.store.open import open_store
 from vecache.toc.layout import Layout
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from vecache.plan.image_plan import ImagePlan
 from vecache.plan.options import PlanOptions
 from vecache.plan.pull import plan_image
 from vecache.plan.ranges import RANGE_HEADER_BYTES, merge_ranges
-from vecache.store.graphroot import open_store
+from vecache.store.open import open_store
 
 if TYPE_CHECKING:
     from vecache.plan.layer_plan import LayerPlan

@@ -16,12 +16,13 @@ from vecache.image.open import open_image
 from vecache.index.layers_cache import LayersCache
 from vecache.plan.layer_plan import LayerState
 from vecache.plan.pull import plan_image
-from vecache.store.graphroot import Store, open_store
+from vecache.store.open import open_store
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from vecache.plan.layer_plan import LayerPlan
+    from vecache.store.graphroot import Store
 
 DEBIAN_PULLS = pulls(GOLDEN_DEBIAN)
 SMALL_PULLS = pulls(GOLDEN_SMALL)

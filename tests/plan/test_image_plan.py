@@ -20,7 +20,7 @@ from vecache.index.layers_cache import LayersCache
 from vecache.plan.layer_plan import LayerState
 from vecache.plan.options import PlanOptions
 from vecache.plan.pull import plan_image, plan_images
-from vecache.store.graphroot import open_store
+from vecache.store.open import open_store
 
 if TYPE_CHECKING:
     from vecache.plan.image_plan import ImagePlan

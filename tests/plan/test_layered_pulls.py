@@ -12,7 +12,7 @@ from vecache.image.open import open_image
 from vecache.index.layers_cache import LayersCache
 from vecache.plan.pull import plan_image
 from vecache.plan.replay import replay_layer
-from vecache.store.graphroot import open_store
+from vecache.store.open import open_store
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -18,7 +18,7 @@ from vecache.index.layers_cache import LayersCache
 from vecache.plan.options import PlanOptions
 from vecache.plan.order import EXACT_IMAGES, OrderResult, best_order
 from vecache.plan.pull import plan_images
-from vecache.store.graphroot import open_store
+from vecache.store.open import open_store
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,7 +15,7 @@ from vecache.index.layers_cache import LayersCache
 from vecache.plan.options import PlanOptions
 from vecache.plan.picture import plot_images
 from vecache.plan.pull import plan_image
-from vecache.store.graphroot import open_store
+from vecache.store.open import open_store
 
 if TYPE_CHECKING:
     from vecache.draw.picture import Picture

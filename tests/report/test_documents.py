@@ -14,7 +14,7 @@ from vecache.plan.options import PlanOptions
 from vecache.plan.pull import plan_image, plan_images
 from vecache.report.documents import plan_document, plans_document
 from vecache.sharing.sources import read_contents
-from vecache.store.graphroot import open_store
+from vecache.store.open import open_store
 
 
 def golden(n_present: int = 0) -> LayersCache:

@@ -17,7 +17,7 @@ from vecache.index.layers_cache import LayersCache
 from vecache.plan.options import PlanOptions
 from vecache.plan.pull import plan_image
 from vecache.report.explain import explain
-from vecache.store.graphroot import open_store
+from vecache.store.open import open_store
 from vecache.toc.layout import Layout
 from vecache.toc.parse import Toc
 

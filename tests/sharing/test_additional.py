@@ -18,7 +18,7 @@ from vecache.sharing.gather import gather
 from vecache.sharing.matrix import overlap
 from vecache.sharing.removal import what_if
 from vecache.sharing.sources import read_contents
-from vecache.store.graphroot import open_store
+from vecache.store.open import open_store
 
 if TYPE_CHECKING:
     from pathlib import Path

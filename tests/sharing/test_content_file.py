@@ -22,7 +22,7 @@ from vecache.sharing.content_folder import StoredContents, use_contents
 from vecache.sharing.content_table import ContentTable
 from vecache.sharing.contents import GRAINS
 from vecache.sharing.sources import content_tables
-from vecache.store.graphroot import open_store
+from vecache.store.open import open_store
 from vecache.toc.parse import Toc
 
 if TYPE_CHECKING:

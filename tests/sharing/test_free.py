@@ -20,7 +20,7 @@ from vecache.sharing.contents import Contents
 from vecache.sharing.free import what_to_remove
 from vecache.sharing.removal import what_if
 from vecache.store.containers import images_in_use
-from vecache.store.graphroot import open_store
+from vecache.store.open import open_store
 from vecache.store.records import LayerRecord
 from vecache.store.sample import open_sample
 

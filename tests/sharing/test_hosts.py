@@ -30,7 +30,7 @@ from vecache.sharing.hosts import merge_hosts, name_hosts, split_hosts
 from vecache.sharing.matrix import overlap
 from vecache.sharing.removal import what_if
 from vecache.sharing.sources import read_contents
-from vecache.store.graphroot import open_store
+from vecache.store.open import open_store
 from vecache.store.write_fleet import add_snapshot
 from vecache.store.write_snapshot import write_snapshot
 

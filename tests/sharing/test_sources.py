@@ -34,7 +34,7 @@ from vecache.sharing.occurrences import OccurrenceKind, find_occurrences
 from vecache.sharing.removal import what_if
 from vecache.sharing.repeated import repeated_files
 from vecache.sharing.sources import read_contents
-from vecache.store.graphroot import open_store
+from vecache.store.open import open_store
 from vecache.toc.parse import Toc
 
 if TYPE_CHECKING:

@@ -22,8 +22,8 @@ from vecache.store.bigdata import (
     big_data_file_name,
     read_big_data,
 )
-from vecache.store.graphroot import open_store
 from vecache.store.lock import read_lock, write_lock
+from vecache.store.open import open_store
 from vecache.store.write import list_big_data, write_big_data
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from vecache.store.bigdata import (
     layer_layout,
     read_big_data,
 )
-from vecache.store.graphroot import open_store
+from vecache.store.open import open_store
 from vecache.toc.layout import Layout
 
 if TYPE_CHECKING:

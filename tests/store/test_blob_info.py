@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from vecache.store import blob_info as blob_info_module
 from vecache.store.blob_info import BlobInfo, blob_info_path, read_blob_info
-from vecache.store.graphroot import open_store
+from vecache.store.open import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -13,7 +13,7 @@ from vecache.image.open import open_image
 from vecache.index.layers_cache import LayersCache
 from vecache.plan.pull import plan_image
 from vecache.store.find import find_image, find_layer, find_layers
-from vecache.store.graphroot import open_store
+from vecache.store.open import open_store
 from vecache.store.records import ImageRecord, LayerRecord
 
 DIGEST = "sha256:" + "d" * 64

@@ -18,13 +18,14 @@ from vecache.index.layers_cache import LayersCache
 from vecache.store import lock
 from vecache.store.bigdata import CACHE_KEY, LAYER_DATA_KEY, TOC_KEY, read_big_data
 from vecache.store.fleet import open_fleet
-from vecache.store.graphroot import Store, open_store
+from vecache.store.open import open_store
 from vecache.store.sweep_fleet import remove_nodes
 from vecache.store.write_fleet import AddedNode, add_snapshot, add_store
 from vecache.store.write_snapshot import write_snapshot
 
 if TYPE_CHECKING:
     from tests.store.conftest import MakeStore
+    from vecache.store.graphroot import Store
 
 A, B, C, D = (digit * 64 for digit in "abcd")
 

@@ -28,7 +28,7 @@ from vecache.sharing.sources import read_contents
 from vecache.store import write_fleet
 from vecache.store.bigdata import CACHE_KEY, LAYER_DATA_KEY, TOC_KEY, read_big_data
 from vecache.store.fleet import open_fleet, pack_node, read_node
-from vecache.store.graphroot import Store, open_store
+from vecache.store.open import open_store
 from vecache.store.sweep_fleet import sweep
 from vecache.store.write_fleet import add_snapshot, add_store
 from vecache.store.write_snapshot import write_snapshot
@@ -36,6 +36,7 @@ from vecache.store.write_snapshot import write_snapshot
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from vecache.store.graphroot import Store
     from vecache.store.records import LayerRecord
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from tests.golden import GOLDEN_SMALL, STORES
 from vecache.errors import LayerNotFoundError, StoreError
-from vecache.store.graphroot import open_store
+from vecache.store.open import open_store
 
 if TYPE_CHECKING:
     from tests.store.conftest import MakeStore
@@ -54,7 +54,7 @@ def test_what_is_not_a_graph_root_is_refused_with_advice(tmp_path: Path) -> None
 def test_a_store_without_read_permission_is_refused_with_advice(golden_copy: Path) -> None:
     script = (
         "import os, sys\n"
-        "from vecache.store.graphroot import open_store\n"
+        "from vecache.store.open import open_store\n"
         "from vecache.errors import StoreError\n"
         "if os.geteuid() == 0: os.setegid(65534); os.seteuid(65534)\n"
         "try: open_store(sys.argv[1])\n"

@@ -11,8 +11,8 @@ import pytest
 from tests.golden import layer_ids
 from tests.stores import copy_store, edit_images
 from vecache.index.layers_cache import LayersCache
-from vecache.store.graphroot import open_store
 from vecache.store.names import LayerNames, name_layers, parse_history
+from vecache.store.open import open_store
 from vecache.store.records import MAX_LAYERS, ImageRecord, LayerRecord
 from vecache.text import short_labels
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.golden import GOLDEN_SMALL, STORES
 from vecache.errors import StoreError
-from vecache.store.graphroot import open_store
+from vecache.store.open import open_store
 from vecache.store.records import parse_images, parse_layers
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import pytest
 
 import vecache.store.settings as settings_module
 from vecache.errors import ConfigError
-from vecache.store.graphroot import open_store
+from vecache.store.open import open_store
 from vecache.store.settings import DEFAULT_PARALLEL, PullSettings, read_parallel
 from vecache.toc.layout import Layout
 

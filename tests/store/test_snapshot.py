@@ -32,7 +32,7 @@ from vecache.sharing.export import tag_tables
 from vecache.sharing.sources import read_contents
 from vecache.store import archive, blob_info, unpack, write_snapshot
 from vecache.store.bigdata import CACHE_KEY, LAYER_DATA_KEY, TOC_KEY, read_big_data
-from vecache.store.graphroot import Store, open_store
+from vecache.store.open import open_store
 from vecache.store.settings import PullSettings
 from vecache.toc.layout import Layout
 
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from tests.store.conftest import MakeStore
+    from vecache.store.graphroot import Store
 
 A, B, C, D, E, F = (digit * 64 for digit in "abcdef")
 TOC_NAME = "overlay-layers/1/zstd-chunked-manifest"

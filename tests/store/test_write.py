@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from vecache.errors import LayerNotFoundError, StoreError
 from vecache.store.bigdata import CACHE_KEY, read_big_data
-from vecache.store.graphroot import open_store
+from vecache.store.open import open_store
 from vecache.store.write import insert_key, write_big_data
 
 if TYPE_CHECKING:
@@ -274,7 +274,7 @@ def test_concurrent_writers_lose_nothing(golden_copy: Path) -> None:
     # Threads and processes at once, each adding other keys to the same layers.
     script = (
         "import sys\n"
-        "from vecache.store.graphroot import open_store\n"
+        "from vecache.store.open import open_store\n"
         "from vecache.store.write import write_big_data\n"
         "store = open_store(sys.argv[1])\n"
         "for n in range(8):\n"
@@ -309,7 +309,7 @@ def test_concurrent_writers_lose_nothing(golden_copy: Path) -> None:
 def test_a_kill_at_any_moment_leaves_a_sound_store(golden_copy: Path) -> None:
     script = (
         "import itertools, sys\n"
-        "from vecache.store.graphroot import open_store\n"
+        "from vecache.store.open import open_store\n"
         "from vecache.store.write import write_big_data\n"
         "store = open_store(sys.argv[1])\n"
         "print('on', flush=True)\n"

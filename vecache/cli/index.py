@@ -68,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the verb, print its result, and return the exit code."""
     from vecache.report.excluded import unread_documents
-    from vecache.store.graphroot import open_store
+    from vecache.store.open import open_store
 
     if args.remove:
         store = open_store(args.store)

@@ -220,7 +220,7 @@ def load_layers(
 def open_named_store(path: str | None) -> Store:
     """Open the store that `--store` names, or the machine's own."""
     from vecache.errors import StoreError
-    from vecache.store.graphroot import open_store
+    from vecache.store.open import open_store
 
     if path is not None:
         return open_store(path)

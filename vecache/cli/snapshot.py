@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb, print its result, and return the exit code."""
-    from vecache.store.graphroot import open_store
+    from vecache.store.open import open_store
     from vecache.store.write_snapshot import write_snapshot
 
     store = open_store(args.store)

@@ -21,7 +21,8 @@ from vecache.image.name import (
 from vecache.image.registry.access import Access
 from vecache.image.source import first_of, load_image
 from vecache.image.stored import StoreImage
-from vecache.store.graphroot import Store, open_store
+from vecache.store.graphroot import Store
+from vecache.store.open import open_store
 
 if TYPE_CHECKING:
     from vecache.image.model import Image

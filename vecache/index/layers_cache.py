@@ -42,8 +42,9 @@ from vecache.index.load import (
 from vecache.index.lookup import LayerIndex
 from vecache.index.result import LookupResult, Matches
 from vecache.store.blob_info import BlobInfo
-from vecache.store.graphroot import Store, open_store
+from vecache.store.graphroot import Store
 from vecache.store.names import name_layers
+from vecache.store.open import open_store
 from vecache.text import html_table
 from vecache.threads import thread_count
 

@@ -18,7 +18,8 @@ from vecache.errors import StoreError
 from vecache.image.model import Image
 from vecache.index.layers_cache import LayersCache
 from vecache.sharing.contents import MAX_BYTES, Contents
-from vecache.store.graphroot import Store, split_node
+from vecache.store.graphroot import Store
+from vecache.store.open import split_node
 from vecache.store.records import with_host
 
 if TYPE_CHECKING:

@@ -37,7 +37,8 @@ from vecache.sharing.members import ContentImage, ContentLayer
 from vecache.sharing.occurrences import OccurrenceKind, find_occurrences, layer_tags
 from vecache.store.bigdata import CACHE_KEY, TOC_KEY, read_big_data
 from vecache.store.find import has_manifest
-from vecache.store.graphroot import FLEET_FILE, Store, open_store, split_node
+from vecache.store.graphroot import Store
+from vecache.store.open import FLEET_FILE, open_store, split_node
 from vecache.store.records import LAYERS, LayerRecord, layer_chain
 from vecache.toc.parse import MAX_TOC_BYTES, Toc
 

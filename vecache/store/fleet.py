@@ -43,9 +43,10 @@ from typing import TYPE_CHECKING, Final
 from vecache.errors import NodeNotFoundError, StoreError
 from vecache.files import read_bounded
 from vecache.json_fields import Fields, parse_fields
-from vecache.store.graphroot import FLEET_FILE, Store
+from vecache.store.graphroot import Store
 from vecache.store.lock import LOCK_WAIT_SECONDS, read_lock
 from vecache.store.objects import is_object_name, object_path
+from vecache.store.open import FLEET_FILE
 from vecache.store.packed import max_unpacked_bytes, pack, unpack_bytes
 from vecache.store.records import check_records, image_records, layer_records
 from vecache.store.snapshot import Snapshot, SnapshotRoot, header_snapshot

@@ -45,7 +45,6 @@ from vecache.store.fleet import (
     parse_node,
     read_node,
 )
-from vecache.store.graphroot import FLEET_FILE
 from vecache.store.lock import LOCK_WAIT_SECONDS, read_lock, write_lock
 from vecache.store.objects import (
     OBJECTS,
@@ -54,6 +53,7 @@ from vecache.store.objects import (
     object_name,
     object_path,
 )
+from vecache.store.open import FLEET_FILE
 from vecache.store.packed import max_unpacked_bytes, pack
 from vecache.store.records import LAYERS, LayerRecord
 from vecache.store.snapshot import HEADER, Snapshot, parse_header

@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _add(args: argparse.Namespace, source: str, *, is_store: bool) -> AddedNode:
-    from vecache.store.graphroot import open_store
+    from vecache.store.open import open_store
     from vecache.store.write_fleet import add_snapshot, add_store
 
     with Progress("Reading layers") as progress:
