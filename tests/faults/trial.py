@@ -95,7 +95,7 @@ class Trial:
 
     def _check_state(self, outcome: Outcome) -> None:
         found = self._files.state()
-        left = temporary(found)
+        left = [name for name in temporary(found) if name not in self._files.old]
         states = self._lasting(without(found), self._files.old, self._new)
         wrong = unlike(*states, by_file=self.change.by_file)
         require(not wrong, f"neither as before nor as after: {wrong}")
