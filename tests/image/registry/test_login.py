@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -24,6 +24,7 @@ from vecache.errors import (
     RegistryError,
 )
 from vecache.image.open import open_image
+from vecache.image.registry.login import Login
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,6 +67,13 @@ def test_an_unknown_login_scheme_is_a_clear_error(
     registry.rules = [only("all", Reply(401, headers))]
     with pytest.raises(RegistryError, match="needs a login, but not Basic or Bearer"):
         read_all(registry, time)
+
+
+def test_challenges_without_end_are_refused() -> None:
+    nothing: Any = None
+    login = Login(nothing, lambda: None, "repository:a/b:pull")
+    with pytest.raises(RegistryError, match="100,010 characters of WWW-Authenticate"):
+        login.respond("https://a.example/v2/", ["B" + "," * 10_000] * 10, {}, nothing)
 
 
 def test_a_wrong_login_is_tried_once(registry: Registry, time: FakeTime, tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["Login", "parse_challenges"]
 
 _MAX_TOKEN_BYTES = 1 << 20  # upstream: iolimits.MaxAuthTokenBodySize
+_MAX_CHALLENGE_CHARACTERS = 1 << 16  # of all headers, each 1 us
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _ITEM = re.compile(rf"(?:({_TOKEN})(?:\s+|$))?(?:({_TOKEN})\s*=\s*(.*))?", re.DOTALL)
 
@@ -60,7 +61,7 @@ class Login:
                 return  # another thread has logged in since
             if self._credentials is None:
                 self._credentials = self.find_credentials() or Credentials("", "")
-            known = parse_challenges(challenges)
+            known = parse_challenges(_bounded(challenges, url))
             if "bearer" in known:
                 token = self._fetch_token(url, known["bearer"], self._credentials, deadline)
                 self._authorization = f"Bearer {token}"
@@ -128,6 +129,18 @@ class Login:
     def _require_secure(self, url: str) -> None:
         if not url.lower().startswith("https:") and not self.is_plain_allowed:
             raise RegistryError(f"{show_url(url)}: plain http, no credentials are sent there")
+
+
+def _bounded(challenges: Iterable[str], url: str) -> tuple[str, ...]:
+    """Return the headers, unless they are longer than any that a registry sends."""
+    challenges = tuple(challenges)
+    n_characters = sum(map(len, challenges))
+    if n_characters > _MAX_CHALLENGE_CHARACTERS:
+        raise RegistryError(
+            f"{show_url(url)}: found {n_characters:,} characters of WWW-Authenticate, "
+            f"wanted at most {_MAX_CHALLENGE_CHARACTERS:,}"
+        )
+    return challenges
 
 
 def parse_challenges(headers: Iterable[str]) -> dict[str, dict[str, str]]:
