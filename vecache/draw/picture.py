@@ -4,7 +4,7 @@ Axes have a fixed position in inches from the top left corner, so that labels fi
 200, and the layout does not depend on font metrics. pyplot and its global state are never used.
 
 The same arrays give the same bytes: SVG ids come from a fixed salt, and files hold no date. Text in
-an SVG stays text, in the fonts of whoever looks at it; its title and description are read aloud by
+an SVG stays text, in the fonts of the browser that shows it; its title and description are read by
 screen readers. A PNG has two dots for each pixel of a plain screen, and 256 colours, which take a
 third of the bytes of all. It takes characters that the usual font lacks, such as Japanese, from the
 fonts of this machine; matplotlib lists these once, so fonts that are installed later are found only

@@ -80,15 +80,15 @@ def render_named(
     ones, such as sums, have no name.
     """
     names = [each for each in names if any(each.cells)]
-    shown, left_out = list(range(len(columns))), []
+    shown, hidden = list(range(len(columns))), []
     for title in optional if screen.width is not None else ():
         if _names_fit(columns, rows, shown, names, screen.width or 0):
             break
         shown = [number for number in shown if columns[number].title != title]
-        left_out.append(title)
+        hidden.append(title)
     least = sum(_GAP + len(each.column.title) for each in names)
-    if left_out and _table_width(columns, rows, shown) + least > (screen.width or 0):
-        shown, left_out = list(range(len(columns))), []  # rows become blocks, which have room
+    if hidden and _table_width(columns, rows, shown) + least > (screen.width or 0):
+        shown, hidden = list(range(len(columns))), []  # rows become blocks, which have room
     table = render_table(
         [*(columns[number] for number in shown), *(each.column for each in names)],
         [
@@ -100,9 +100,9 @@ def render_named(
         ],
         screen,
     )
-    if not left_out:
+    if not hidden:
         return table
-    note = f"Not shown at this width: {', '.join(left_out)}"
+    note = f"Not shown at this width: {', '.join(hidden)}"
     return f"{table}\n{screen.paint(note, 'dim')}"
 
 

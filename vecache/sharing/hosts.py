@@ -2,7 +2,7 @@
 
 A host is named after the machine of a snapshot, the node of a fleet, or the folder of a store or
 data set; of folders with one name the first part of their paths that differs is the name. What is
-left of equal names gets a number. Whoever passes a mapping chooses the names.
+left of equal names gets a number. In a mapping the keys are the names.
 """
 
 from __future__ import annotations
