@@ -129,6 +129,10 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
         (["main"], "no verb `main`"),
         (["layers", "--frob"], "no option --frob; `vecache layers --help` lists them"),
         (["layers", "--js"], "no option --js; did you mean `--json`?"),
+        (
+            ["history", "oci:x", "--store=x"],
+            "no option --store; `vecache history --help` lists them",
+        ),
         (["plan", "oci:x", "--stroe=x", "--bogus"], "no option --stroe; did you mean `--store`?"),
         (["fleet", "list", "--jsonn"], "no option --jsonn; did you mean `--json`?"),
         (["fleett", "list"], "no verb `fleett`; did you mean `fleet`?"),

@@ -161,8 +161,9 @@ def did_you_mean(word: str, words: Iterable[str]) -> str:
     """Return a question about the word that is most like another; empty where none is."""
     from difflib import get_close_matches
 
-    near = get_close_matches(word, list(words), 1)
-    return f"did you mean `{near[0]}`?" if near else ""
+    bare = {each.lstrip("-"): each for each in words}  # two dashes are not what makes them alike
+    near = get_close_matches(word.lstrip("-"), bare, 1)
+    return f"did you mean `{bare[near[0]]}`?" if near else ""
 
 
 def load_verb(name: str) -> Verb:
